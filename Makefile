@@ -1,0 +1,116 @@
+# The commands of this repository. `make` alone lists them.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.ONESHELL:
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-builtin-rules --no-print-directory
+
+CARGO_DENY := 0.20.2
+TYPOS := 1.52.0
+
+# Installs Debian packages, or says why it cannot. Nobody is asked anything.
+define apt
+if ! command -v apt-get >/dev/null; then
+    echo "make: $(1) is missing and there is no apt-get here: install it by hand" >&2; exit 1
+fi
+as_root=(env)
+if [ "$$(id -u)" -ne 0 ]; then
+    if ! command -v sudo >/dev/null; then
+        echo "make: $(1) is missing: run 'apt-get install $(1)' as root, or this as a user with sudo" >&2; exit 1
+    fi
+    as_root=(sudo env)
+fi
+"$${as_root[@]}" apt-get update &&
+    "$${as_root[@]}" DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends $(1) || {
+        echo "make: apt-get could not install $(1)" >&2; exit 1
+    }
+endef
+
+.PHONY: help run test check bench postgres deny typos offline
+
+help: ## List the commands
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+run: ## Start a server with demonstration data
+	cargo run --release -- demo
+
+test: postgres ## Format, lints, docs, the checklist, and every test on both databases
+	@step() { printf '\n== %s\n' "$$*"; "$$@"; }
+	results=$$(mktemp -d)
+	trap 'rm -rf "$$results"' EXIT
+	# What cargo says goes to the screen and into a file that is counted afterwards.
+	counted() { local name=$$1; shift; step "$$@" 2>&1 | tee "$$results/$$name"; }
+	total() {
+	    awk -v code="$$code" '
+	        { gsub(/\033\[[0-9;]*m/, "") }
+	        /^test result: / {
+	            for (i = 2; i <= NF; i++) {
+	                if ($$i == "passed;") passed += $$(i - 1)
+	                if ($$i == "failed;") failed += $$(i - 1)
+	                if ($$i == "ignored;") skipped += $$(i - 1)
+	            }
+	        }
+	        # A test that brings the whole program down leaves no line of its own.
+	        END {
+	            if (code != 0 && failed == 0) failed = 1
+	            printf "\n%d passed, %d failed, %d skipped\n", passed, failed, skipped
+	        }' "$$results"/*
+	}
+	step cargo fmt --check
+	step cargo clippy --all-targets --locked -- -D warnings
+	# Real price history lies beside the repository and not in it. Tests that need it are marked as ignored, and
+	# run where it is.
+	flags=()
+	[ ! -d "$${ARTIFACT_SHARED:-../shared}/data" ] || flags=(-- --include-ignored)
+	code=0
+	counted docs cargo test --doc --locked || code=$$?
+	if [ "$$code" -ne 0 ]; then total; exit "$$code"; fi
+	RUSTDOCFLAGS="-D warnings" step cargo doc --no-deps --document-private-items --locked
+	step cargo run --locked -- checklist
+	# Built first, so that the server does not stand about meanwhile.
+	step cargo test --locked --lib --test suite --no-run
+	# --no-fail-fast: the count is of all tests, also when the first binary has a failing one.
+	counted suite scripts/with-postgres.sh \
+	    cargo test --locked --no-fail-fast --lib --test suite "$${flags[@]}" || code=$$?
+	if ! grep -Eq '^test result: .* ([1-9][0-9]* passed|[1-9][0-9]* failed)' "$$results/suite"; then
+	    printf '\nmake: no test ran\n' >&2
+	    [ "$$code" -ne 0 ] || code=1
+	fi
+	total
+	exit "$$code"
+
+check: deny typos offline ## Slower: licences and sources of dependencies, spelling, an offline release build
+
+bench: ## Measure
+	cargo bench --locked
+
+postgres: # The server the tests run against, if there is none. They only need its programs.
+	@found() { compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null || command -v initdb >/dev/null; }
+	if found; then exit 0; fi
+	$(call apt,postgresql)
+	found || { echo "make: PostgreSQL is installed but has no initdb" >&2; exit 1; }
+
+deny: # Without advisories: they need a clone of a database from the network.
+	@cargo deny --version >/dev/null 2>&1 || cargo install --locked cargo-deny@$(CARGO_DENY)
+	cargo deny --locked check --hide-inclusion-graph bans licenses sources
+
+typos: target/tools/typos-$(TYPOS)
+	target/tools/bin/typos
+
+target/tools/typos-$(TYPOS):
+	@if ! python3 -c 'import ensurepip, venv' 2>/dev/null; then
+	$(call apt,python3-venv)
+	fi
+	python3 -m venv target/tools
+	target/tools/bin/pip install --quiet typos==$(TYPOS)
+	touch $@
+
+offline: # The lock file is all a build needs: no build script fetches anything.
+	@cargo fetch --locked
+	cage=()
+	for try in "unshare --net" "unshare --map-root-user --net"; do
+	    if $$try true 2>/dev/null; then read -ra cage <<<"$$try"; break; fi
+	done
+	[ "$${#cage[@]}" -gt 0 ] || echo "make: cannot cut the network off here; trusting cargo's --offline" >&2
+	"$${cage[@]}" cargo build --offline --locked --release

@@ -1,0 +1,345 @@
+//! The command line: what may be said, and which deed it stands for. Data goes to standard output, words about it
+//! to standard error; exit codes are 0 done, 1 failed, 2 said wrongly.
+
+pub mod checklist;
+pub mod client;
+mod demo;
+mod doctor;
+mod earlier;
+mod ingest;
+mod seed;
+mod serve;
+
+use crate::app::{App, location};
+use crate::clock::Clock;
+use crate::config::{Config, ConfigError, Flags, process_environment};
+use crate::http::auth::Access;
+use crate::http::error::ApiError;
+use crate::http::openapi;
+use crate::storage::error::StorageError;
+use crate::storage::migrate;
+use crate::telemetry;
+use clap::{Args, CommandFactory as _, Parser, Subcommand};
+use serde_json::{Value, json};
+use std::ffi::OsString;
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// Why a command failed, in words for whoever typed it.
+#[derive(Debug)]
+pub struct Failure {
+    message: String,
+    usage: bool,
+}
+
+impl Failure {
+    /// It could not be done.
+    pub fn failed(message: impl Into<String>) -> Self {
+        Self { message: message.into(), usage: false }
+    }
+
+    /// It was said wrongly.
+    pub fn usage(message: impl Into<String>) -> Self {
+        Self { message: message.into(), usage: true }
+    }
+
+    /// It could not be done, because of another error.
+    pub fn other(error: impl std::error::Error) -> Self {
+        Self::failed(error.to_string())
+    }
+}
+
+impl From<StorageError> for Failure {
+    fn from(error: StorageError) -> Self {
+        let mut message = error.to_string();
+        let mut source = std::error::Error::source(&error);
+        while let Some(cause) = source {
+            message = format!("{message}: {cause}");
+            source = cause.source();
+        }
+        Self::failed(message)
+    }
+}
+
+impl From<ConfigError> for Failure {
+    fn from(error: ConfigError) -> Self {
+        Self::usage(error.to_string())
+    }
+}
+
+impl From<ApiError> for Failure {
+    fn from(error: ApiError) -> Self {
+        Self::failed(error.detail)
+    }
+}
+
+impl From<std::io::Error> for Failure {
+    fn from(error: std::io::Error) -> Self {
+        Self::other(error)
+    }
+}
+
+/// Markets, assets, prices and portfolios with exact profit and loss, in one program.
+#[derive(Debug, Parser)]
+#[command(
+    name = "artifact",
+    version,
+    max_term_width = 100,
+    propagate_version = true,
+    after_help = "\
+Examples:
+  artifact demo                                   a service with sample data, and a tour
+  artifact serve --data /var/lib/artifact         the service; prints an API key on its first start
+  artifact seed gold-bitcoin                      two markets, two assets, a portfolio
+  artifact ingest btc.csv --symbol BTC-USD --source coinbase --interval 1d
+Exit codes: 0 done, 1 failed, 2 wrong usage."
+)]
+struct Cli {
+    #[command(flatten)]
+    common: Common,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Args)]
+struct Common {
+    /// Data directory [default: artifact-data]
+    #[arg(long, global = true, value_name = "DIR")]
+    data: Option<PathBuf>,
+    /// Use PostgreSQL: postgres://user@host/database
+    #[arg(long, global = true, value_name = "URL")]
+    database_url: Option<String>,
+    /// Configuration file [default: <data>/artifact.toml]
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Print data as JSON
+    #[arg(long, global = true)]
+    json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the service
+    #[command(
+        after_help = "Examples:\n  artifact serve\n  artifact serve --listen 0.0.0.0:7000 --data /var/lib/artifact\n  artifact serve --open-loopback        no key needed from this machine"
+    )]
+    Serve(serve::ServeArgs),
+    /// Run a throw-away service with sample data and print a tour
+    #[command(after_help = "Example:\n  artifact demo --listen 127.0.0.1:7001")]
+    Demo(demo::DemoArgs),
+    /// Add sample markets, assets and a portfolio; a second time changes nothing
+    #[command(after_help = "Example:\n  artifact seed gold-bitcoin")]
+    Seed(seed::SeedArgs),
+    /// Import a price file (CSV or NDJSON)
+    #[command(
+        after_help = "Examples:\n  artifact ingest btc.csv --symbol BTC-USD --source coinbase --interval 1d\n  artifact ingest xau.csv --symbol GOLD --source oanda --interval 1d --bid-ask mid --tz America/New_York\n  cat ticks.ndjson | artifact ingest - --symbol GOLD --source desk"
+    )]
+    Ingest(ingest::IngestArgs),
+    /// Take over markets and assets from the earlier service's SQLite file
+    #[command(after_help = "Example:\n  artifact import-earlier ~/.automata_infra/infra.db")]
+    ImportEarlier(earlier::EarlierArgs),
+    /// Bring the database schema up to date, without serving
+    #[command(after_help = "Example:\n  artifact migrate --data /var/lib/artifact")]
+    Migrate,
+    /// Check the configuration, or show each value and where it came from
+    #[command(subcommand, after_help = "Examples:\n  artifact config check\n  artifact config show --json")]
+    Config(ConfigCommand),
+    /// Look for what could keep the service from working
+    #[command(
+        after_help = "Examples:\n  artifact doctor\n  artifact doctor --accept-clock    follow the clock again after it jumped ahead"
+    )]
+    Doctor(doctor::DoctorArgs),
+    /// Make API keys
+    #[command(subcommand, after_help = "Example:\n  artifact keys create --admin")]
+    Keys(KeysCommand),
+    /// Print the OpenAPI document
+    #[command(after_help = "Example:\n  artifact openapi > openapi.json")]
+    Openapi,
+    /// Check CHECKLIST.md and print the progress of each department
+    #[command(after_help = "Example:\n  artifact checklist --json")]
+    Checklist,
+    /// Ask the running service how it is
+    #[command(after_help = "Example:\n  artifact health || systemctl restart artifact")]
+    Health,
+    /// Print the version
+    #[command(after_help = "Example:\n  artifact version --json")]
+    Version,
+}
+
+#[derive(Debug, Subcommand)]
+enum ConfigCommand {
+    /// Check it
+    Check,
+    /// Show it; secrets are masked
+    Show,
+}
+
+#[derive(Debug, Subcommand)]
+enum KeysCommand {
+    /// Make a key; it is shown once
+    Create {
+        /// A key that may do everything
+        #[arg(long, required = true)]
+        admin: bool,
+        /// Name to know it by
+        #[arg(long, default_value = "admin")]
+        name: String,
+    },
+}
+
+/// What a command line needs beside its own arguments.
+struct Context {
+    config: Config,
+    json: bool,
+}
+
+/// Writes one line of data.
+fn say(line: &str) -> Result<(), Failure> {
+    writeln!(std::io::stdout().lock(), "{line}").map_err(Failure::other)
+}
+
+/// Writes one line about the data.
+fn tell(line: &str) {
+    // Nothing can be done about a closed standard error.
+    writeln!(std::io::stderr().lock(), "{line}").unwrap_or_default();
+}
+
+/// Prints a value as JSON, or as the given lines.
+fn show(context: &Context, value: &Value, lines: &[String]) -> Result<(), Failure> {
+    if context.json {
+        return say(&serde_json::to_string_pretty(value).map_err(Failure::other)?);
+    }
+    lines.iter().try_for_each(|line| say(line))
+}
+
+/// Runs one command line and says how it went.
+pub async fn run(arguments: impl Iterator<Item = OsString>) -> ExitCode {
+    let cli = match Cli::try_parse_from(arguments) {
+        Ok(cli) => cli,
+        Err(error) => {
+            let asked = !error.use_stderr();
+            error.print().unwrap_or_default();
+            return if asked { ExitCode::SUCCESS } else { ExitCode::from(2) };
+        }
+    };
+    match dispatch(cli).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            tell(&format!("artifact: {}", failure.message));
+            ExitCode::from(if failure.usage { 2 } else { 1 })
+        }
+    }
+}
+
+async fn dispatch(cli: Cli) -> Result<(), Failure> {
+    let mut flags = Flags {
+        data: cli.common.data,
+        database_url: cli.common.database_url,
+        config: cli.common.config,
+        ..Flags::default()
+    };
+    match &cli.command {
+        Command::Serve(args) => {
+            flags.listen.clone_from(&args.listen);
+            flags.open_loopback = args.open_loopback;
+        }
+        Command::Demo(args) => flags.listen.clone_from(&args.listen),
+        _ => {}
+    }
+    let context = Context { config: Config::load(flags, &process_environment)?, json: cli.common.json };
+    if matches!(cli.command, Command::Serve(_) | Command::Demo(_)) {
+        telemetry::start(&context.config);
+    }
+    match cli.command {
+        Command::Serve(_) => serve::run(&context).await,
+        Command::Demo(_) => demo::run(&context).await,
+        Command::Seed(args) => seed::run(&context, &args).await,
+        Command::Ingest(args) => ingest::run(&context, args).await,
+        Command::ImportEarlier(args) => earlier::run(&context, &args).await,
+        Command::Migrate => run_migrate(&context).await,
+        Command::Config(command) => run_config(&context, &command),
+        Command::Doctor(args) => doctor::run(&context, &args).await,
+        Command::Keys(KeysCommand::Create { name, .. }) => create_key(&context, &name).await,
+        Command::Openapi => say(&serde_json::to_string_pretty(&openapi::document()).map_err(Failure::other)?),
+        Command::Checklist => run_checklist(&context),
+        Command::Health => doctor::health(&context).await,
+        Command::Version => run_version(&context).await,
+    }
+}
+
+async fn run_migrate(context: &Context) -> Result<(), Failure> {
+    let app = App::open(&location(&context.config), Clock::system(), Access::Keys).await?;
+    let engine = app.state.db.engine().await?;
+    app.state.db.close().await;
+    let schema = migrate::newest();
+    show(context, &json!({ "schema": schema, "engine": engine }), &[format!("schema {schema}, {engine}")])
+}
+
+fn run_config(context: &Context, command: &ConfigCommand) -> Result<(), Failure> {
+    let shown = context.config.shown();
+    match command {
+        ConfigCommand::Check => {
+            show(context, &json!({ "valid": true }), &["the configuration is valid".to_owned()])
+        }
+        ConfigCommand::Show => {
+            let value: Value = shown
+                .iter()
+                .map(|(name, value, origin)| {
+                    ((*name).to_owned(), json!({ "value": value, "origin": origin }))
+                })
+                .collect::<serde_json::Map<_, _>>()
+                .into();
+            let lines: Vec<String> = shown
+                .iter()
+                .map(|(name, value, origin)| format!("{name:<14} {value:<40} ({origin})"))
+                .collect();
+            show(context, &value, &lines)
+        }
+    }
+}
+
+/// Makes a key on the data itself: a running service must be stopped for it, because it holds the lock.
+async fn create_key(context: &Context, name: &str) -> Result<(), Failure> {
+    let client = client::Client::connect(&context.config).await?;
+    let made = client.post("/keys", &json!({ "name": name, "admin": true })).await?.success()?;
+    client.close().await;
+    let key = made["key"].as_str().unwrap_or_default().to_owned();
+    show(context, &made, &[key])
+}
+
+fn run_checklist(context: &Context) -> Result<(), Failure> {
+    let here = std::env::current_dir()?;
+    let in_tree = here.join("CHECKLIST.md").is_file() && here.join("Cargo.toml").is_file();
+    let text = if in_tree {
+        std::fs::read_to_string(here.join("CHECKLIST.md"))?
+    } else {
+        include_str!("../CHECKLIST.md").to_owned()
+    };
+    let root = in_tree.then_some(here.as_path());
+    let tests = root.map(checklist::test_names).transpose()?.unwrap_or_default();
+    let command = Cli::command();
+    let commands: Vec<&str> = command.get_subcommands().map(clap::Command::get_name).collect();
+    let report = checklist::check(&text, &checklist::Evidence { root, commands: &commands, tests: &tests });
+    let departments: Vec<Value> = report
+        .departments
+        .iter()
+        .map(|d| json!({ "department": d.department, "ticked": d.count.ticked, "total": d.count.total }))
+        .collect();
+    let problems: Vec<Value> =
+        report.problems.iter().map(|p| json!({ "line": p.line, "code": p.code, "text": p.text })).collect();
+    let value = json!({ "departments": departments, "problems": problems, "unchecked": report.unchecked });
+    show(context, &value, &[report.to_string().trim_end().to_owned()])?;
+    if report.problems.is_empty() {
+        return Ok(());
+    }
+    Err(Failure::failed(format!("the checklist has {} problems", report.problems.len())))
+}
+
+async fn run_version(context: &Context) -> Result<(), Failure> {
+    let version = env!("CARGO_PKG_VERSION");
+    let sqlite = crate::storage::database::sqlite_version().await?;
+    let schema = migrate::newest();
+    let value = json!({ "version": version, "sqlite": sqlite, "schema": schema });
+    show(context, &value, &[format!("artifact {version} (SQLite {sqlite}, schema {schema})")])
+}

@@ -1,0 +1,141 @@
+//! How a command reaches the data: through the socket of a running service, or by opening the data itself. Both
+//! ways lead to the same router.
+
+use crate::app::{App, SOCKET, location};
+use crate::cli::Failure;
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::http::auth::{Access, Door};
+use crate::http::router;
+use axum::Router;
+use axum::body::Body;
+use axum::http::{Method, Request, StatusCode, header};
+use http_body_util::BodyExt as _;
+use hyper_util::rt::TokioIo;
+use serde_json::Value;
+use tokio::net::UnixStream;
+use tower::ServiceExt as _;
+
+/// A way to the router.
+pub enum Client {
+    /// A service is running; this is its socket.
+    Running(std::path::PathBuf),
+    /// None is; the data is opened here.
+    Here(Box<App>, Router),
+}
+
+/// An answer.
+#[derive(Debug)]
+pub struct Reply {
+    /// Its status.
+    pub status: StatusCode,
+    /// Its body as JSON; `null` when it has none.
+    pub body: Value,
+}
+
+impl Reply {
+    /// The body of a success; a failure becomes its problem document's sentence.
+    ///
+    /// # Errors
+    /// [`Failure`] with that sentence.
+    pub fn success(self) -> Result<Value, Failure> {
+        if self.status.is_success() {
+            return Ok(self.body);
+        }
+        Err(Failure::failed(self.sentence()))
+    }
+
+    /// What a problem document says, with the fields at fault.
+    pub fn sentence(&self) -> String {
+        let detail = self.body["detail"].as_str().unwrap_or("the request failed").to_owned();
+        let lines = self.body["errors"].as_array().map(Vec::as_slice).unwrap_or_default();
+        lines.iter().fold(detail, |text, line| {
+            let place = line["pointer"].as_str().or_else(|| line["parameter"].as_str()).unwrap_or_default();
+            format!("{text}\n  {place}: {}", line["detail"].as_str().unwrap_or_default())
+        })
+    }
+}
+
+impl Client {
+    /// Finds the running service of a data directory, or opens the data.
+    ///
+    /// # Errors
+    /// When the data can be reached in neither way.
+    pub async fn connect(config: &Config) -> Result<Self, Failure> {
+        let socket = config.data.value.join(SOCKET);
+        if UnixStream::connect(&socket).await.is_ok() {
+            return Ok(Self::Running(socket));
+        }
+        let app = App::open(&location(config), Clock::system(), Access::Keys).await?;
+        let router = router::service(&app.state, Door::Owner);
+        Ok(Self::Here(Box::new(app), router))
+    }
+
+    /// Sends a request with a body of the given type.
+    ///
+    /// # Errors
+    /// When no answer comes back.
+    pub async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<(&str, Vec<u8>)>,
+    ) -> Result<Reply, Failure> {
+        let mut request = Request::builder().method(method).uri(path).header(header::HOST, "localhost");
+        let bytes = match body {
+            Some((kind, bytes)) => {
+                request = request.header(header::CONTENT_TYPE, kind);
+                bytes
+            }
+            None => Vec::new(),
+        };
+        let request = request.body(Body::from(bytes)).map_err(|error| Failure::failed(error.to_string()))?;
+        let (status, bytes) = match self {
+            Self::Here(_, router) => {
+                let response = router.clone().oneshot(request).await.unwrap_or_else(|never| match never {});
+                let status = response.status();
+                (status, response.into_body().collect().await.map_err(Failure::other)?.to_bytes())
+            }
+            Self::Running(socket) => {
+                let stream = UnixStream::connect(socket).await.map_err(Failure::other)?;
+                let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+                    .await
+                    .map_err(Failure::other)?;
+                tokio::spawn(connection);
+                let response = sender.send_request(request).await.map_err(Failure::other)?;
+                let status = response.status();
+                (status, response.into_body().collect().await.map_err(Failure::other)?.to_bytes())
+            }
+        };
+        let body = if bytes.is_empty() {
+            Value::Null
+        } else {
+            serde_json::from_slice(&bytes).map_err(Failure::other)?
+        };
+        Ok(Reply { status, body })
+    }
+
+    /// Reads a path.
+    ///
+    /// # Errors
+    /// A failure's sentence.
+    pub async fn get(&self, path: &str) -> Result<Value, Failure> {
+        self.send(Method::GET, path, None).await?.success()
+    }
+
+    /// Posts a JSON body.
+    ///
+    /// # Errors
+    /// When no answer comes back.
+    pub async fn post(&self, path: &str, body: &Value) -> Result<Reply, Failure> {
+        let bytes = serde_json::to_vec(body).map_err(Failure::other)?;
+        self.send(Method::POST, path, Some(("application/json", bytes))).await
+    }
+
+    /// Closes the data, if it was opened here.
+    pub async fn close(self) {
+        if let Self::Here(app, _) = self {
+            app.state.db.close().await;
+        }
+    }
+}

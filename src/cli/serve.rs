@@ -1,0 +1,50 @@
+//! `artifact serve`.
+
+use super::{Context, Failure, say};
+use crate::app::{App, location, stop_on_signals};
+use crate::clock::Clock;
+use crate::http::auth::Access;
+use clap::Args;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+/// What `serve` takes.
+#[derive(Debug, Args)]
+pub(super) struct ServeArgs {
+    /// Address to listen on [default: 127.0.0.1:7000]
+    #[arg(long, value_name = "ADDR")]
+    pub(super) listen: Option<String>,
+    /// Let callers from this machine in without a key; only with a loopback address
+    #[arg(long)]
+    pub(super) open_loopback: bool,
+}
+
+/// Serves until a signal ends it.
+pub(super) async fn run(context: &Context) -> Result<(), Failure> {
+    let config = &context.config;
+    let access = if config.open_loopback.value { Access::OpenLoopback } else { Access::Keys };
+    let app = App::open(&location(config), Clock::system(), access).await?;
+    let address = config.listen.value;
+    let listener = match TcpListener::bind(address).await {
+        Ok(listener) => listener,
+        Err(error) => {
+            app.state.db.close().await;
+            return Err(Failure::failed(format!("cannot listen on {address}: {error}")));
+        }
+    };
+    let stop = CancellationToken::new();
+    stop_on_signals(stop.clone())?;
+    if access == Access::Keys
+        && let Some(key) = app.first_key().await?
+    {
+        say(&format!("First start: this admin key is shown once, keep it safe.\n\n  {key}\n"))?;
+    }
+    let engine = app.state.db.engine().await?;
+    say(&format!(
+        "artifact {} listening on http://{} ({engine})",
+        env!("CARGO_PKG_VERSION"),
+        listener.local_addr()?
+    ))?;
+    app.serve(listener, stop).await?;
+    say("stopped")
+}

@@ -1,0 +1,346 @@
+//! Configuration: flags over environment over file over defaults, and where each value came from.
+//!
+//! The only reader of the environment.
+
+use serde::Deserialize;
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+/// Address `serve` listens on unless told otherwise.
+pub const LISTEN: &str = "127.0.0.1:7000";
+/// Data directory unless told otherwise, below the current folder.
+pub const DATA: &str = "artifact-data";
+/// Name of the configuration file in a data directory.
+pub const FILE: &str = "artifact.toml";
+/// Log filter unless told otherwise.
+pub const LOG: &str = "info";
+
+/// Where a value came from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Origin {
+    /// A flag.
+    Flag,
+    /// An environment variable.
+    Environment(&'static str),
+    /// The configuration file.
+    File(PathBuf),
+    /// Nobody said anything.
+    Default,
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Flag => f.write_str("flag"),
+            Self::Environment(name) => write!(f, "environment {name}"),
+            Self::File(path) => write!(f, "file {}", path.display()),
+            Self::Default => f.write_str("default"),
+        }
+    }
+}
+
+/// A value and where it came from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Setting<T> {
+    /// The value.
+    pub value: T,
+    /// Where it came from.
+    pub origin: Origin,
+}
+
+/// What is wrong with the configuration.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("{path}: {source}")]
+    Unreadable {
+        /// The file.
+        path: String,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The file is not what it should be; unknown keys are errors.
+    #[error("{path}: {reason}")]
+    Malformed {
+        /// The file.
+        path: String,
+        /// Why.
+        reason: String,
+    },
+    /// A value is not of its kind.
+    #[error("{name} ({origin}): `{value}` {rule}")]
+    Invalid {
+        /// The setting.
+        name: &'static str,
+        /// Where it came from.
+        origin: Origin,
+        /// The value.
+        value: String,
+        /// The rule.
+        rule: &'static str,
+    },
+    /// Two settings exclude each other.
+    #[error("--open-loopback needs a loopback address to listen on, not {0}")]
+    OpenBeyondLoopback(SocketAddr),
+}
+
+/// What flags said.
+#[derive(Debug, Clone, Default)]
+pub struct Flags {
+    /// `--data`
+    pub data: Option<PathBuf>,
+    /// `--database-url`
+    pub database_url: Option<String>,
+    /// `--config`
+    pub config: Option<PathBuf>,
+    /// `--listen`
+    pub listen: Option<String>,
+    /// `--open-loopback`
+    pub open_loopback: bool,
+}
+
+/// The configuration file.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    data: Option<PathBuf>,
+    database_url: Option<String>,
+    listen: Option<String>,
+    open_loopback: Option<bool>,
+    log: Option<String>,
+    log_format: Option<String>,
+}
+
+/// How log lines look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// The configuration of one process.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Data directory.
+    pub data: Setting<PathBuf>,
+    /// PostgreSQL, when SQLite is not enough.
+    pub database_url: Setting<Option<String>>,
+    /// Address to listen on.
+    pub listen: Setting<SocketAddr>,
+    /// Let loopback callers in without a key.
+    pub open_loopback: Setting<bool>,
+    /// Log filter.
+    pub log: Setting<String>,
+    /// How log lines look.
+    pub log_format: Setting<LogFormat>,
+}
+
+/// Looks a variable up. A test passes its own.
+pub type Environment<'a> = &'a dyn Fn(&str) -> Option<String>;
+
+/// The environment of this process.
+#[expect(clippy::disallowed_methods, reason = "this is the one reader of the environment")]
+pub fn process_environment(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
+}
+
+fn choose<T>(
+    flag: Option<T>,
+    env: Option<(&'static str, T)>,
+    file: Option<(&Path, T)>,
+    default: T,
+) -> Setting<T> {
+    if let Some(value) = flag {
+        return Setting { value, origin: Origin::Flag };
+    }
+    if let Some((name, value)) = env {
+        return Setting { value, origin: Origin::Environment(name) };
+    }
+    match file {
+        Some((path, value)) => Setting { value, origin: Origin::File(path.to_path_buf()) },
+        None => Setting { value: default, origin: Origin::Default },
+    }
+}
+
+fn read_file(path: &Path, must_exist: bool) -> Result<Option<File>, ConfigError> {
+    match std::fs::read_to_string(path) {
+        Ok(text) => toml::from_str(&text).map(Some).map_err(|error| ConfigError::Malformed {
+            path: path.display().to_string(),
+            reason: error.to_string(),
+        }),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound && !must_exist => Ok(None),
+        Err(source) => Err(ConfigError::Unreadable { path: path.display().to_string(), source }),
+    }
+}
+
+impl Config {
+    /// Puts the configuration together.
+    ///
+    /// # Errors
+    /// [`ConfigError`] names the setting, where it came from and the rule it breaks.
+    pub fn load(flags: Flags, env: Environment<'_>) -> Result<Self, ConfigError> {
+        let var = |name: &'static str| env(name).map(|value| (name, value));
+        let named = flags.config.clone().or_else(|| env("ARTIFACT_CONFIG").map(PathBuf::from));
+        let early = flags.data.clone().or_else(|| env("ARTIFACT_DATA").map(PathBuf::from));
+        let path = named.clone().unwrap_or_else(|| early.unwrap_or_else(|| PathBuf::from(DATA)).join(FILE));
+        let file = read_file(&path, named.is_some())?.unwrap_or_default();
+        let filed = |value: Option<String>| value.map(|value| (path.as_path(), value));
+        let data = choose(
+            flags.data,
+            var("ARTIFACT_DATA").map(|(name, value)| (name, PathBuf::from(value))),
+            file.data.map(|value| (path.as_path(), value)),
+            PathBuf::from(DATA),
+        );
+        let url =
+            choose(flags.database_url, var("ARTIFACT_DATABASE_URL"), filed(file.database_url), String::new());
+        // The earlier service took a port alone.
+        let port = var("INFRA_PORT").map(|(name, port)| (name, format!("127.0.0.1:{port}")));
+        let listen =
+            choose(flags.listen, var("ARTIFACT_LISTEN").or(port), filed(file.listen), LISTEN.to_owned());
+        let open = choose(
+            flags.open_loopback.then(|| "true".to_owned()),
+            var("ARTIFACT_OPEN_LOOPBACK"),
+            filed(file.open_loopback.map(|open| open.to_string())),
+            "false".to_owned(),
+        );
+        let log =
+            choose(None, var("ARTIFACT_LOG").or_else(|| var("RUST_LOG")), filed(file.log), LOG.to_owned());
+        let format = choose(None, var("ARTIFACT_LOG_FORMAT"), filed(file.log_format), "text".to_owned());
+        let config = Self {
+            data,
+            database_url: database_url(url)?,
+            listen: parsed(
+                "listen",
+                listen,
+                |text| text.parse().ok(),
+                "is not an address such as 127.0.0.1:7000",
+            )?,
+            open_loopback: parsed("open_loopback", open, |text| text.parse().ok(), "must be true or false")?,
+            log,
+            log_format: parsed("log_format", format, log_format, "must be text or json")?,
+        };
+        if config.open_loopback.value && !config.listen.value.ip().is_loopback() {
+            return Err(ConfigError::OpenBeyondLoopback(config.listen.value));
+        }
+        Ok(config)
+    }
+
+    /// Each setting with its value and origin; the password of a database URL is masked.
+    pub fn shown(&self) -> Vec<(&'static str, String, String)> {
+        let url = self.database_url.value.as_deref().map_or_else(|| "(SQLite)".to_owned(), masked);
+        let format = if self.log_format.value == LogFormat::Json { "json" } else { "text" };
+        vec![
+            ("data", self.data.value.display().to_string(), self.data.origin.to_string()),
+            ("database_url", url, self.database_url.origin.to_string()),
+            ("listen", self.listen.value.to_string(), self.listen.origin.to_string()),
+            ("open_loopback", self.open_loopback.value.to_string(), self.open_loopback.origin.to_string()),
+            ("log", self.log.value.clone(), self.log.origin.to_string()),
+            ("log_format", format.to_owned(), self.log_format.origin.to_string()),
+        ]
+    }
+}
+
+fn log_format(text: &str) -> Option<LogFormat> {
+    match text {
+        "text" => Some(LogFormat::Text),
+        "json" => Some(LogFormat::Json),
+        _ => None,
+    }
+}
+
+fn parsed<T>(
+    name: &'static str,
+    setting: Setting<String>,
+    read: impl Fn(&str) -> Option<T>,
+    rule: &'static str,
+) -> Result<Setting<T>, ConfigError> {
+    match read(&setting.value) {
+        Some(value) => Ok(Setting { value, origin: setting.origin }),
+        None => Err(ConfigError::Invalid { name, origin: setting.origin, value: setting.value, rule }),
+    }
+}
+
+fn database_url(setting: Setting<String>) -> Result<Setting<Option<String>>, ConfigError> {
+    if setting.origin == Origin::Default {
+        return Ok(Setting { value: None, origin: Origin::Default });
+    }
+    if setting.value.starts_with("postgres://") || setting.value.starts_with("postgresql://") {
+        return Ok(Setting { value: Some(setting.value), origin: setting.origin });
+    }
+    let value = masked(&setting.value);
+    Err(ConfigError::Invalid {
+        name: "database_url",
+        origin: setting.origin,
+        value,
+        rule: "must begin with postgres://",
+    })
+}
+
+/// A URL without its password.
+pub fn masked(url: &str) -> String {
+    let Some((scheme, rest)) = url.split_once("://") else { return "***".to_owned() };
+    let (authority, path) = rest.split_once('/').map_or((rest, String::new()), |(a, p)| (a, format!("/{p}")));
+    let path = path.split('?').next().unwrap_or_default().to_owned();
+    match authority.rsplit_once('@') {
+        Some((user, host)) => {
+            let name = user.split(':').next().unwrap_or_default();
+            let password = if user.contains(':') { ":***" } else { "" };
+            format!("{scheme}://{name}{password}@{host}{path}")
+        }
+        None => format!("{scheme}://{authority}{path}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn none(_: &str) -> Option<String> {
+        None
+    }
+
+    #[test]
+    fn flags_beat_environment_beats_file_beats_defaults() {
+        let folder = std::env::temp_dir().join(format!("artifact-config-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        std::fs::write(folder.join(FILE), "listen = \"127.0.0.1:1\"\nlog = \"warn\"\n").unwrap();
+        let env = |name: &str| (name == "ARTIFACT_LISTEN").then(|| "127.0.0.1:2".to_owned());
+        let flags = Flags { data: Some(folder.clone()), ..Flags::default() };
+        let config = Config::load(flags.clone(), &env).unwrap();
+        assert_eq!(
+            (config.listen.value.port(), config.listen.origin),
+            (2, Origin::Environment("ARTIFACT_LISTEN"))
+        );
+        assert_eq!((config.log.value.as_str(), config.log.origin), ("warn", Origin::File(folder.join(FILE))));
+        let flagged = Flags { listen: Some("127.0.0.1:3".to_owned()), ..flags.clone() };
+        assert_eq!(Config::load(flagged, &env).unwrap().listen.value.port(), 3);
+        assert_eq!(Config::load(flags, &none).unwrap().listen.value.port(), 1);
+        std::fs::remove_dir_all(folder).unwrap();
+    }
+
+    #[test]
+    fn an_unknown_key_is_an_error_that_names_it() {
+        let file = std::env::temp_dir().join(format!("artifact-config-{}.toml", std::process::id()));
+        std::fs::write(&file, "lisen = \"127.0.0.1:1\"\n").unwrap();
+        let flags = Flags { config: Some(file.clone()), ..Flags::default() };
+        let error = Config::load(flags, &none).unwrap_err().to_string();
+        assert!(error.contains("lisen"), "{error}");
+        std::fs::remove_file(file).unwrap();
+    }
+
+    #[test]
+    fn open_loopback_refuses_any_other_address() {
+        let flags =
+            Flags { open_loopback: true, listen: Some("0.0.0.0:7000".to_owned()), ..Flags::default() };
+        assert!(matches!(Config::load(flags, &none), Err(ConfigError::OpenBeyondLoopback(_))));
+    }
+
+    #[test]
+    fn a_password_is_never_shown() {
+        assert_eq!(masked("postgres://u:p%40w@h:5/db?sslpassword=x"), "postgres://u:***@h:5/db");
+        assert_eq!(masked("postgres://h/db"), "postgres://h/db");
+    }
+}

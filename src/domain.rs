@@ -1,0 +1,15 @@
+//! What the service is about: pure values and functions, no clock, no I/O.
+
+pub mod asset;
+pub mod currency;
+pub mod decimal;
+pub mod fx;
+pub mod ids;
+pub mod interval;
+pub mod market;
+pub mod moment;
+pub mod naming;
+pub mod pnl;
+pub mod portfolio;
+pub mod price;
+pub mod transaction;

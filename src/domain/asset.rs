@@ -1,0 +1,146 @@
+//! Assets, and those of their attributes that enter a figure.
+
+use crate::domain::currency::Currency;
+use crate::domain::decimal::Decimal;
+use crate::domain::ids::{AssetId, AssetKey, MarketId, MarketKey};
+use crate::domain::moment::Moment;
+use crate::named_enum;
+use chrono_tz::Tz;
+use std::collections::BTreeMap;
+
+named_enum! {
+    /// Kind of asset.
+    AssetType {
+        /// A share.
+        Stock = "STOCK",
+        /// A bond.
+        Bond = "BOND",
+        /// A commodity.
+        Commodity = "COMMODITY",
+        /// A crypto unit.
+        Cryptocurrency = "CRYPTOCURRENCY",
+        /// A currency pair.
+        Forex = "FOREX",
+        /// An index.
+        Index = "INDEX",
+        /// A future.
+        Future = "FUTURE",
+        /// An option.
+        Option = "OPTION",
+        /// An exchange-traded fund.
+        Etf = "ETF",
+        /// A mutual fund.
+        MutualFund = "MUTUAL_FUND",
+    }
+}
+
+named_enum! {
+    /// Where an asset stands in its life. Only `ACTIVE` ones may be opened through `POST /positions`.
+    AssetStatus {
+        /// Tradable.
+        Active = "ACTIVE",
+        /// Not used at present.
+        Inactive = "INACTIVE",
+        /// Trading stopped for a time.
+        Suspended = "SUSPENDED",
+        /// Gone from its market.
+        Delisted = "DELISTED",
+    }
+}
+
+/// An asset. `symbol` is upper-case and unique.
+#[derive(Debug, Clone)]
+pub struct Asset {
+    /// Key inside the database.
+    pub key: AssetKey,
+    /// Id for the outside.
+    pub id: AssetId,
+    /// 1 to 20 characters.
+    pub symbol: String,
+    /// Name for people.
+    pub name: String,
+    /// Kind of asset.
+    pub asset_type: AssetType,
+    /// Where it stands in its life.
+    pub status: AssetStatus,
+    /// Key of its market.
+    pub market_key: MarketKey,
+    /// Id of its market.
+    pub market_id: MarketId,
+    /// Zone of its market, in which its days are counted.
+    pub market_zone: Tz,
+    /// Currency it is priced in. Fixed once a fact uses it.
+    pub currency: Currency,
+    /// Free JSON object, as text.
+    pub metadata: String,
+    /// Counts changes, from 1.
+    pub version: i64,
+    /// When it was recorded.
+    pub created_at: Moment,
+    /// When it was last changed.
+    pub updated_at: Moment,
+}
+
+/// The attributes of an asset that enter a figure. They apply from their date on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Terms {
+    /// Units of the underlying in one contract.
+    pub multiplier: Decimal,
+    /// Quantity counts units of the quote currency, and profit is paid in the other one.
+    pub inverse: bool,
+    /// A trade moves no cash but fees; profit goes to cash when the position is closed.
+    pub margined: bool,
+    /// Currency in which cash moves and results are shown.
+    pub settlement: Currency,
+    /// Whether a price below zero is accepted.
+    pub allows_negative_price: bool,
+    /// Age in microseconds after which a price is called stale.
+    pub stale_after: Option<i64>,
+    /// Sources in order of preference where two have a price of the same moment.
+    pub source_priority: Vec<String>,
+}
+
+impl Terms {
+    /// The terms of an asset priced and settled in `currency`, with everything else at its default.
+    pub fn plain(currency: Currency) -> Self {
+        Self {
+            multiplier: Decimal::ONE,
+            inverse: false,
+            margined: false,
+            settlement: currency,
+            allows_negative_price: false,
+            stale_after: None,
+            source_priority: Vec::new(),
+        }
+    }
+
+    /// Value of `quantity` at `price`, in the settlement currency, before any sign:
+    /// `quantity x price x multiplier`, or `quantity x multiplier / price` for an inverse contract.
+    /// `None` for an inverse contract at price zero.
+    pub fn notional(&self, quantity: &Decimal, price: &Decimal) -> Option<Decimal> {
+        let units = quantity * &self.multiplier;
+        if self.inverse { units.divide(price) } else { Some(units * price) }
+    }
+}
+
+/// The terms of several assets through time, as one reader knows them.
+#[derive(Debug, Clone, Default)]
+pub struct TermsHistory {
+    by_asset: BTreeMap<AssetKey, Vec<(Moment, Terms)>>,
+}
+
+impl TermsHistory {
+    /// Adds terms that apply from `effective_at` on; of two with one date the later added wins.
+    pub fn add(&mut self, asset: AssetKey, effective_at: Moment, terms: Terms) {
+        let history = self.by_asset.entry(asset).or_default();
+        let at = history.partition_point(|(moment, _)| *moment <= effective_at);
+        history.insert(at, (effective_at, terms));
+    }
+
+    /// The terms of `asset` in force at `at`; before its first date, the first.
+    pub fn at(&self, asset: AssetKey, at: Moment) -> Option<&Terms> {
+        let history = self.by_asset.get(&asset)?;
+        let index = history.partition_point(|(moment, _)| *moment <= at).saturating_sub(1);
+        history.get(index).map(|(_, terms)| terms)
+    }
+}

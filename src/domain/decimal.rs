@@ -1,0 +1,569 @@
+//! Exact decimal numbers: `mantissa x 10^-scale`, never a binary float.
+//!
+//! Sums, differences and products are exact at any size: a value lives in 128 bits while it fits and
+//! moves to a big integer when it does not. Only [`Decimal::divide`] rounds, half-even, to
+//! [`DIVISION_DIGITS`] significant digits. A newcomer's mistake is to compare text: `1.0` and `1.00`
+//! are equal here, and each keeps the digits it was written with until [`Decimal::normalized`].
+
+use num_bigint::{BigInt, Sign};
+use num_integer::Integer;
+use num_traits::{Signed, ToPrimitive, Zero};
+use std::cmp::Ordering;
+use std::fmt;
+use std::hash::{Hash, Hasher};
+use std::iter::Sum;
+use std::ops::{Add, AddAssign, Mul, Neg, Sub, SubAssign};
+use std::str::FromStr;
+
+/// Significant digits of a quotient that does not terminate sooner (domain.md asks for at least 28).
+pub const DIVISION_DIGITS: u32 = 34;
+/// Most significant digits an entered price, quantity or amount may have.
+pub const INPUT_DIGITS: usize = 28;
+/// Most decimals an entered price, quantity or amount may have.
+pub const INPUT_DECIMALS: usize = 18;
+/// Largest power of ten a 128-bit mantissa holds.
+const POWERS: u32 = 38;
+
+/// Why a text is not a decimal this service takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum DecimalError {
+    /// Not a plain decimal number.
+    #[error("is not a decimal number in plain notation")]
+    NotANumber,
+    /// More digits than are ever kept exactly.
+    #[error("has more than 28 significant digits or more than 18 decimals")]
+    TooManyDigits,
+}
+
+/// An exact decimal number. See the module for what rounds and what does not.
+#[derive(Clone)]
+pub struct Decimal(Repr);
+
+#[derive(Clone)]
+enum Repr {
+    Small { mantissa: i128, scale: u32 },
+    Big { mantissa: Box<BigInt>, scale: u32 },
+}
+
+fn power_of_ten(exponent: u32) -> Option<i128> {
+    if exponent > POWERS { None } else { 10_i128.checked_pow(exponent) }
+}
+
+fn big_power_of_ten(exponent: u32) -> BigInt {
+    BigInt::from(10_u8).pow(exponent)
+}
+
+impl Decimal {
+    /// Zero.
+    pub const ZERO: Self = Self(Repr::Small { mantissa: 0, scale: 0 });
+    /// One.
+    pub const ONE: Self = Self(Repr::Small { mantissa: 1, scale: 0 });
+
+    /// `mantissa x 10^-scale`.
+    pub const fn new(mantissa: i128, scale: u32) -> Self {
+        Self(Repr::Small { mantissa, scale })
+    }
+
+    fn from_big(mantissa: BigInt, scale: u32) -> Self {
+        match mantissa.to_i128() {
+            Some(small) => Self(Repr::Small { mantissa: small, scale }),
+            None => Self(Repr::Big { mantissa: Box::new(mantissa), scale }),
+        }
+    }
+
+    fn big(&self) -> BigInt {
+        match &self.0 {
+            Repr::Small { mantissa, .. } => BigInt::from(*mantissa),
+            Repr::Big { mantissa, .. } => (**mantissa).clone(),
+        }
+    }
+
+    /// Number of decimals it is written with.
+    pub const fn scale(&self) -> u32 {
+        match &self.0 {
+            Repr::Small { scale, .. } | Repr::Big { scale, .. } => *scale,
+        }
+    }
+
+    /// A number a person or a program entered: plain notation or a JSON number token, within
+    /// [`INPUT_DIGITS`] and [`INPUT_DECIMALS`]. More digits are refused, never rounded.
+    ///
+    /// # Errors
+    /// [`DecimalError`] says which rule the text breaks.
+    pub fn parse_input(text: &str) -> Result<Self, DecimalError> {
+        let (plain, exponent) = split_exponent(text)?;
+        let unsigned = plain.strip_prefix('-').unwrap_or(plain);
+        let (whole, fraction) = unsigned.split_once('.').unwrap_or((unsigned, ""));
+        let plain_digits = !whole.is_empty() && all_digits(whole) && all_digits(fraction);
+        if !plain_digits || (unsigned.contains('.') && fraction.is_empty()) {
+            return Err(DecimalError::NotANumber);
+        }
+        let decimals = i64::try_from(fraction.len()).unwrap_or(i64::MAX).saturating_sub(exponent);
+        let digits: String = format!("{whole}{fraction}");
+        let significant = digits.trim_start_matches('0');
+        let written =
+            significant.len().saturating_add(usize::try_from(-decimals.min(0)).unwrap_or(usize::MAX));
+        let zero = significant.is_empty();
+        if decimals > i64::try_from(INPUT_DECIMALS).unwrap_or(i64::MAX) || (!zero && written > INPUT_DIGITS) {
+            return Err(DecimalError::TooManyDigits);
+        }
+        let mut mantissa: i128 =
+            if zero { 0 } else { significant.parse().map_err(|_| DecimalError::TooManyDigits)? };
+        let scale = u32::try_from(decimals.max(0)).map_err(|_| DecimalError::TooManyDigits)?;
+        if decimals < 0 && !zero {
+            let shift =
+                u32::try_from(-decimals).ok().and_then(power_of_ten).ok_or(DecimalError::TooManyDigits)?;
+            mantissa = mantissa.checked_mul(shift).ok_or(DecimalError::TooManyDigits)?;
+        }
+        Ok(Self::new(if plain.starts_with('-') { -mantissa } else { mantissa }, scale))
+    }
+
+    /// Whether it is zero.
+    pub fn is_zero(&self) -> bool {
+        match &self.0 {
+            Repr::Small { mantissa, .. } => *mantissa == 0,
+            Repr::Big { mantissa, .. } => mantissa.is_zero(),
+        }
+    }
+
+    /// Whether it is below zero.
+    pub fn is_negative(&self) -> bool {
+        match &self.0 {
+            Repr::Small { mantissa, .. } => *mantissa < 0,
+            Repr::Big { mantissa, .. } => mantissa.is_negative(),
+        }
+    }
+
+    /// Whether it is above zero.
+    pub fn is_positive(&self) -> bool {
+        !self.is_zero() && !self.is_negative()
+    }
+
+    /// Its distance from zero.
+    #[must_use]
+    pub fn abs(&self) -> Self {
+        if self.is_negative() { -self } else { self.clone() }
+    }
+
+    /// The smaller of two.
+    #[must_use]
+    pub fn smaller(&self, other: &Self) -> Self {
+        if self <= other { self.clone() } else { other.clone() }
+    }
+
+    /// The quotient, rounded half-even to [`DIVISION_DIGITS`] significant digits: the one place where
+    /// an amount is ever rounded. `None` when `divisor` is zero.
+    #[must_use]
+    pub fn divide(&self, divisor: &Self) -> Option<Self> {
+        if divisor.is_zero() {
+            return None;
+        }
+        if self.is_zero() {
+            return Some(Self::ZERO);
+        }
+        let (numerator, denominator) = (self.big(), divisor.big());
+        let have = i64::from(decimal_digits(&numerator)) - i64::from(decimal_digits(&denominator));
+        // One digit more than asked for, so that rounding always has the deciding digit to look at.
+        let shift = u32::try_from((i64::from(DIVISION_DIGITS) + 1 - have).max(0)).ok()?;
+        let (quotient, remainder) = (numerator * big_power_of_ten(shift)).div_rem(&denominator);
+        let scale = i64::from(self.scale()) - i64::from(divisor.scale()) + i64::from(shift);
+        let exact = remainder.is_zero();
+        let drop = i64::from(decimal_digits(&quotient)) - i64::from(DIVISION_DIGITS);
+        let (rounded, scale) = if drop > 0 && !(exact && scale <= 0) {
+            let drop = u32::try_from(drop).ok()?;
+            (round_half_even(quotient, drop, exact), scale - i64::from(drop))
+        } else {
+            (quotient, scale)
+        };
+        Some(Self::with_signed_scale(rounded, scale).normalized())
+    }
+
+    fn with_signed_scale(mantissa: BigInt, scale: i64) -> Self {
+        match u32::try_from(scale) {
+            Ok(scale) => Self::from_big(mantissa, scale),
+            Err(_) => {
+                Self::from_big(mantissa * big_power_of_ten(u32::try_from(-scale).unwrap_or(u32::MAX)), 0)
+            }
+        }
+    }
+
+    /// The same value without trailing zeros after the point: how figures are shown.
+    #[must_use]
+    pub fn normalized(&self) -> Self {
+        if self.is_zero() {
+            return Self::ZERO;
+        }
+        match &self.0 {
+            Repr::Small { mantissa, scale } => {
+                let (mut mantissa, mut scale) = (*mantissa, *scale);
+                while scale > 0 && mantissa % 10 == 0 {
+                    mantissa /= 10;
+                    scale -= 1;
+                }
+                Self::new(mantissa, scale)
+            }
+            Repr::Big { mantissa, scale } => {
+                let (mut mantissa, mut scale) = ((**mantissa).clone(), *scale);
+                let ten = BigInt::from(10_u8);
+                while scale > 0 {
+                    let (quotient, remainder) = mantissa.div_rem(&ten);
+                    if !remainder.is_zero() {
+                        break;
+                    }
+                    mantissa = quotient;
+                    scale -= 1;
+                }
+                Self::from_big(mantissa, scale)
+            }
+        }
+    }
+
+    /// `part / whole` of this amount: all of it when `part` is `whole`, else rounded once.
+    #[must_use]
+    pub fn share(&self, part: &Self, whole: &Self) -> Self {
+        if part == whole {
+            return self.clone();
+        }
+        (self * part).divide(whole).unwrap_or(Self::ZERO)
+    }
+}
+
+fn all_digits(text: &str) -> bool {
+    text.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+/// Splits a JSON number token into its plain part and its exponent.
+fn split_exponent(text: &str) -> Result<(&str, i64), DecimalError> {
+    let Some(at) = text.find(['e', 'E']) else { return Ok((text, 0)) };
+    let (plain, exponent) = text.split_at(at);
+    let exponent = exponent.get(1..).unwrap_or_default();
+    let digits = exponent.strip_prefix(['+', '-']).unwrap_or(exponent);
+    if digits.is_empty() || !all_digits(digits) {
+        return Err(DecimalError::NotANumber);
+    }
+    // Anything past three digits is far outside the limits, and must not become a huge power of ten.
+    if digits.trim_start_matches('0').len() > 3 {
+        return Err(DecimalError::TooManyDigits);
+    }
+    Ok((plain, exponent.parse().map_err(|_| DecimalError::NotANumber)?))
+}
+
+fn decimal_digits(value: &BigInt) -> u32 {
+    u32::try_from(value.magnitude().to_str_radix(10).len()).unwrap_or(u32::MAX)
+}
+
+/// Drops the last `drop` digits, half-even. `exact` tells that nothing lies below the last digit.
+fn round_half_even(value: BigInt, drop: u32, exact: bool) -> BigInt {
+    let unit = big_power_of_ten(drop);
+    let negative = value.sign() == Sign::Minus;
+    let (mut quotient, remainder) = value.abs().div_rem(&unit);
+    let twice = remainder * 2_u8;
+    let up = match twice.cmp(&unit) {
+        Ordering::Greater => true,
+        Ordering::Less => false,
+        Ordering::Equal => !exact || quotient.is_odd(),
+    };
+    if up {
+        quotient += 1_u8;
+    }
+    if negative { -quotient } else { quotient }
+}
+
+impl Default for Decimal {
+    fn default() -> Self {
+        Self::ZERO
+    }
+}
+
+impl From<i64> for Decimal {
+    fn from(value: i64) -> Self {
+        Self::new(i128::from(value), 0)
+    }
+}
+
+/// Both mantissas at the larger of the two scales, when they fit 128 bits.
+fn aligned(a: &Decimal, b: &Decimal) -> Option<(i128, i128, u32)> {
+    let (Repr::Small { mantissa: x, scale: sx }, Repr::Small { mantissa: y, scale: sy }) = (&a.0, &b.0)
+    else {
+        return None;
+    };
+    match sx.cmp(sy) {
+        Ordering::Equal => Some((*x, *y, *sx)),
+        Ordering::Less => Some((x.checked_mul(power_of_ten(sy - sx)?)?, *y, *sy)),
+        Ordering::Greater => Some((*x, y.checked_mul(power_of_ten(sx - sy)?)?, *sx)),
+    }
+}
+
+fn aligned_big(a: &Decimal, b: &Decimal) -> (BigInt, BigInt, u32) {
+    let scale = a.scale().max(b.scale());
+    (a.big() * big_power_of_ten(scale - a.scale()), b.big() * big_power_of_ten(scale - b.scale()), scale)
+}
+
+impl<'b> Add<&'b Decimal> for &Decimal {
+    type Output = Decimal;
+    fn add(self, other: &'b Decimal) -> Decimal {
+        if let Some((x, y, scale)) = aligned(self, other)
+            && let Some(sum) = x.checked_add(y)
+        {
+            return Decimal::new(sum, scale);
+        }
+        let (x, y, scale) = aligned_big(self, other);
+        Decimal::from_big(x + y, scale)
+    }
+}
+
+impl<'b> Sub<&'b Decimal> for &Decimal {
+    type Output = Decimal;
+    fn sub(self, other: &'b Decimal) -> Decimal {
+        if let Some((x, y, scale)) = aligned(self, other)
+            && let Some(difference) = x.checked_sub(y)
+        {
+            return Decimal::new(difference, scale);
+        }
+        let (x, y, scale) = aligned_big(self, other);
+        Decimal::from_big(x - y, scale)
+    }
+}
+
+impl<'b> Mul<&'b Decimal> for &Decimal {
+    type Output = Decimal;
+    fn mul(self, other: &'b Decimal) -> Decimal {
+        let scale = self.scale() + other.scale();
+        if let (Repr::Small { mantissa: x, .. }, Repr::Small { mantissa: y, .. }) = (&self.0, &other.0)
+            && let Some(product) = x.checked_mul(*y)
+        {
+            return Decimal::new(product, scale);
+        }
+        Decimal::from_big(self.big() * other.big(), scale)
+    }
+}
+
+impl Neg for &Decimal {
+    type Output = Decimal;
+    fn neg(self) -> Decimal {
+        match &self.0 {
+            Repr::Small { mantissa, scale } if *mantissa != i128::MIN => Decimal::new(-mantissa, *scale),
+            Repr::Small { scale, .. } | Repr::Big { scale, .. } => Decimal::from_big(-self.big(), *scale),
+        }
+    }
+}
+
+impl Neg for Decimal {
+    type Output = Self;
+    fn neg(self) -> Self {
+        -&self
+    }
+}
+
+macro_rules! by_value {
+    ($trait:ident, $method:ident) => {
+        impl $trait<Decimal> for Decimal {
+            type Output = Decimal;
+            fn $method(self, other: Decimal) -> Decimal {
+                (&self).$method(&other)
+            }
+        }
+        impl<'b> $trait<&'b Decimal> for Decimal {
+            type Output = Decimal;
+            fn $method(self, other: &'b Decimal) -> Decimal {
+                (&self).$method(other)
+            }
+        }
+        impl $trait<Decimal> for &Decimal {
+            type Output = Decimal;
+            fn $method(self, other: Decimal) -> Decimal {
+                self.$method(&other)
+            }
+        }
+    };
+}
+by_value!(Add, add);
+by_value!(Sub, sub);
+by_value!(Mul, mul);
+
+impl AddAssign<&Decimal> for Decimal {
+    fn add_assign(&mut self, other: &Decimal) {
+        *self = &*self + other;
+    }
+}
+
+impl SubAssign<&Decimal> for Decimal {
+    fn sub_assign(&mut self, other: &Decimal) {
+        *self = &*self - other;
+    }
+}
+
+impl Sum for Decimal {
+    fn sum<I: Iterator<Item = Self>>(values: I) -> Self {
+        values.fold(Self::ZERO, |sum, value| sum + value)
+    }
+}
+
+impl PartialEq for Decimal {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other) == Ordering::Equal
+    }
+}
+
+impl Eq for Decimal {}
+
+impl PartialOrd for Decimal {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Decimal {
+    fn cmp(&self, other: &Self) -> Ordering {
+        if let Some((x, y, _)) = aligned(self, other) {
+            return x.cmp(&y);
+        }
+        let (x, y, _) = aligned_big(self, other);
+        x.cmp(&y)
+    }
+}
+
+impl Hash for Decimal {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        let plain = self.normalized();
+        plain.big().hash(state);
+        plain.scale().hash(state);
+    }
+}
+
+impl fmt::Display for Decimal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let digits = match &self.0 {
+            Repr::Small { mantissa, .. } => mantissa.unsigned_abs().to_string(),
+            Repr::Big { mantissa, .. } => mantissa.magnitude().to_str_radix(10),
+        };
+        let sign = if self.is_negative() { "-" } else { "" };
+        let scale = usize::try_from(self.scale()).unwrap_or(usize::MAX);
+        if scale == 0 {
+            return write!(f, "{sign}{digits}");
+        }
+        let padded = format!("{digits:0>width$}", width = scale + 1);
+        let (whole, fraction) = padded.split_at(padded.len() - scale);
+        write!(f, "{sign}{whole}.{fraction}")
+    }
+}
+
+impl fmt::Debug for Decimal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// Reads back what [`Decimal`]'s `Display` wrote, at any size. Entered text goes through
+/// [`Decimal::parse_input`], which has limits.
+impl FromStr for Decimal {
+    type Err = DecimalError;
+    fn from_str(text: &str) -> Result<Self, DecimalError> {
+        let unsigned = text.strip_prefix('-').unwrap_or(text);
+        let (whole, fraction) = unsigned.split_once('.').unwrap_or((unsigned, ""));
+        if whole.is_empty() || !all_digits(whole) || !all_digits(fraction) {
+            return Err(DecimalError::NotANumber);
+        }
+        let scale = u32::try_from(fraction.len()).map_err(|_| DecimalError::TooManyDigits)?;
+        let digits = format!("{whole}{fraction}");
+        let value = match digits.parse::<i128>() {
+            Ok(mantissa) => Self::new(mantissa, scale),
+            Err(_) => Self::from_big(digits.parse().map_err(|_| DecimalError::NotANumber)?, scale),
+        };
+        Ok(if text.starts_with('-') { -value } else { value })
+    }
+}
+
+impl serde::Serialize for Decimal {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> serde::Deserialize<'de> for Decimal {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = <std::borrow::Cow<'de, str>>::deserialize(deserializer)?;
+        text.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn d(text: &str) -> Decimal {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn digits_are_kept_as_written_and_compared_by_value() {
+        assert_eq!(Decimal::parse_input("2050.10").unwrap().to_string(), "2050.10");
+        assert_eq!(d("1.0"), d("1.00"));
+        assert_eq!(d("2050.10").normalized().to_string(), "2050.1");
+        assert_eq!(Decimal::parse_input("-0.00").unwrap(), Decimal::ZERO);
+    }
+
+    #[test]
+    fn a_json_token_with_an_exponent_is_read_from_its_digits() {
+        assert_eq!(Decimal::parse_input("1e5").unwrap().to_string(), "100000");
+        assert_eq!(Decimal::parse_input("1.25E-3").unwrap().to_string(), "0.00125");
+        assert_eq!(Decimal::parse_input("0e0").unwrap(), Decimal::ZERO);
+    }
+
+    #[test]
+    fn what_is_not_a_plain_number_is_refused() {
+        for text in
+            ["", "NaN", "Infinity", "1,000", "0x10", "１２", "+1", " 1", "1.", ".5", "1e", "--1", "1_0"]
+        {
+            assert_eq!(Decimal::parse_input(text), Err(DecimalError::NotANumber), "{text}");
+        }
+    }
+
+    #[test]
+    fn more_digits_than_the_limits_are_refused_not_rounded() {
+        let limit = "9999999999999999999999999999";
+        assert_eq!(Decimal::parse_input(limit).unwrap().to_string(), limit);
+        for text in
+            ["1e400", "1e1000000000", "0.0000000000000000001", "12345678901234567890123456789", "1e28"]
+        {
+            assert_eq!(Decimal::parse_input(text), Err(DecimalError::TooManyDigits), "{text}");
+        }
+    }
+
+    #[test]
+    fn division_rounds_half_even_at_the_stated_digits() {
+        assert_eq!(d("1").divide(&d("3")).unwrap().to_string(), format!("0.{}", "3".repeat(34)));
+        assert_eq!(d("2").divide(&d("3")).unwrap().to_string(), format!("0.{}7", "6".repeat(33)));
+        assert_eq!(d("10").divide(&d("4")).unwrap().to_string(), "2.5");
+        assert_eq!(d("1").divide(&Decimal::ZERO), None);
+        assert_eq!(d("1000000").divide(&d("0.001")).unwrap().to_string(), "1000000000");
+        // Exactly half of the last kept digit goes to the even neighbour.
+        let down = d(&format!("1{}25", "0".repeat(32)));
+        assert_eq!(down.divide(&d("10")).unwrap().to_string(), format!("1{}2", "0".repeat(32)));
+        let up = d(&format!("1{}35", "0".repeat(32)));
+        assert_eq!(up.divide(&d("10")).unwrap().to_string(), format!("1{}4", "0".repeat(32)));
+    }
+
+    fn any_decimal() -> impl Strategy<Value = Decimal> {
+        (any::<i128>(), 0_u32..40).prop_map(|(mantissa, scale)| Decimal::new(mantissa, scale))
+    }
+
+    proptest! {
+        #[test]
+        fn sums_and_products_are_exact(a in any_decimal(), b in any_decimal(), c in any_decimal()) {
+            prop_assert_eq!(&(&(&a + &b) - &b), &a);
+            prop_assert_eq!(&a * &(&b + &c), &a * &b + &a * &c);
+            prop_assert_eq!((&a * &b).to_string().parse::<Decimal>().unwrap(), &b * &a);
+        }
+
+        #[test]
+        fn a_quotient_is_within_half_a_unit_of_its_last_digit(a in any_decimal(), b in any_decimal()) {
+            prop_assume!(!b.is_zero() && !a.is_zero());
+            let quotient = a.divide(&b).unwrap();
+            let error = (&quotient * &b - &a).abs();
+            let bound = a.abs() * Decimal::new(1, DIVISION_DIGITS - 1);
+            prop_assert!(error <= bound, "{} / {} = {}", a, b, quotient);
+        }
+    }
+}

@@ -1,0 +1,178 @@
+//! Exchange rates: the newest at or before a moment, inverse and triangulated with one division.
+//!
+//! A missing rate is `None`, never 1, and a later rate is never used for an earlier moment.
+
+use crate::domain::currency::Currency;
+use crate::domain::decimal::Decimal;
+use crate::domain::moment::Moment;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// A rate as a fraction: one unit of the first currency is `numerator / denominator` of the second.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rate {
+    /// What the amount is multiplied by.
+    pub numerator: Decimal,
+    /// What the product is divided by, last.
+    pub denominator: Decimal,
+    /// The older of the observations used; `None` when no observation was needed.
+    pub observed_at: Option<Moment>,
+}
+
+impl Rate {
+    fn identity() -> Self {
+        Self { numerator: Decimal::ONE, denominator: Decimal::ONE, observed_at: None }
+    }
+
+    /// `amount` of the first currency in the second; the division comes last and is the only rounding.
+    pub fn convert(&self, amount: &Decimal) -> Decimal {
+        if self.denominator == Decimal::ONE {
+            return if self.numerator == Decimal::ONE { amount.clone() } else { amount * &self.numerator };
+        }
+        (amount * &self.numerator).divide(&self.denominator).unwrap_or(Decimal::ZERO)
+    }
+
+    fn then(&self, next: &Self) -> Self {
+        Self {
+            numerator: &self.numerator * &next.numerator,
+            denominator: &self.denominator * &next.denominator,
+            observed_at: match (self.observed_at, next.observed_at) {
+                (Some(a), Some(b)) => Some(a.min(b)),
+                (a, b) => a.or(b),
+            },
+        }
+    }
+}
+
+/// The rates one reader knows, by pair and time.
+#[derive(Debug, Clone, Default)]
+pub struct Rates {
+    pairs: BTreeMap<(Currency, Currency), Vec<(Moment, Decimal)>>,
+}
+
+impl Rates {
+    /// Adds a rate: one `base` is `rate` `quote`. Of two with one moment the later added wins.
+    pub fn add(&mut self, base: Currency, quote: Currency, observed_at: Moment, rate: Decimal) {
+        let points = self.pairs.entry((base, quote)).or_default();
+        let at = points.partition_point(|(moment, _)| *moment <= observed_at);
+        points.insert(at, (observed_at, rate));
+    }
+
+    /// Adds the rates of another collection; a point known to both stays once.
+    pub fn extend(&mut self, other: Self) {
+        for ((base, quote), points) in other.pairs {
+            for (observed_at, rate) in points {
+                let known = self.pairs.get(&(base, quote));
+                if !known.is_some_and(|known| known.contains(&(observed_at, rate.clone()))) {
+                    self.add(base, quote, observed_at, rate);
+                }
+            }
+        }
+    }
+
+    /// The newest observation of a pair as quoted, at or before `at`.
+    fn quoted(&self, base: Currency, quote: Currency, at: Moment) -> Option<&(Moment, Decimal)> {
+        let points = self.pairs.get(&(base, quote))?;
+        let index = points.partition_point(|(moment, _)| *moment <= at);
+        points.get(index.checked_sub(1)?)
+    }
+
+    /// A pair as quoted or its inverse, whichever was observed later; as quoted where both are equally old.
+    fn direct(&self, from: Currency, to: Currency, at: Moment) -> Option<Rate> {
+        let quoted = self.quoted(from, to, at);
+        let inverse = self.quoted(to, from, at).filter(|(_, rate)| !rate.is_zero());
+        let as_quoted = |(seen, rate): &(Moment, Decimal)| Rate {
+            numerator: rate.clone(),
+            denominator: Decimal::ONE,
+            observed_at: Some(*seen),
+        };
+        let inverted = |(seen, rate): &(Moment, Decimal)| Rate {
+            numerator: Decimal::ONE,
+            denominator: rate.clone(),
+            observed_at: Some(*seen),
+        };
+        match (quoted, inverse) {
+            (Some(q), Some(i)) if i.0 > q.0 => Some(inverted(i)),
+            (Some(q), _) => Some(as_quoted(q)),
+            (None, i) => i.map(inverted),
+        }
+    }
+
+    /// The rate from one currency to another at `at`: equal units, minor units by their exact factor,
+    /// a quoted pair, or through one third currency (EUR, then USD, then by code).
+    pub fn rate(&self, from: Currency, to: Currency, at: Moment) -> Option<Rate> {
+        if from == to {
+            return Some(Rate::identity());
+        }
+        let ((from_major, from_per), (to_major, to_per)) = (from.major(), to.major());
+        let units = Rate { numerator: to_per, denominator: from_per, observed_at: None };
+        if from_major == to_major {
+            return Some(units);
+        }
+        let major = self.direct(from_major, to_major, at).or_else(|| {
+            self.vehicles().into_iter().find_map(|via| self.through(from_major, via, to_major, at))
+        })?;
+        Some(units.then(&major))
+    }
+
+    fn through(&self, from: Currency, via: Currency, to: Currency, at: Moment) -> Option<Rate> {
+        if via == from || via == to {
+            return None;
+        }
+        Some(self.direct(from, via, at)?.then(&self.direct(via, to, at)?))
+    }
+
+    fn vehicles(&self) -> Vec<Currency> {
+        let known: BTreeSet<Currency> = self.pairs.keys().flat_map(|(base, quote)| [*base, *quote]).collect();
+        let first = ["EUR", "USD"].into_iter().filter_map(Currency::from_code);
+        first.chain(known).collect()
+    }
+
+    /// `amount` of `from` in `to` at `at`; `None` when no rate at or before `at` is known.
+    pub fn convert(&self, amount: &Decimal, from: Currency, to: Currency, at: Moment) -> Option<Decimal> {
+        if from == to || amount.is_zero() {
+            return Some(amount.clone());
+        }
+        self.rate(from, to, at).map(|rate| rate.convert(amount))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn c(code: &str) -> Currency {
+        Currency::from_code(code).unwrap()
+    }
+    fn d(text: &str) -> Decimal {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn triangulation_divides_once_and_last() {
+        let mut rates = Rates::default();
+        rates.add(c("EUR"), c("USD"), Moment(1), d("1.3"));
+        rates.add(c("EUR"), c("CHF"), Moment(1), d("0.9"));
+        // 130 USD x 0.9 / 1.3 is 90 exactly; 130 / 1.3 x 0.9 would be too, 100 / 1.3 x 0.9 would not.
+        assert_eq!(rates.convert(&d("130"), c("USD"), c("CHF"), Moment(1)).unwrap().to_string(), "90");
+        let rate = rates.rate(c("USD"), c("CHF"), Moment(1)).unwrap();
+        assert_eq!((rate.numerator.normalized(), rate.denominator.normalized()), (d("0.9"), d("1.3")));
+    }
+
+    #[test]
+    fn a_later_rate_is_never_used_for_an_earlier_moment() {
+        let mut rates = Rates::default();
+        rates.add(c("EUR"), c("USD"), Moment(10), d("1.1"));
+        assert_eq!(rates.convert(&d("1"), c("EUR"), c("USD"), Moment(9)), None);
+        assert_eq!(rates.convert(&d("1"), c("EUR"), c("USD"), Moment(11)), Some(d("1.1")));
+        assert_eq!(rates.convert(&d("11"), c("USD"), c("EUR"), Moment(11)), Some(d("10")));
+    }
+
+    #[test]
+    fn minor_units_are_exact_aliases() {
+        let mut rates = Rates::default();
+        rates.add(c("GBP"), c("USD"), Moment(1), d("1.25"));
+        assert_eq!(rates.convert(&d("250"), c("GBp"), c("GBP"), Moment(0)), Some(d("2.5")));
+        assert_eq!(rates.convert(&d("250"), c("GBp"), c("USD"), Moment(1)), Some(d("3.125")));
+        assert_eq!(rates.convert(&d("5"), c("USD"), c("GBp"), Moment(1)), Some(d("400")));
+    }
+}

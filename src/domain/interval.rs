@@ -1,0 +1,204 @@
+//! Candle lengths: the intervals a price point may carry, and where a candle ends.
+//!
+//! A newcomer's mistake is to add 24 hours for a day. Days, weeks and months are steps of the calendar in
+//! a time zone: a day in New York may have 23 or 25 hours, and a month is no number of days. And the case
+//! counts: `1m` is a minute, `1M` a month.
+
+use crate::domain::moment::{HOUR, Moment};
+use crate::named_enum;
+use chrono::{Days, MappedLocalTime, Months, NaiveDateTime, Offset as _, TimeZone as _};
+use chrono_tz::{GapInfo, Tz};
+use std::str::FromStr;
+
+/// Microseconds of one second.
+const SECOND: i64 = 1_000_000;
+/// Microseconds of one minute.
+const MINUTE: i64 = 60 * SECOND;
+
+named_enum! {
+    /// The length of a candle. Declared, and so compared, from the shortest to the longest.
+    Interval {
+        /// A second.
+        Second = "1s",
+        /// A minute.
+        Minute = "1m",
+        /// 5 minutes.
+        Minutes5 = "5m",
+        /// 15 minutes.
+        Minutes15 = "15m",
+        /// 30 minutes.
+        Minutes30 = "30m",
+        /// An hour.
+        Hour = "1h",
+        /// 2 hours.
+        Hours2 = "2h",
+        /// 4 hours.
+        Hours4 = "4h",
+        /// 6 hours.
+        Hours6 = "6h",
+        /// 8 hours.
+        Hours8 = "8h",
+        /// 12 hours.
+        Hours12 = "12h",
+        /// A calendar day.
+        Day = "1d",
+        /// 7 calendar days.
+        Week = "1w",
+        /// A calendar month.
+        Month = "1M",
+    }
+}
+
+/// A text that names no interval.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is not an interval: use one of {names} (`1m` is a minute, `1M` a month)", names = Interval::NAMES.join(", "))]
+pub struct InvalidInterval(pub String);
+
+/// How an interval moves a moment.
+enum Step {
+    Micros(i64),
+    Days(u64),
+    Months(u32),
+}
+
+impl Interval {
+    /// Whether its candles stand for whole days, so that they are compared with other facts by date.
+    pub fn is_daily_or_longer(self) -> bool {
+        self >= Self::Day
+    }
+
+    /// The end of the candle that starts at `start`, which is the start of the next one. Days, weeks and
+    /// months are counted on the calendar of `zone`; an end that its clocks skip is the first moment after
+    /// the gap, an end that they show twice is the earlier one. The month after 31 January ends on the last
+    /// day of February. `None` when the calendar does not reach that far.
+    pub fn end_of(self, start: Moment, zone: Tz) -> Option<Moment> {
+        let step = self.step();
+        if let Step::Micros(micros) = step {
+            return start.0.checked_add(micros).map(Moment);
+        }
+        let utc = start.utc()?.naive_utc();
+        let local = utc.checked_add_offset(zone.offset_from_utc_datetime(&utc).fix())?;
+        let end = match step {
+            Step::Micros(_) => None,
+            Step::Days(days) => local.checked_add_days(Days::new(days)),
+            Step::Months(months) => local.checked_add_months(Months::new(months)),
+        };
+        first_moment(end?, zone)
+    }
+
+    const fn step(self) -> Step {
+        match self {
+            Self::Second => Step::Micros(SECOND),
+            Self::Minute => Step::Micros(MINUTE),
+            Self::Minutes5 => Step::Micros(5 * MINUTE),
+            Self::Minutes15 => Step::Micros(15 * MINUTE),
+            Self::Minutes30 => Step::Micros(30 * MINUTE),
+            Self::Hour => Step::Micros(HOUR),
+            Self::Hours2 => Step::Micros(2 * HOUR),
+            Self::Hours4 => Step::Micros(4 * HOUR),
+            Self::Hours6 => Step::Micros(6 * HOUR),
+            Self::Hours8 => Step::Micros(8 * HOUR),
+            Self::Hours12 => Step::Micros(12 * HOUR),
+            Self::Day => Step::Days(1),
+            Self::Week => Step::Days(7),
+            Self::Month => Step::Months(1),
+        }
+    }
+}
+
+/// The first moment at which the clocks of `zone` show `local` or have gone past it.
+fn first_moment(local: NaiveDateTime, zone: Tz) -> Option<Moment> {
+    let moment = match zone.from_local_datetime(&local) {
+        MappedLocalTime::Single(moment) | MappedLocalTime::Ambiguous(moment, _) => moment,
+        MappedLocalTime::None => GapInfo::new(&local, &zone)?.end?,
+    };
+    Some(Moment(moment.timestamp_micros()))
+}
+
+impl FromStr for Interval {
+    type Err = InvalidInterval;
+
+    fn from_str(text: &str) -> Result<Self, InvalidInterval> {
+        Self::from_name(text).ok_or_else(|| InvalidInterval(text.to_owned()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn end(interval: &str, start: &str, zone: Tz) -> String {
+        let interval: Interval = interval.parse().unwrap();
+        interval.end_of(Moment::parse(start).unwrap(), zone).unwrap().to_string()
+    }
+
+    #[test]
+    fn the_case_of_a_name_tells_a_minute_from_a_month() {
+        assert_eq!("1m".parse(), Ok(Interval::Minute));
+        assert_eq!("1M".parse(), Ok(Interval::Month));
+        for name in Interval::NAMES {
+            assert_eq!(name.parse::<Interval>().unwrap().to_string(), *name);
+        }
+        for text in ["", "1D", "3m", "60m", "1 d", "d"] {
+            assert_eq!(text.parse::<Interval>(), Err(InvalidInterval(text.to_owned())));
+        }
+        let message = "1D".parse::<Interval>().unwrap_err().to_string();
+        assert!(message.starts_with("`1D` is not an interval: use one of 1s, 1m, 5m"), "{message}");
+    }
+
+    #[test]
+    fn longer_intervals_compare_greater() {
+        let all: Vec<Interval> = Interval::NAMES.iter().map(|name| name.parse().unwrap()).collect();
+        let ends: Vec<Moment> = all.iter().map(|i| i.end_of(Moment(0), Tz::UTC).unwrap()).collect();
+        assert!(all.is_sorted() && ends.is_sorted());
+        let daily: Vec<&str> = all.iter().filter(|i| i.is_daily_or_longer()).map(|i| i.name()).collect();
+        assert_eq!(daily, ["1d", "1w", "1M"]);
+    }
+
+    #[test]
+    fn a_day_has_23_or_25_hours_where_the_clocks_change_and_hours_stay_hours() {
+        let zone = Tz::America__New_York;
+        assert_eq!(end("1d", "2026-03-08T00:00:00-05:00", zone), "2026-03-09T04:00:00.000000Z");
+        assert_eq!(end("1d", "2026-11-01T00:00:00-04:00", zone), "2026-11-02T05:00:00.000000Z");
+        assert_eq!(end("12h", "2026-03-08T00:00:00-05:00", zone), "2026-03-08T17:00:00.000000Z");
+        assert_eq!(end("1d", "2026-03-08T00:00:00Z", Tz::UTC), "2026-03-09T00:00:00.000000Z");
+        assert_eq!(end("1w", "2026-03-02T00:00:00-05:00", zone), "2026-03-09T04:00:00.000000Z");
+    }
+
+    #[test]
+    fn an_end_that_the_clocks_skip_is_the_first_moment_after_the_gap() {
+        // Havana skips midnight of 2026-03-08, and Samoa skipped the whole of 2011-12-30.
+        assert_eq!(
+            end("1d", "2026-03-07T00:00:00-05:00", Tz::America__Havana),
+            "2026-03-08T05:00:00.000000Z"
+        );
+        assert_eq!(end("1d", "2011-12-29T00:00:00-10:00", Tz::Pacific__Apia), "2011-12-30T10:00:00.000000Z");
+    }
+
+    #[test]
+    fn an_end_that_the_clocks_show_twice_is_the_earlier_one() {
+        let zone = Tz::America__New_York;
+        assert_eq!(end("1d", "2026-10-31T01:30:00-04:00", zone), "2026-11-01T05:30:00.000000Z");
+    }
+
+    #[test]
+    fn a_month_ends_with_the_calendar_month() {
+        assert_eq!(end("1M", "2026-02-01T00:00:00Z", Tz::UTC), "2026-03-01T00:00:00.000000Z");
+        assert_eq!(end("1M", "2028-01-31T00:00:00Z", Tz::UTC), "2028-02-29T00:00:00.000000Z");
+        assert_eq!(end("1M", "1833-12-01T00:00:00Z", Tz::UTC), "1834-01-01T00:00:00.000000Z");
+        assert_eq!(
+            end("1M", "2026-03-01T00:00:00-05:00", Tz::America__New_York),
+            "2026-04-01T04:00:00.000000Z"
+        );
+    }
+
+    #[test]
+    fn past_the_end_of_the_calendar_there_is_no_end() {
+        assert_eq!(Interval::Second.end_of(Moment::MAX, Tz::UTC), None);
+        for interval in [Interval::Day, Interval::Month] {
+            assert_eq!(interval.end_of(Moment::MAX, Tz::UTC), None);
+            let last = Moment(chrono::DateTime::<chrono::Utc>::MAX_UTC.timestamp_micros());
+            assert_eq!(interval.end_of(last, Tz::Asia__Tokyo), None);
+        }
+    }
+}

@@ -1,0 +1,192 @@
+//! Moments: 64-bit microseconds since 1970 UTC, and the day rules around them.
+
+use chrono::{DateTime, Days, NaiveDate, NaiveDateTime, NaiveTime, TimeZone as _, Utc};
+use chrono_tz::Tz;
+use serde::{Deserialize, Serialize};
+use std::fmt;
+
+/// Microseconds of one hour.
+pub const HOUR: i64 = 3_600_000_000;
+/// Microseconds of one day of 24 hours.
+pub const DAY: i64 = 24 * HOUR;
+
+/// A moment: microseconds since 1970-01-01T00:00:00Z.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Moment(pub i64);
+
+/// Why a text is not a moment this service takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum MomentError {
+    /// Not RFC 3339, or a day or time of day that does not exist.
+    #[error("is not an RFC 3339 time or a date that exists")]
+    NotATime,
+    /// A time without a zone where one is required.
+    #[error("has no time zone; write it as 2026-01-31T09:30:00Z or with an offset")]
+    NoZone,
+    /// Digits below a microsecond that are not zero.
+    #[error("has more than six decimals of a second")]
+    TooPrecise,
+}
+
+/// A time as it was written: a moment, or a whole day.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Written {
+    /// A moment.
+    Moment(Moment),
+    /// A day without a time.
+    Day(NaiveDate),
+}
+
+impl Moment {
+    /// Before every fact.
+    pub const MIN: Self = Self(i64::MIN);
+    /// After every fact.
+    pub const MAX: Self = Self(i64::MAX);
+
+    /// Parses a full RFC 3339 time.
+    ///
+    /// # Errors
+    /// [`MomentError::NoZone`] for a time without an offset, the others for what is no time at all.
+    pub fn parse(text: &str) -> Result<Self, MomentError> {
+        match parse_written(text)? {
+            Written::Moment(moment) => Ok(moment),
+            Written::Day(_) => Err(MomentError::NoZone),
+        }
+    }
+
+    /// Parses RFC 3339; a time or date without a zone is taken as UTC (decision 10: price routes only).
+    ///
+    /// # Errors
+    /// [`MomentError`] for what is no time.
+    pub fn parse_utc_default(text: &str) -> Result<Self, MomentError> {
+        match parse_written(text) {
+            Ok(Written::Moment(moment)) => Ok(moment),
+            Ok(Written::Day(day)) => Ok(start_of_day(day, Tz::UTC)),
+            Err(MomentError::NoZone) => {
+                let bare = text.replacen(' ', "T", 1);
+                let naive = NaiveDateTime::parse_from_str(&bare, "%Y-%m-%dT%H:%M:%S%.f")
+                    .or_else(|_| NaiveDateTime::parse_from_str(&bare, "%Y-%m-%dT%H:%M"))
+                    .map_err(|_| MomentError::NotATime)?;
+                checked(naive.and_utc())
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The moment as a calendar time, when the calendar reaches that far.
+    pub fn utc(self) -> Option<DateTime<Utc>> {
+        DateTime::from_timestamp_micros(self.0)
+    }
+
+    /// The calendar day it falls on in `zone`.
+    pub fn day_in(self, zone: Tz) -> Option<NaiveDate> {
+        self.utc().map(|utc| utc.with_timezone(&zone).date_naive())
+    }
+
+    /// This moment moved by `micros`, held at the ends of the range.
+    #[must_use]
+    pub const fn plus(self, micros: i64) -> Self {
+        Self(self.0.saturating_add(micros))
+    }
+}
+
+/// The first moment of `day` in `zone`; where the clocks skip midnight, the first one that exists.
+pub fn start_of_day(day: NaiveDate, zone: Tz) -> Moment {
+    let midnight = day.and_time(NaiveTime::MIN);
+    let first = (0..=8).find_map(|quarter| {
+        zone.from_local_datetime(&(midnight + chrono::TimeDelta::minutes(30 * quarter))).earliest()
+    });
+    first.map_or_else(|| Moment(midnight.and_utc().timestamp_micros()), |at| Moment(at.timestamp_micros()))
+}
+
+/// The last moment of `day` in `zone`.
+pub fn end_of_day(day: NaiveDate, zone: Tz) -> Moment {
+    match day.checked_add_days(Days::new(1)) {
+        Some(next) => start_of_day(next, zone).plus(-1),
+        None => Moment::MAX,
+    }
+}
+
+/// Reads RFC 3339, or a bare `YYYY-MM-DD`.
+///
+/// # Errors
+/// [`MomentError`] tells what is wrong with the text.
+pub fn parse_written(text: &str) -> Result<Written, MomentError> {
+    if !text.is_ascii() || text.len() < 10 || text.starts_with(['+', '-']) {
+        return Err(MomentError::NotATime);
+    }
+    if text.len() == 10 {
+        let day = NaiveDate::parse_from_str(text, "%Y-%m-%d").map_err(|_| MomentError::NotATime)?;
+        return Ok(Written::Day(day));
+    }
+    match DateTime::parse_from_rfc3339(text) {
+        Ok(time) => checked(time.to_utc()).map(Written::Moment),
+        Err(_) if looks_local(text) => Err(MomentError::NoZone),
+        Err(_) => Err(MomentError::NotATime),
+    }
+}
+
+fn looks_local(text: &str) -> bool {
+    let bare = text.replacen(' ', "T", 1);
+    NaiveDateTime::parse_from_str(&bare, "%Y-%m-%dT%H:%M:%S%.f").is_ok()
+        || NaiveDateTime::parse_from_str(&bare, "%Y-%m-%dT%H:%M").is_ok()
+}
+
+fn checked(time: DateTime<Utc>) -> Result<Moment, MomentError> {
+    if time.timestamp_subsec_nanos() % 1_000 != 0 {
+        return Err(MomentError::TooPrecise);
+    }
+    if time.timestamp_subsec_nanos() >= 1_000_000_000 {
+        return Err(MomentError::NotATime);
+    }
+    Ok(Moment(time.timestamp_micros()))
+}
+
+impl fmt::Display for Moment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.utc() {
+            Some(time) => write!(f, "{}", time.format("%Y-%m-%dT%H:%M:%S%.6fZ")),
+            None => write!(f, "{}us", self.0),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_moment_is_shown_with_six_digits_and_read_back() {
+        let moment = Moment::parse("2026-01-31T09:30:00.5+01:00").unwrap();
+        assert_eq!(moment.to_string(), "2026-01-31T08:30:00.500000Z");
+        assert_eq!(Moment::parse(&moment.to_string()), Ok(moment));
+        assert_eq!(Moment::parse("1833-01-01T00:00:00Z").unwrap().to_string(), "1833-01-01T00:00:00.000000Z");
+    }
+
+    #[test]
+    fn impossible_and_zoneless_times_are_refused() {
+        assert_eq!(Moment::parse("2026-02-30T00:00:00Z"), Err(MomentError::NotATime));
+        assert_eq!(parse_written("2026-02-30"), Err(MomentError::NotATime));
+        assert_eq!(Moment::parse("2026-01-31T09:30:00"), Err(MomentError::NoZone));
+        assert_eq!(Moment::parse("not-a-time"), Err(MomentError::NotATime));
+        assert_eq!(Moment::parse("2026-01-31T09:30:00.1234567Z"), Err(MomentError::TooPrecise));
+        assert_eq!(Moment::parse("2026-01-31T23:59:60Z"), Err(MomentError::NotATime));
+    }
+
+    #[test]
+    fn a_zoneless_price_time_is_utc() {
+        assert_eq!(Moment::parse_utc_default("2026-01-31T09:30:00"), Moment::parse("2026-01-31T09:30:00Z"));
+        assert_eq!(Moment::parse_utc_default("2026-01-31"), Moment::parse("2026-01-31T00:00:00Z"));
+    }
+
+    #[test]
+    fn a_day_follows_its_zone_through_summer_time() {
+        let zone = Tz::America__New_York;
+        let day = NaiveDate::from_ymd_opt(2026, 3, 8).unwrap();
+        assert_eq!(end_of_day(day, zone).0 - start_of_day(day, zone).0 + 1, 23 * HOUR);
+        // In Havana the clocks skip midnight itself on that day.
+        let skipped = start_of_day(day, Tz::America__Havana);
+        assert_eq!(skipped.to_string(), "2026-03-08T05:00:00.000000Z");
+    }
+}

@@ -1,0 +1,92 @@
+//! An amount in its own currency and in the base currency, side by side.
+
+use crate::domain::decimal::Decimal;
+use serde::{Deserialize, Serialize};
+use std::ops::{Add, AddAssign, Neg, Sub, SubAssign};
+
+/// One amount, twice: in its own currency, and in base currency at the rate of the moment it arose.
+/// `base` is `None` once a rate was missing: unknown, which is not zero, and unknown it stays in every sum.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Amounts {
+    /// In its own currency.
+    pub own: Decimal,
+    /// In base currency.
+    pub base: Option<Decimal>,
+}
+
+impl Amounts {
+    /// Nothing.
+    pub const ZERO: Self = Self { own: Decimal::ZERO, base: Some(Decimal::ZERO) };
+
+    /// Whether it is nothing in its own currency.
+    pub fn is_zero(&self) -> bool {
+        self.own.is_zero()
+    }
+
+    /// `part / whole` of it, each side rounded once; alike on both sides where they are one currency.
+    #[must_use]
+    pub fn share(&self, part: &Decimal, whole: &Decimal) -> Self {
+        if self.is_zero() && self.base.as_ref().is_some_and(Decimal::is_zero) {
+            return Self::ZERO;
+        }
+        Self {
+            own: self.own.share(part, whole),
+            base: self.base.as_ref().map(|base| base.share(part, whole)),
+        }
+    }
+
+    /// The same with the sign of `negative`.
+    #[must_use]
+    pub fn signed(self, negative: bool) -> Self {
+        if negative { -self } else { self }
+    }
+}
+
+impl Default for Amounts {
+    fn default() -> Self {
+        Self::ZERO
+    }
+}
+
+/// The sum of two figures, unknown when either is.
+pub fn sum(a: Option<&Decimal>, b: Option<&Decimal>) -> Option<Decimal> {
+    Some(a? + b?)
+}
+
+/// The difference of two figures, unknown when either is.
+pub fn difference(a: Option<&Decimal>, b: Option<&Decimal>) -> Option<Decimal> {
+    Some(a? - b?)
+}
+
+impl Add<&Amounts> for &Amounts {
+    type Output = Amounts;
+    fn add(self, other: &Amounts) -> Amounts {
+        Amounts { own: &self.own + &other.own, base: sum(self.base.as_ref(), other.base.as_ref()) }
+    }
+}
+
+impl Sub<&Amounts> for &Amounts {
+    type Output = Amounts;
+    fn sub(self, other: &Amounts) -> Amounts {
+        Amounts { own: &self.own - &other.own, base: difference(self.base.as_ref(), other.base.as_ref()) }
+    }
+}
+
+impl AddAssign<&Amounts> for Amounts {
+    fn add_assign(&mut self, other: &Amounts) {
+        *self = &*self + other;
+    }
+}
+
+impl SubAssign<&Amounts> for Amounts {
+    fn sub_assign(&mut self, other: &Amounts) {
+        *self = &*self - other;
+    }
+}
+
+impl Neg for Amounts {
+    type Output = Self;
+    fn neg(self) -> Self {
+        Self { own: -self.own, base: self.base.map(|base| -base) }
+    }
+}

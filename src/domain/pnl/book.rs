@@ -1,0 +1,280 @@
+//! The book: what a ledger amounts to. [`Book::apply`] folds one transaction into it.
+//!
+//! Transactions must come in order of (`executed_at`, `place`). A refused transaction leaves the book in an
+//! undefined state: refuse the whole entry and drop the book.
+
+mod cash;
+mod deliveries;
+mod trades;
+
+use crate::domain::asset::TermsHistory;
+use crate::domain::currency::Currency;
+use crate::domain::decimal::Decimal;
+use crate::domain::fx::Rates;
+use crate::domain::ids::{AssetKey, TransactionId};
+use crate::domain::moment::Moment;
+use crate::domain::pnl::amounts::Amounts;
+use crate::domain::pnl::holding::{Cycle, Holding, Side};
+use crate::domain::pnl::lots::PickError;
+use crate::domain::portfolio::{Conventions, LotScope};
+use crate::domain::transaction::{Transaction, TransactionType};
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Account name of a holding whose lots belong to the whole portfolio (`lot_scope: global`).
+pub const EVERY_ACCOUNT: &str = "*";
+
+/// What the fold looks up beside the transactions.
+#[derive(Debug, Clone, Copy)]
+pub struct Context<'a> {
+    /// Currency of the totals.
+    pub base: Currency,
+    /// The conventions in force.
+    pub conventions: &'a Conventions,
+    /// Terms of every asset in the ledger.
+    pub terms: &'a TermsHistory,
+    /// Exchange rates.
+    pub rates: &'a Rates,
+}
+
+/// Which holding: an account and an asset.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct HoldingKey {
+    /// The account, or [`EVERY_ACCOUNT`].
+    pub account: String,
+    /// The asset.
+    pub asset: AssetKey,
+}
+
+/// Cash of one currency in one account.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cash {
+    /// What is there; below zero, what is owed.
+    pub balance: Decimal,
+    /// Its movements, each in base currency at the rate of its moment.
+    pub moved_base: Option<Decimal>,
+}
+
+/// What an account holds and did beside its assets. Amounts in base currency unless said otherwise.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AccountState {
+    /// Cash by currency.
+    pub cash: BTreeMap<Currency, Cash>,
+    /// Deposits less withdrawals before fees, and assets transferred in or out at their cost before the fee.
+    pub contributions: Option<Decimal>,
+    /// Cash and assets moved to and from other accounts of the portfolio.
+    pub internal: Option<Decimal>,
+    /// Interest before fees and taxes.
+    pub interest: Option<Decimal>,
+    /// Fees that belong to no holding.
+    pub fees: Option<Decimal>,
+    /// Taxes that belong to no holding.
+    pub taxes: Option<Decimal>,
+    /// Those fees and taxes that are not in realised profit.
+    pub costs_apart: Option<Decimal>,
+    /// Fees expensed at once: a realised loss of no asset.
+    pub expensed: Option<Decimal>,
+    /// Base value received less base value given in currency exchanges.
+    pub exchange_result: Option<Decimal>,
+}
+
+impl Default for AccountState {
+    fn default() -> Self {
+        let zero = || Some(Decimal::ZERO);
+        Self {
+            cash: BTreeMap::new(),
+            contributions: zero(),
+            internal: zero(),
+            interest: zero(),
+            fees: zero(),
+            taxes: zero(),
+            costs_apart: zero(),
+            expensed: zero(),
+            exchange_result: zero(),
+        }
+    }
+}
+
+/// A split that has taken effect: `numerator` new units for `denominator` old ones.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SplitEvent {
+    /// When it took effect.
+    pub at: Moment,
+    /// Whether it was given as a day.
+    pub whole_day: bool,
+    /// New units.
+    pub numerator: Decimal,
+    /// Old units.
+    pub denominator: Decimal,
+}
+
+/// A rate the ledger needed and did not have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct MissingRate {
+    /// From this currency
+    pub from: Currency,
+    /// to this one,
+    pub to: Currency,
+    /// at this moment.
+    pub at: Moment,
+}
+
+/// Which transaction took part in which position.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Membership {
+    /// The holding.
+    pub holding: HoldingKey,
+    /// The position's ordinal in it.
+    pub cycle: u64,
+    /// The transaction.
+    pub transaction: TransactionId,
+}
+
+/// Why the ledger refuses a transaction.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum LedgerError {
+    /// More is sold or delivered than is held.
+    #[error("{asked} leave the position, but only {held} are held")]
+    InsufficientQuantity {
+        /// Units held.
+        held: Decimal,
+        /// Units asked for.
+        asked: Decimal,
+    },
+    /// The named lots cannot be taken.
+    #[error(transparent)]
+    Lots(#[from] PickError),
+    /// An inverse contract has no value at price zero.
+    #[error("an inverse contract cannot trade at price zero")]
+    InverseAtZero,
+    /// Units of a margined contract are not delivered in or out.
+    #[error("units of a margined contract cannot be transferred in or out")]
+    MarginedDelivery,
+    /// Units delivered into a short position.
+    #[error("units cannot be transferred into a short position; record the buy that covers it")]
+    DeliveryIntoShort,
+    /// Asset without recorded terms.
+    #[error("the asset has no terms at that moment")]
+    NoTerms,
+    /// Money in another currency than the asset settles in, and no rate between them.
+    #[error("no rate from {} to {} at or before {}", .0.from, .0.to, .0.at)]
+    NoRate(MissingRate),
+}
+
+/// The fold of a ledger. Holdings of assets that a transaction does not touch need not be loaded.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Book {
+    /// State by account.
+    pub accounts: BTreeMap<String, AccountState>,
+    /// Holdings by account and asset.
+    pub holdings: BTreeMap<HoldingKey, Holding>,
+    /// Splits that have taken effect, by asset, in order.
+    pub splits: BTreeMap<AssetKey, Vec<SplitEvent>>,
+    /// Rates that were missing.
+    pub missing: BTreeSet<MissingRate>,
+    /// Positions closed by the transactions applied to this value.
+    pub closed: Vec<(HoldingKey, Cycle)>,
+    /// Positions that the transactions applied to this value took part in.
+    pub memberships: Vec<Membership>,
+}
+
+/// One transaction, with what its fold looks up.
+#[derive(Clone, Copy)]
+struct Entry<'a> {
+    t: &'a Transaction,
+    ctx: Context<'a>,
+}
+
+impl Entry<'_> {
+    fn key(&self, asset: AssetKey) -> HoldingKey {
+        let account = match self.ctx.conventions.lot_scope {
+            LotScope::Account => self.t.account.clone(),
+            LotScope::Global => EVERY_ACCOUNT.to_owned(),
+        };
+        HoldingKey { account, asset }
+    }
+}
+
+impl Book {
+    /// Folds one transaction into the book.
+    ///
+    /// # Errors
+    /// [`LedgerError`] when a rule of the ledger refuses it.
+    pub fn apply(&mut self, t: &Transaction, ctx: Context<'_>) -> Result<(), LedgerError> {
+        use TransactionType as T;
+        let e = Entry { t, ctx };
+        match t.kind {
+            T::Buy => self.trade(e, Side::Long)?,
+            T::Sell => self.trade(e, Side::Short)?,
+            T::TransferIn => self.transfer_in(e)?,
+            T::TransferOut => self.transfer_out(e)?,
+            T::Transfer => self.transfer(e)?,
+            T::Deposit | T::Withdrawal => self.contribute(e),
+            T::Dividend => self.dividend(e)?,
+            T::Interest => self.interest(e),
+            T::Fee | T::Tax => self.charge_alone(e)?,
+            T::Split => self.split(e),
+            T::Fx => self.exchange(e),
+        }
+        Ok(())
+    }
+
+    /// An amount with its base value, at the transaction's own rate or that of its moment.
+    fn value(&mut self, e: Entry<'_>, amount: &Decimal, currency: Currency) -> Amounts {
+        let base = match &e.t.fx_rate {
+            Some(rate) => Some(amount * rate),
+            None => self.in_base(e, amount, currency),
+        };
+        Amounts { own: amount.clone(), base }
+    }
+
+    /// An amount in base currency at the moment of the transaction; that there is no rate is noted.
+    fn in_base(&mut self, e: Entry<'_>, amount: &Decimal, currency: Currency) -> Option<Decimal> {
+        let (ctx, at) = (e.ctx, e.t.executed_at);
+        let base = ctx.rates.convert(amount, currency, ctx.base, at);
+        if base.is_none() {
+            self.missing.insert(MissingRate { from: currency, to: ctx.base, at });
+        }
+        base
+    }
+
+    fn account(&mut self, name: &str) -> &mut AccountState {
+        self.accounts.entry(name.to_owned()).or_default()
+    }
+
+    fn holding(&mut self, key: &HoldingKey, currency: Currency) -> &mut Holding {
+        self.holdings.entry(key.clone()).or_insert_with(|| Holding::new(currency))
+    }
+
+    fn split(&mut self, Entry { t, ctx }: Entry<'_>) {
+        let (Some(asset), Some(numerator), Some(denominator)) = (t.asset, &t.ratio_num, &t.ratio_den) else {
+            return;
+        };
+        let margined = ctx.terms.at(asset, t.executed_at).is_some_and(|terms| terms.margined);
+        for (key, holding) in self.holdings.iter_mut().filter(|(key, _)| key.asset == asset) {
+            holding.lots.split(numerator, denominator);
+            let ended = holding.settle(&ctx.conventions.dust, margined, t.executed_at);
+            self.closed.extend(ended.map(|cycle| (key.clone(), cycle)));
+            holding.last_price =
+                holding.last_price.take().map(|(at, price)| (at, price.share(denominator, numerator)));
+        }
+        self.splits.entry(asset).or_default().push(SplitEvent {
+            at: t.executed_at,
+            whole_day: t.whole_day,
+            numerator: numerator.clone(),
+            denominator: denominator.clone(),
+        });
+    }
+}
+
+/// Folds a whole ledger, in order of (`executed_at`, `place`).
+///
+/// # Errors
+/// The first transaction the ledger refuses, with the rule it breaks.
+pub fn fold(transactions: &[Transaction], ctx: Context<'_>) -> Result<Book, (TransactionId, LedgerError)> {
+    let mut book = Book::default();
+    for transaction in transactions {
+        book.apply(transaction, ctx).map_err(|error| (transaction.id, error))?;
+    }
+    Ok(book)
+}

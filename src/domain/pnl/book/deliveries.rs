@@ -1,0 +1,112 @@
+//! Units and cash that move without a trade: in from outside, out to it, and between accounts.
+
+use super::trades::Deal;
+use super::{Book, Entry, HoldingKey, LedgerError, Membership};
+use crate::domain::decimal::Decimal;
+use crate::domain::pnl::amounts::{Amounts, difference, sum};
+use crate::domain::pnl::holding::Side;
+use crate::domain::pnl::lots::{Lot, Piece};
+use crate::domain::portfolio::LotScope;
+
+impl Book {
+    pub(super) fn transfer_in(&mut self, e: Entry<'_>) -> Result<(), LedgerError> {
+        let deal = self.deal(e)?;
+        if deal.terms.margined {
+            return Err(LedgerError::MarginedDelivery);
+        }
+        if self.holding(&deal.key, deal.terms.settlement).is_short() {
+            return Err(LedgerError::DeliveryIntoShort);
+        }
+        let quantity = e.t.quantity.clone().unwrap_or_default();
+        self.pay_costs(&deal);
+        let state = self.account(&e.t.account);
+        state.contributions = sum(state.contributions.as_ref(), deal.gross.base.as_ref());
+        self.open(&deal, Side::Long, deal.whole(quantity.clone()));
+        self.note_price(&deal, &quantity);
+        Ok(())
+    }
+
+    /// Takes units out of a long holding without a profit, at the cost they carry.
+    fn take_out(&mut self, deal: &Deal<'_>) -> Result<Vec<Piece>, LedgerError> {
+        let Entry { t, ctx } = deal.entry;
+        let quantity = self.deliverable(deal)?;
+        let holding = self.holding(&deal.key, deal.terms.settlement);
+        let cycle = holding.cycles;
+        let pieces = holding.lots.take(&quantity, ctx.conventions.cost_basis, false, &t.lots)?;
+        self.memberships.push(Membership { holding: deal.key.clone(), cycle, transaction: t.id });
+        self.end_within_dust(deal);
+        Ok(pieces)
+    }
+
+    /// The quantity of a delivery, when that much is held.
+    fn deliverable(&mut self, deal: &Deal<'_>) -> Result<Decimal, LedgerError> {
+        if deal.terms.margined {
+            return Err(LedgerError::MarginedDelivery);
+        }
+        let quantity = deal.entry.t.quantity.clone().unwrap_or_default();
+        let holding = self.holding(&deal.key, deal.terms.settlement);
+        let held = if holding.is_short() { Decimal::ZERO } else { holding.quantity() };
+        if quantity > held {
+            return Err(LedgerError::InsufficientQuantity { held, asked: quantity });
+        }
+        Ok(quantity)
+    }
+
+    pub(super) fn transfer_out(&mut self, e: Entry<'_>) -> Result<(), LedgerError> {
+        let deal = self.deal(e)?;
+        self.charge_apart(&deal);
+        let pieces = self.take_out(&deal)?;
+        let cost = pieces.iter().fold(Amounts::ZERO, |sum, piece| &(&sum + &piece.gross) + &piece.costs);
+        let state = self.account(&e.t.account);
+        state.contributions = difference(state.contributions.as_ref(), cost.base.as_ref());
+        Ok(())
+    }
+
+    pub(super) fn transfer(&mut self, e: Entry<'_>) -> Result<(), LedgerError> {
+        let Entry { t, ctx } = e;
+        let to_account = t.to_account.clone().unwrap_or_default();
+        if t.amount.is_some() {
+            self.transfer_cash(e, &to_account);
+            return Ok(());
+        }
+        let deal = self.deal(e)?;
+        self.charge_apart(&deal);
+        if ctx.conventions.lot_scope == LotScope::Global {
+            // The lots belong to every account already; only what cannot be is refused.
+            return self.deliverable(&deal).map(|_| ());
+        }
+        let last_price = self.holdings.get(&deal.key).and_then(|holding| holding.last_price.clone());
+        let pieces = self.take_out(&deal)?;
+        let cost = pieces.iter().fold(Amounts::ZERO, |sum, piece| &(&sum + &piece.gross) + &piece.costs);
+        self.note_internal(e, &to_account, cost.base.as_ref());
+        let key = HoldingKey { account: to_account, asset: deal.key.asset };
+        let holding = self.holding(&key, deal.terms.settlement);
+        if holding.is_short() {
+            return Err(LedgerError::DeliveryIntoShort);
+        }
+        let cycle = holding.begin(Side::Long, t.executed_at);
+        for piece in pieces {
+            holding.open(arrived(piece), ctx.conventions.cost_basis);
+        }
+        if holding.last_price.is_none() {
+            holding.last_price = last_price;
+        }
+        let ended = holding.settle(&ctx.conventions.dust, deal.terms.margined, t.executed_at);
+        self.memberships.push(Membership { holding: key.clone(), cycle, transaction: t.id });
+        self.closed.extend(ended.map(|cycle| (key, cycle)));
+        Ok(())
+    }
+}
+
+fn arrived(piece: Piece) -> Lot {
+    Lot {
+        number: 0,
+        transaction: piece.transaction,
+        acquired_at: piece.acquired_at,
+        place: piece.place,
+        quantity: piece.quantity,
+        unit: piece.unit,
+        gross: piece.gross,
+        costs: piece.costs,
+    }
+}

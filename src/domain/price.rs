@@ -1,0 +1,122 @@
+//! Price points and their versions: nothing is overwritten, a correction is a newer version of a point.
+
+use crate::domain::decimal::Decimal;
+use crate::domain::ids::AssetKey;
+use crate::domain::moment::{DAY, Moment};
+use crate::named_enum;
+use serde::Serialize;
+
+/// How far ahead of the clock a fact may be dated.
+pub const FUTURE_MAX: i64 = DAY;
+/// Source of a price that names none.
+pub const DEFAULT_SOURCE: &str = "api";
+
+named_enum! {
+    /// What became of a point that was sent in.
+    Outcome {
+        /// A point not seen before.
+        Stored = "stored",
+        /// Equal in every field to the current version: nothing changed.
+        Duplicate = "duplicate",
+        /// A newer version of a point.
+        Corrected = "corrected",
+    }
+}
+
+/// What a source says about one moment.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Quote {
+    /// The price; of a candle, its close.
+    pub price: Decimal,
+    /// First price of the candle.
+    pub open: Option<Decimal>,
+    /// Highest price of the candle.
+    pub high: Option<Decimal>,
+    /// Lowest price of the candle.
+    pub low: Option<Decimal>,
+    /// Units traded.
+    pub volume: Option<Decimal>,
+}
+
+/// Why a quote is refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidQuote {
+    /// Below zero for an asset that does not allow it.
+    #[error("is below zero, which this asset does not allow")]
+    Negative {
+        /// Which of the fields.
+        field: &'static str,
+    },
+    /// High below low, or open or close outside them.
+    #[error("is not between low and high")]
+    OutsideRange {
+        /// Which of the fields.
+        field: &'static str,
+    },
+}
+
+impl Quote {
+    /// A single price without a candle around it.
+    pub fn tick(price: Decimal) -> Self {
+        Self { price, open: None, high: None, low: None, volume: None }
+    }
+
+    /// Checks signs, and that open and close lie between low and high.
+    ///
+    /// # Errors
+    /// [`InvalidQuote`] names the field and the rule it breaks.
+    pub fn check(&self, allows_negative: bool) -> Result<(), InvalidQuote> {
+        let prices = [
+            ("price", Some(&self.price)),
+            ("open", self.open.as_ref()),
+            ("high", self.high.as_ref()),
+            ("low", self.low.as_ref()),
+        ];
+        for (field, value) in prices {
+            if !allows_negative && value.is_some_and(Decimal::is_negative) {
+                return Err(InvalidQuote::Negative { field });
+            }
+            if value.is_some_and(|v| self.high.as_ref().is_some_and(|high| v > high))
+                || value.is_some_and(|v| self.low.as_ref().is_some_and(|low| v < low))
+            {
+                return Err(InvalidQuote::OutsideRange { field });
+            }
+        }
+        if self.volume.as_ref().is_some_and(Decimal::is_negative) {
+            return Err(InvalidQuote::Negative { field: "volume" });
+        }
+        Ok(())
+    }
+}
+
+/// One version of one price point, as it is stored.
+#[derive(Debug, Clone)]
+pub struct PricePoint {
+    /// Asset it prices.
+    pub asset: AssetKey,
+    /// Name of the source.
+    pub source: String,
+    /// Candle length; empty for a tick.
+    pub interval: String,
+    /// The source's own stamp.
+    pub observed_at: Moment,
+    /// When this version was learned.
+    pub recorded_at: Moment,
+    /// What it says.
+    pub quote: Quote,
+}
+
+/// The price that values an asset, with where it comes from.
+#[derive(Debug, Clone)]
+pub struct Mark {
+    /// Price per unit, as quoted.
+    pub price: Decimal,
+    /// When it was observed.
+    pub observed_at: Moment,
+    /// When it was learned.
+    pub recorded_at: Moment,
+    /// Who said so.
+    pub source: String,
+    /// Candle length; empty for a tick.
+    pub interval: String,
+}

@@ -1,0 +1,50 @@
+//! The HTTP API: parse, ask the rule, one transaction, answer. Everything with a status code is here.
+
+pub mod assets;
+pub mod auth;
+pub mod conventions;
+pub mod currencies;
+pub mod drafts;
+pub mod error;
+pub mod fields;
+pub mod fx;
+pub mod health;
+pub mod imports;
+pub mod keys;
+pub mod layers;
+pub mod markets;
+pub mod openapi;
+pub mod performance;
+pub mod pnl;
+pub mod portfolios;
+pub mod positions;
+pub mod posted;
+pub mod prices;
+pub mod query;
+pub mod reading;
+pub mod router;
+pub mod tagged;
+pub mod transactions;
+pub mod wire;
+
+use crate::clock::Clock;
+use crate::http::auth::Access;
+use crate::random::Random;
+use crate::storage::database::Database;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+/// What every handler can reach.
+#[derive(Debug, Clone)]
+pub struct AppState {
+    /// The database.
+    pub db: Database,
+    /// The time.
+    pub clock: Clock,
+    /// Randomness for new ids.
+    pub random: Random,
+    /// Who may come in without a key.
+    pub access: Access,
+    /// Set when the service is stopping: it is live but no longer ready.
+    pub draining: Arc<AtomicBool>,
+}

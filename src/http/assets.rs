@@ -1,0 +1,500 @@
+//! Assets, and those of their attributes that enter a figure.
+
+use crate::domain::asset::{Asset, AssetStatus, AssetType, Terms};
+use crate::domain::currency::Currency;
+use crate::domain::decimal::Decimal;
+use crate::domain::ids::{AssetId, AssetKey, MarketId};
+use crate::domain::moment::{Moment, Written};
+use crate::http::AppState;
+use crate::http::auth::{AssetsRead, AssetsWrite, Caller};
+use crate::http::error::{ApiError, Code, FieldError, Problem};
+use crate::http::fields::{Fields, Unknown};
+use crate::http::posted::{Answer, Posted, deed};
+use crate::http::query::Query;
+use crate::http::reading;
+use crate::http::tagged::{Tagged, check_match};
+use crate::http::wire::{Metadata, Time};
+use crate::random::Random;
+use crate::storage::assets::{self, AssetFilter, AssetSort};
+use crate::storage::database::Tx;
+use crate::storage::error::StorageError;
+use crate::storage::page::After;
+use crate::storage::{markets, portfolios, prices, transactions};
+use crate::workers::bookkeeping;
+use axum::Json;
+use axum::extract::{Path, State};
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+use std::collections::HashSet;
+use utoipa::ToSchema;
+
+/// Microseconds of one second.
+const SECOND: i64 = 1_000_000;
+
+/// An asset.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct AssetView {
+    id: AssetId,
+    created_at: Time,
+    updated_at: Time,
+    #[schema(example = "GOLD", pattern = "^.{1,20}$")]
+    symbol: String,
+    #[schema(example = "Gold Spot")]
+    name: String,
+    asset_type: AssetType,
+    status: AssetStatus,
+    market_id: MarketId,
+    currency: Currency,
+    metadata: Metadata,
+    /// Units of the underlying in one contract.
+    multiplier: Decimal,
+    /// Quantity counts units of the quote currency; profit is paid in `settlement`.
+    #[schema(example = false)]
+    inverse: bool,
+    /// A trade moves no cash but fees.
+    #[schema(example = false)]
+    margined: bool,
+    settlement: Currency,
+    #[schema(example = false)]
+    allows_negative_price: bool,
+    /// Age in seconds after which a price is called stale.
+    #[schema(example = 86400)]
+    stale_after: Option<i64>,
+    /// Sources in order of preference where two have a price of one moment.
+    #[schema(example = json!(["coinbase", "api"]))]
+    source_priority: Vec<String>,
+    /// Counts changes; `If-Match: "v<version>"` guards an update.
+    #[schema(example = 1)]
+    version: i64,
+}
+
+/// An asset just created.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct AssetCreated {
+    #[schema(example = true)]
+    success: bool,
+    #[serde(flatten)]
+    asset: AssetView,
+}
+
+/// An asset to create.
+#[derive(Debug, ToSchema)]
+#[expect(dead_code, reason = "the shape of the request; fields are read one by one to collect every fault")]
+pub struct NewAsset {
+    /// 1 to 20 characters, upper-cased, unique.
+    #[schema(example = "GOLD")]
+    symbol: String,
+    #[schema(example = "Gold Spot")]
+    name: String,
+    asset_type: AssetType,
+    #[schema(example = "COMEX")]
+    market_code: String,
+    /// Default USD.
+    currency: Option<Currency>,
+    /// Default 1.
+    multiplier: Option<Decimal>,
+    #[schema(example = false)]
+    inverse: Option<bool>,
+    #[schema(example = false)]
+    margined: Option<bool>,
+    /// Default the asset's currency.
+    settlement: Option<Currency>,
+    #[schema(example = false)]
+    allows_negative_price: Option<bool>,
+    /// Seconds.
+    #[schema(example = 86400)]
+    stale_after: Option<i64>,
+    #[schema(example = json!(["coinbase", "api"]))]
+    source_priority: Option<Vec<String>>,
+    metadata: Option<Metadata>,
+}
+
+/// Changes to an asset (RFC 7396 merge patch).
+#[derive(Debug, ToSchema)]
+#[expect(dead_code, reason = "the shape of the request; fields are read one by one to collect every fault")]
+pub struct AssetPatch {
+    #[schema(example = "Gold Spot")]
+    name: Option<String>,
+    asset_type: Option<AssetType>,
+    status: Option<AssetStatus>,
+    #[schema(example = "COMEX")]
+    market_code: Option<String>,
+    /// Only while no price and no transaction uses the asset.
+    currency: Option<Currency>,
+    multiplier: Option<Decimal>,
+    #[schema(example = false)]
+    inverse: Option<bool>,
+    #[schema(example = false)]
+    margined: Option<bool>,
+    settlement: Option<Currency>,
+    #[schema(example = false)]
+    allows_negative_price: Option<bool>,
+    #[schema(example = 86400)]
+    stale_after: Option<i64>,
+    #[schema(example = json!(["coinbase", "api"]))]
+    source_priority: Option<Vec<String>>,
+    /// Moment from which the changed attributes apply; default now, `beginning` for always.
+    #[schema(example = "2026-01-31T00:00:00Z")]
+    effective_at: Option<String>,
+    metadata: Option<Metadata>,
+}
+
+async fn view(tx: &mut Tx, asset: Asset) -> Result<AssetView, StorageError> {
+    let history = assets::terms(tx, &[asset.key], Moment::MAX).await?;
+    let terms = history.at(asset.key, Moment::MAX).cloned().unwrap_or_else(|| Terms::plain(asset.currency));
+    Ok(AssetView {
+        id: asset.id,
+        created_at: Time(asset.created_at),
+        updated_at: Time(asset.updated_at),
+        symbol: asset.symbol,
+        name: asset.name,
+        asset_type: asset.asset_type,
+        status: asset.status,
+        market_id: asset.market_id,
+        currency: asset.currency,
+        metadata: Metadata::of(&asset.metadata),
+        multiplier: terms.multiplier,
+        inverse: terms.inverse,
+        margined: terms.margined,
+        settlement: terms.settlement,
+        allows_negative_price: terms.allows_negative_price,
+        stale_after: terms.stale_after.map(|micros| micros / SECOND),
+        source_priority: terms.source_priority,
+        version: asset.version,
+    })
+}
+
+/// List assets
+///
+/// In order of entry unless `sort` says otherwise.
+#[utoipa::path(get, path = "/assets", operation_id = "list_assets", tag = "assets",
+    params(
+        ("type" = Option<AssetType>, Query, description = "Only assets of this type"),
+        ("status" = Option<AssetStatus>, Query, description = "Only assets in this status"),
+        ("market" = Option<String>, Query, description = "Only assets of this market: its id or code"),
+        ("q" = Option<String>, Query, description = "Only assets with this text in symbol or name"),
+        ("sort" = Option<String>, Query, description = "created_at, symbol or name; `-` before it sorts from the greatest"),
+        ("limit" = Option<i64>, Query, description = "Rows wanted, at most 1000"),
+        ("cursor" = Option<String>, Query, description = "From the `Link` header of the page before"),
+    ),
+    responses((status = 200, description = "Assets", body = [AssetView])))]
+pub async fn list_assets(
+    State(app): State<AppState>,
+    _: Caller<AssetsRead>,
+    mut query: Query,
+) -> Result<Response, ApiError> {
+    let asset_type = query.one_of("type", AssetType::NAMES, AssetType::from_name);
+    let status = query.one_of("status", AssetStatus::NAMES, AssetStatus::from_name);
+    let (market, text) = (query.text("market"), query.text("q"));
+    let page = query.page(AssetSort::CreatedAt, AssetSort::NAMES, AssetSort::from_name);
+    query.finish()?;
+    let mut tx = app.db.read().await?;
+    let market = match market {
+        Some(name) => Some(reading::market(&mut tx, &name).await?.key),
+        None => None,
+    };
+    let rows = assets::list(&mut tx, &AssetFilter { asset_type, status, market, text }, &page).await?;
+    let full = i64::try_from(rows.len()).is_ok_and(|count| count == page.limit);
+    let last = rows.last().filter(|_| full).map(|asset| match page.sort {
+        AssetSort::CreatedAt => After { value: asset.key.0.to_string(), key: asset.key.0 },
+        AssetSort::Symbol => After { value: asset.symbol.clone(), key: asset.key.0 },
+        AssetSort::Name => After { value: asset.name.clone(), key: asset.key.0 },
+    });
+    let sort = query.sort_text();
+    let link = last.map(|after| query.next_link(&sort, &after)).unwrap_or_default();
+    let mut views = Vec::with_capacity(rows.len());
+    for asset in rows {
+        views.push(view(&mut tx, asset).await?);
+    }
+    Ok((link, Json(views)).into_response())
+}
+
+/// Read an asset by id or symbol
+#[utoipa::path(get, path = "/assets/{asset}", operation_id = "get_asset", tag = "assets",
+    params(("asset" = String, Path, description = "Id or symbol")),
+    responses((status = 200, description = "The asset", body = AssetView)))]
+pub async fn get_asset(
+    State(app): State<AppState>,
+    _: Caller<AssetsRead>,
+    Path(name): Path<String>,
+    mut query: Query,
+) -> Result<Tagged<AssetView>, ApiError> {
+    query.finish()?;
+    let mut tx = app.db.read().await?;
+    let asset = reading::asset(&mut tx, &name).await?;
+    let version = asset.version;
+    Ok(Tagged { version, body: view(&mut tx, asset).await? })
+}
+
+/// Attributes given in a request; those not given keep what they were.
+#[derive(Debug, Default)]
+struct GivenTerms {
+    multiplier: Option<Decimal>,
+    inverse: Option<bool>,
+    margined: Option<bool>,
+    settlement: Option<String>,
+    allows_negative_price: Option<bool>,
+    stale_after: Option<Option<i64>>,
+    source_priority: Option<Vec<String>>,
+}
+
+impl GivenTerms {
+    fn read(fields: &mut Fields<'_>) -> Self {
+        let multiplier = fields.opt_decimal("multiplier");
+        if multiplier.as_ref().is_some_and(|m| !m.is_positive()) {
+            fields.fault("multiplier", "not_positive", "must be greater than zero");
+        }
+        let stale_after = if fields.has("stale_after") {
+            let seconds: Option<i64> = fields.opt_value("stale_after", "a whole number of seconds");
+            if seconds.is_some_and(|s| !(1..=1_000_000_000).contains(&s)) {
+                fields.fault("stale_after", "out_of_range", "must be from 1 to 1000000000 seconds");
+            }
+            Some(seconds.map(|s| s.saturating_mul(SECOND)))
+        } else {
+            None
+        };
+        Self {
+            multiplier,
+            inverse: fields.opt_bool("inverse"),
+            margined: fields.opt_bool("margined"),
+            settlement: fields.opt_text("settlement"),
+            allows_negative_price: fields.opt_bool("allows_negative_price"),
+            stale_after,
+            source_priority: fields.opt_value("source_priority", "a list of source names"),
+        }
+    }
+
+    /// The terms with what is given laid over them.
+    async fn over(self, tx: &mut Tx, old: &Terms) -> Result<Terms, ApiError> {
+        let settlement = match self.settlement {
+            Some(code) => reading::currency(tx, &code, "/settlement").await?,
+            None => old.settlement,
+        };
+        let inverse = self.inverse.unwrap_or(old.inverse);
+        let margined = self.margined.unwrap_or(if self.inverse == Some(true) { true } else { old.margined });
+        if inverse && !margined {
+            let detail = "an inverse contract is margined; leave margined out or set it true";
+            return Err(ApiError::invalid(vec![FieldError::at("/margined", "inverse_is_margined", detail)]));
+        }
+        Ok(Terms {
+            multiplier: self.multiplier.unwrap_or_else(|| old.multiplier.clone()),
+            inverse,
+            margined,
+            settlement,
+            allows_negative_price: self.allows_negative_price.unwrap_or(old.allows_negative_price),
+            stale_after: self.stale_after.unwrap_or(old.stale_after),
+            source_priority: self.source_priority.unwrap_or_else(|| old.source_priority.clone()),
+        })
+    }
+}
+
+/// Cash and results of an asset are in its own currency unless the contract settles in another one.
+fn check_settlement(terms: &Terms, currency: Currency) -> Result<(), ApiError> {
+    if terms.inverse || terms.settlement == currency {
+        return Ok(());
+    }
+    let detail = "only an inverse contract settles in another currency than the one it is priced in";
+    Err(ApiError::invalid(vec![FieldError::at("/settlement", "settles_elsewhere", detail)]))
+}
+
+/// Create an asset
+#[utoipa::path(post, path = "/assets", operation_id = "create_asset", tag = "assets", request_body = NewAsset,
+    responses((status = 201, description = "Created", body = AssetCreated),
+        (status = 404, description = "No such market", body = Problem, content_type = "application/problem+json"),
+        (status = 409, description = "The symbol is taken", body = Problem, content_type = "application/problem+json")))]
+pub async fn create_asset(
+    State(app): State<AppState>,
+    caller: Caller<AssetsWrite>,
+    posted: Posted,
+) -> Result<Answer, ApiError> {
+    let mut fields = Fields::of_body(&posted.bytes)?;
+    let symbol = fields.text("symbol", 20).trim().to_uppercase();
+    let name = fields.text("name", 255);
+    let asset_type = fields.text("asset_type", 64);
+    let market_code = fields.text("market_code", 64);
+    let currency = fields.opt_text("currency").unwrap_or_else(|| "USD".to_owned());
+    let given = GivenTerms::read(&mut fields);
+    let metadata = fields.metadata().unwrap_or_else(|| "{}".to_owned());
+    fields.finish(Unknown::Ignored)?;
+    let id = AssetId(app.random.uuid_v7(app.clock.now())?);
+    let work = deed(move |tx| {
+        Box::pin(async move {
+            let market = markets::find_by_code(tx, &market_code.to_uppercase())
+                .await?
+                .ok_or_else(|| ApiError::new(Code::MarketNotFound, "Market not found"))?;
+            let asset_type = AssetType::from_name(&asset_type).ok_or_else(|| {
+                ApiError::field(
+                    Code::InvalidEnumeration,
+                    "/asset_type",
+                    "unknown_value",
+                    "Invalid asset_type",
+                )
+            })?;
+            let currency = reading::currency(tx, &currency, "/currency").await?;
+            let terms = given.over(tx, &Terms::plain(currency)).await?;
+            check_settlement(&terms, currency)?;
+            if assets::find_by_symbol(tx, &symbol).await?.is_some() {
+                let detail = format!("Asset with symbol '{symbol}' already exists");
+                return Err(ApiError::field(Code::DuplicateAsset, "/symbol", "duplicate", detail));
+            }
+            let asset = Asset {
+                key: AssetKey(0),
+                id,
+                symbol,
+                name,
+                asset_type,
+                status: AssetStatus::Active,
+                market_key: market.key,
+                market_id: market.id,
+                market_zone: market.time_zone,
+                currency,
+                metadata,
+                version: 1,
+                created_at: Moment(0),
+                updated_at: Moment(0),
+            };
+            let asset = assets::insert(tx, asset).await?;
+            assets::insert_terms(tx, asset.key, Moment::MIN, &terms).await?;
+            let location = format!("/assets/{}", asset.id);
+            Answer::created(location, &AssetCreated { success: true, asset: view(tx, asset).await? })
+        })
+    });
+    posted.once(&app, caller.actor, work).await
+}
+
+/// Change an asset
+///
+/// Attributes that enter a figure are recorded as facts of their own, with the moment they apply from.
+#[utoipa::path(patch, path = "/assets/{asset}", operation_id = "update_asset", tag = "assets",
+    params(("asset" = String, Path, description = "Id or symbol")),
+    request_body(content = AssetPatch, content_type = "application/merge-patch+json"),
+    responses((status = 200, description = "The asset", body = AssetView)))]
+pub async fn update_asset(
+    State(app): State<AppState>,
+    _: Caller<AssetsWrite>,
+    Path(name): Path<String>,
+    posted: Posted,
+) -> Result<Tagged<AssetView>, ApiError> {
+    let random = app.random;
+    app.db
+        .writer()
+        .write(move |tx| Box::pin(async move { change_asset(tx, random, &name, &posted).await }))
+        .await
+}
+
+async fn change_asset(
+    tx: &mut Tx,
+    random: Random,
+    name: &str,
+    posted: &Posted,
+) -> Result<Tagged<AssetView>, ApiError> {
+    let mut asset = reading::asset(tx, name).await?;
+    check_match(&posted.headers, asset.version)?;
+    let mut fields = Fields::of_body(&posted.bytes)?;
+    if let Some(name) = fields.opt_name("name", 255) {
+        asset.name = name;
+    }
+    if let Some(kind) = fields.opt_one_of("asset_type", AssetType::NAMES, AssetType::from_name) {
+        asset.asset_type = kind;
+    }
+    if let Some(status) = fields.opt_one_of("status", AssetStatus::NAMES, AssetStatus::from_name) {
+        asset.status = status;
+    }
+    if fields.has("metadata") {
+        asset.metadata = fields.metadata().unwrap_or_else(|| "{}".to_owned());
+    }
+    let (market_code, currency) = (fields.opt_text("market_code"), fields.opt_text("currency"));
+    let given = GivenTerms::read(&mut fields);
+    let effective_at = effective_at(&mut fields, tx.recorded_at()?);
+    fields.finish(Unknown::Refused)?;
+    if let Some(code) = market_code {
+        let market = reading::market(tx, &code).await?;
+        (asset.market_key, asset.market_id, asset.market_zone) = (market.key, market.id, market.time_zone);
+    }
+    let history = assets::terms(tx, &[asset.key], Moment::MAX).await?;
+    let mut old =
+        history.at(asset.key, effective_at).cloned().unwrap_or_else(|| Terms::plain(asset.currency));
+    if let Some(code) = currency {
+        let new = reading::currency(tx, &code, "/currency").await?;
+        if new != asset.currency {
+            if assets::is_used(tx, asset.key).await? {
+                let detail = "the currency of an asset is fixed once a price or a transaction uses it";
+                return Err(ApiError::field(Code::Fixed, "/currency", "fixed_by_use", detail));
+            }
+            if old.settlement == asset.currency {
+                old.settlement = new;
+            }
+            asset.currency = new;
+        }
+    }
+    let terms = given.over(tx, &old).await?;
+    check_settlement(&terms, asset.currency)?;
+    let asset = assets::update(tx, asset).await?;
+    if history.at(asset.key, effective_at) != Some(&terms) {
+        assets::insert_terms(tx, asset.key, effective_at, &terms).await?;
+        apply_terms(tx, random, &asset, &terms).await?;
+    }
+    Ok(Tagged { version: asset.version, body: view(tx, asset).await? })
+}
+
+fn effective_at(fields: &mut Fields<'_>, now: Moment) -> Moment {
+    let Some(text) = fields.opt_text("effective_at") else { return now };
+    if text == "beginning" {
+        return Moment::MIN;
+    }
+    match crate::domain::moment::parse_written(&text) {
+        Ok(Written::Moment(moment)) => moment,
+        _ => {
+            fields.fault(
+                "effective_at",
+                "not_a_time",
+                "must be an RFC 3339 time with a zone, or `beginning`",
+            );
+            now
+        }
+    }
+}
+
+/// Brings everything computed from an asset's terms up to date.
+async fn apply_terms(tx: &mut Tx, random: Random, asset: &Asset, terms: &Terms) -> Result<(), ApiError> {
+    prices::refresh_latest(tx, asset.key, &terms.source_priority).await?;
+    for id in transactions::holders(tx, asset.key).await? {
+        if let Some(portfolio) = portfolios::find(tx, id).await? {
+            bookkeeping::refold(tx, random, &portfolio, &HashSet::new()).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Activate, deactivate, suspend or delist an asset
+#[utoipa::path(post, path = "/assets/{asset}/{action}", operation_id = "act_on_asset", tag = "assets",
+    params(("asset" = String, Path, description = "Id or symbol"),
+        ("action" = String, Path, description = "activate, deactivate, suspend or delist")),
+    responses((status = 200, description = "The asset", body = AssetView)))]
+pub async fn act_on_asset(
+    State(app): State<AppState>,
+    _: Caller<AssetsWrite>,
+    Path((name, action)): Path<(String, String)>,
+) -> Result<Tagged<AssetView>, ApiError> {
+    let status = match action.as_str() {
+        "activate" => AssetStatus::Active,
+        "deactivate" => AssetStatus::Inactive,
+        "suspend" => AssetStatus::Suspended,
+        "delist" => AssetStatus::Delisted,
+        _ => return Err(ApiError::new(Code::NotFound, "Not Found")),
+    };
+    app.db
+        .writer()
+        .write(move |tx| {
+            Box::pin(async move {
+                let mut asset = reading::asset(tx, &name).await?;
+                if asset.status != status {
+                    asset.status = status;
+                    asset = assets::update(tx, asset).await?;
+                }
+                let version = asset.version;
+                Ok::<_, ApiError>(Tagged { version, body: view(tx, asset).await? })
+            })
+        })
+        .await
+}

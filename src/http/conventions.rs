@@ -1,0 +1,124 @@
+//! Conventions on the wire: as a part of a portfolio, and as overrides of a read.
+
+use crate::domain::decimal::Decimal;
+use crate::domain::portfolio::{Conventions, CostBasis, FeeMode, LotScope, ShortMode, TaxMode};
+use crate::http::error::ApiError;
+use crate::http::fields::{Fields, Unknown};
+use crate::http::query::Query;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+/// Longest holding period, in days.
+const HOLDING_PERIOD_MAX: u32 = 36_500;
+
+/// Conventions figures are computed under. Each is explained in `docs/PNL.md`.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct ConventionsView {
+    /// Which lots a disposal consumes.
+    cost_basis: CostBasis,
+    /// Whose lots a disposal may consume.
+    lot_scope: LotScope,
+    /// What a fee does to profit.
+    fees: FeeMode,
+    /// What a tax does to profit.
+    taxes: TaxMode,
+    /// What happens when more is sold than is held.
+    short: ShortMode,
+    /// Whether `POST /portfolios/{id}/positions` may open a SHORT.
+    #[schema(example = true)]
+    allow_short: bool,
+    /// Within this many units of zero a position is flat.
+    dust: Decimal,
+    /// Days after which a disposal is tax free.
+    #[schema(example = 365)]
+    holding_period: u32,
+}
+
+impl From<&Conventions> for ConventionsView {
+    fn from(conventions: &Conventions) -> Self {
+        Self {
+            cost_basis: conventions.cost_basis,
+            lot_scope: conventions.lot_scope,
+            fees: conventions.fees,
+            taxes: conventions.taxes,
+            short: conventions.short,
+            allow_short: conventions.allow_short,
+            dust: conventions.dust.clone(),
+            holding_period: conventions.holding_period,
+        }
+    }
+}
+
+/// Conventions given in a request; those not given keep what they were.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct GivenConventions {
+    cost_basis: Option<CostBasis>,
+    lot_scope: Option<LotScope>,
+    fees: Option<FeeMode>,
+    taxes: Option<TaxMode>,
+    short: Option<ShortMode>,
+    allow_short: Option<bool>,
+    dust: Option<Decimal>,
+    holding_period: Option<u32>,
+}
+
+impl GivenConventions {
+    /// Reads the object at `name` of a body.
+    ///
+    /// # Errors
+    /// Every fault in it.
+    pub fn read(fields: &mut Fields<'_>, name: &'static str) -> Result<Self, ApiError> {
+        let Some(raw) = fields.raw(name) else { return Ok(Self::default()) };
+        let mut inner = Fields::of(raw, fields.pointer(name))?;
+        let dust = inner.opt_decimal("dust");
+        if dust.as_ref().is_some_and(Decimal::is_negative) {
+            inner.fault("dust", "negative", "must not be below zero");
+        }
+        let holding_period: Option<u32> = inner.opt_value("holding_period", "a whole number of days");
+        if holding_period.is_some_and(|days| days > HOLDING_PERIOD_MAX) {
+            inner.fault(
+                "holding_period",
+                "out_of_range",
+                format!("must be at most {HOLDING_PERIOD_MAX} days"),
+            );
+        }
+        let given = Self {
+            cost_basis: inner.opt_one_of("cost_basis", CostBasis::NAMES, CostBasis::from_name),
+            lot_scope: inner.opt_one_of("lot_scope", LotScope::NAMES, LotScope::from_name),
+            fees: inner.opt_one_of("fees", FeeMode::NAMES, FeeMode::from_name),
+            taxes: inner.opt_one_of("taxes", TaxMode::NAMES, TaxMode::from_name),
+            short: inner.opt_one_of("short", ShortMode::NAMES, ShortMode::from_name),
+            allow_short: inner.opt_bool("allow_short"),
+            dust,
+            holding_period,
+        };
+        inner.finish(Unknown::Refused)?;
+        Ok(given)
+    }
+
+    /// Reads overrides from the query of a read.
+    pub fn of_query(query: &mut Query) -> Self {
+        Self {
+            cost_basis: query.one_of("cost_basis", CostBasis::NAMES, CostBasis::from_name),
+            lot_scope: query.one_of("lot_scope", LotScope::NAMES, LotScope::from_name),
+            fees: query.one_of("fees", FeeMode::NAMES, FeeMode::from_name),
+            taxes: query.one_of("taxes", TaxMode::NAMES, TaxMode::from_name),
+            short: query.one_of("short", ShortMode::NAMES, ShortMode::from_name),
+            ..Self::default()
+        }
+    }
+
+    /// The conventions with what is given laid over them.
+    pub fn over(&self, old: &Conventions) -> Conventions {
+        Conventions {
+            cost_basis: self.cost_basis.unwrap_or(old.cost_basis),
+            lot_scope: self.lot_scope.unwrap_or(old.lot_scope),
+            fees: self.fees.unwrap_or(old.fees),
+            taxes: self.taxes.unwrap_or(old.taxes),
+            short: self.short.unwrap_or(old.short),
+            allow_short: self.allow_short.unwrap_or(old.allow_short),
+            dust: self.dust.clone().unwrap_or_else(|| old.dust.clone()),
+            holding_period: self.holding_period.unwrap_or(old.holding_period),
+        }
+    }
+}

@@ -1,0 +1,311 @@
+//! Every failure a client can see: one code, one status, one shape (RFC 9457).
+
+use crate::domain::pnl::book::LedgerError;
+use crate::storage::error::StorageError;
+use crate::workers::bookkeeping::BookError;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+/// What is wrong with one field of a request.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub struct FieldError {
+    /// JSON Pointer into the body.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(example = "/price", pattern = "^(/[^/]*)*$")]
+    pub pointer: Option<String>,
+    /// Name of the query parameter or path segment.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(example = "limit")]
+    pub parameter: Option<String>,
+    /// Stable code of the rule.
+    #[schema(example = "not_a_number", pattern = "^[a-z_]+$")]
+    pub code: &'static str,
+    /// The rule, for people.
+    #[schema(example = "is not a decimal number in plain notation")]
+    pub detail: String,
+}
+
+impl FieldError {
+    /// A fault of the body at `pointer`.
+    pub fn at(pointer: impl Into<String>, code: &'static str, detail: impl Into<String>) -> Self {
+        Self { pointer: Some(pointer.into()), parameter: None, code, detail: detail.into() }
+    }
+
+    /// A fault of a query parameter or path segment.
+    pub fn parameter(name: impl Into<String>, code: &'static str, detail: impl Into<String>) -> Self {
+        Self { pointer: None, parameter: Some(name.into()), code, detail: detail.into() }
+    }
+}
+
+/// A problem document. `detail` is also where the earlier service's clients look.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub struct Problem {
+    /// Where the code is described.
+    #[serde(rename = "type")]
+    #[schema(example = "/docs/problems#invalid_request")]
+    pub kind: String,
+    /// The code in words.
+    #[schema(example = "Invalid request")]
+    pub title: &'static str,
+    /// HTTP status.
+    #[schema(example = 422)]
+    pub status: u16,
+    /// What happened, for people.
+    #[schema(example = "/price is not a decimal number in plain notation")]
+    pub detail: String,
+    /// Stable code, for programs.
+    #[schema(example = "invalid_request", pattern = "^[a-z_]+$")]
+    pub code: &'static str,
+    /// Id of the request, as in the `X-Request-Id` header.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(example = "0198c1d2-7c7a-7b1e-9a55-3f2b8d0c4e11")]
+    pub request_id: Option<String>,
+    /// Every field at fault.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub errors: Vec<FieldError>,
+}
+
+macro_rules! codes {
+    ($($(#[$doc:meta])* $name:ident = $text:literal, $status:ident, $title:literal;)+) => {
+        /// Stable codes of failures. A code has one status for ever.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub enum Code { $($(#[$doc])* $name,)+ }
+
+        impl Code {
+            /// Every code with its status and title.
+            pub const ALL: &'static [(&'static str, StatusCode, &'static str)] =
+                &[$(($text, StatusCode::$status, $title)),+];
+
+            /// The code, its status and its title.
+            pub const fn parts(self) -> (&'static str, StatusCode, &'static str) {
+                match self { $(Self::$name => ($text, StatusCode::$status, $title),)+ }
+            }
+        }
+    };
+}
+
+codes! {
+    /// The body is not JSON.
+    MalformedJson = "malformed_json", BAD_REQUEST, "Malformed JSON";
+    /// A field breaks a rule.
+    InvalidRequest = "invalid_request", UNPROCESSABLE_ENTITY, "Invalid request";
+    /// A name outside an enumeration, on a route of the earlier service.
+    InvalidEnumeration = "invalid_enumeration", BAD_REQUEST, "Unknown value of an enumeration";
+    /// No such route.
+    NotFound = "not_found", NOT_FOUND, "Not found";
+    /// The route has no such method.
+    MethodNotAllowed = "method_not_allowed", METHOD_NOT_ALLOWED, "Method not allowed";
+    /// No such market.
+    MarketNotFound = "market_not_found", NOT_FOUND, "Market not found";
+    /// No such asset.
+    AssetNotFound = "asset_not_found", NOT_FOUND, "Asset not found";
+    /// No such portfolio.
+    PortfolioNotFound = "portfolio_not_found", NOT_FOUND, "Portfolio not found";
+    /// No such position.
+    PositionNotFound = "position_not_found", NOT_FOUND, "Position not found";
+    /// No such transaction.
+    TransactionNotFound = "transaction_not_found", NOT_FOUND, "Transaction not found";
+    /// The asset has no price then.
+    PriceNotFound = "price_not_found", NOT_FOUND, "Price not found";
+    /// The position id is no longer in use.
+    PositionGone = "position_gone", GONE, "Position id no longer in use";
+    /// The code is taken.
+    DuplicateMarket = "duplicate_market", CONFLICT, "Duplicate market";
+    /// The symbol is taken.
+    DuplicateAsset = "duplicate_asset", CONFLICT, "Duplicate asset";
+    /// The currency code is taken.
+    DuplicateCurrency = "duplicate_currency", CONFLICT, "Duplicate currency";
+    /// The asset is held on the other side.
+    OtherSideOpen = "other_side_open", CONFLICT, "Position open on the other side";
+    /// The position is closed.
+    PositionClosed = "position_closed", CONFLICT, "Position closed";
+    /// The portfolio takes no entries.
+    PortfolioInactive = "portfolio_inactive", BAD_REQUEST, "Portfolio not active";
+    /// The asset may not be opened.
+    AssetInactive = "asset_inactive", BAD_REQUEST, "Asset not active";
+    /// More than the free cash is asked for.
+    InsufficientCapital = "insufficient_capital", BAD_REQUEST, "Insufficient capital";
+    /// The portfolio does not open short positions.
+    ShortNotAllowed = "short_not_allowed", BAD_REQUEST, "Short positions not allowed";
+    /// More is sold than is held.
+    InsufficientQuantity = "insufficient_quantity", UNPROCESSABLE_ENTITY, "Insufficient quantity";
+    /// Lots cannot be taken as named.
+    LotsNotAvailable = "lots_not_available", UNPROCESSABLE_ENTITY, "Lots not available";
+    /// The ledger refuses the entry.
+    LedgerRule = "ledger_rule", UNPROCESSABLE_ENTITY, "Refused by the ledger";
+    /// A row already recorded could not stand any more.
+    LaterEntryBreaks = "later_entry_breaks", CONFLICT, "A later entry would break a rule";
+    /// The same external id with other values.
+    ExternalIdConflict = "external_id_conflict", CONFLICT, "External id in use with other values";
+    /// The transaction is voided already.
+    AlreadyVoided = "already_voided", CONFLICT, "Already voided";
+    /// A fact uses it, so it is fixed.
+    Fixed = "fixed_by_use", CONFLICT, "Fixed since a fact uses it";
+    /// The portfolio has more than its opening deposit.
+    PortfolioInUse = "portfolio_in_use", CONFLICT, "Portfolio in use";
+    /// The status does not allow that.
+    WrongStatus = "wrong_status", CONFLICT, "Not possible in this status";
+    /// A rate that is needed is not known.
+    MissingRate = "missing_rate", CONFLICT, "Exchange rate missing";
+    /// The version given is not the current one.
+    PreconditionFailed = "precondition_failed", PRECONDITION_FAILED, "Precondition failed";
+    /// The key was used for another request.
+    IdempotencyMismatch = "idempotency_key_reused", UNPROCESSABLE_ENTITY, "Idempotency key used for another request";
+    /// No key, or not a valid one.
+    Unauthorized = "unauthorized", UNAUTHORIZED, "Authentication required";
+    /// The key does not allow that.
+    Forbidden = "forbidden", FORBIDDEN, "Not allowed";
+    /// The Host header names another place.
+    HostNotAllowed = "host_not_allowed", FORBIDDEN, "Host not allowed";
+    /// The body is not of a type this route takes.
+    UnsupportedMediaType = "unsupported_media_type", UNSUPPORTED_MEDIA_TYPE, "Unsupported media type";
+    /// The body is too large.
+    BodyTooLarge = "body_too_large", PAYLOAD_TOO_LARGE, "Body too large";
+    /// The database is busy.
+    Busy = "busy", SERVICE_UNAVAILABLE, "Busy";
+    /// The disk is full.
+    StorageFull = "storage_full", INSUFFICIENT_STORAGE, "Storage full";
+    /// A fault of the service.
+    Internal = "internal_error", INTERNAL_SERVER_ERROR, "Internal error";
+}
+
+/// A failure on its way to the client.
+#[derive(Debug, Clone)]
+pub struct ApiError {
+    /// Which failure.
+    pub code: Code,
+    /// What happened, for people.
+    pub detail: String,
+    /// Fields at fault.
+    pub errors: Vec<FieldError>,
+    /// Where to go instead.
+    pub successor: Option<String>,
+}
+
+impl ApiError {
+    /// A failure with a sentence.
+    pub fn new(code: Code, detail: impl Into<String>) -> Self {
+        Self { code, detail: detail.into(), errors: Vec::new(), successor: None }
+    }
+
+    /// A request with these fields at fault.
+    pub fn invalid(errors: Vec<FieldError>) -> Self {
+        let place = |error: &FieldError| {
+            error.pointer.clone().or_else(|| error.parameter.clone()).unwrap_or_default()
+        };
+        let lines: Vec<String> =
+            errors.iter().map(|error| format!("{} {}", place(error), error.detail)).collect();
+        Self { code: Code::InvalidRequest, detail: lines.join("; "), errors, successor: None }
+    }
+
+    /// One field of the body at fault, under a code of its own.
+    pub fn field(code: Code, pointer: &str, rule: &'static str, detail: impl Into<String>) -> Self {
+        let detail = detail.into();
+        Self { code, errors: vec![FieldError::at(pointer, rule, detail.clone())], detail, successor: None }
+    }
+}
+
+impl From<StorageError> for ApiError {
+    fn from(error: StorageError) -> Self {
+        let code = match &error {
+            StorageError::Busy(_) => Code::Busy,
+            StorageError::Full(_) => Code::StorageFull,
+            StorageError::NotCommitted(reason) if reason.contains("full") => Code::StorageFull,
+            StorageError::NotCommitted(_) => Code::Busy,
+            StorageError::Conflict(_)
+            | StorageError::MissingReference(_)
+            | StorageError::Corrupt(_)
+            | StorageError::Locked(_)
+            | StorageError::NewerSchema { .. }
+            | StorageError::Migration(_)
+            | StorageError::File { .. }
+            | StorageError::Driver(_) => Code::Internal,
+        };
+        let detail = match code {
+            Code::Busy => "the database is busy; nothing was changed, try again",
+            Code::StorageFull => "the disk is full; nothing was changed",
+            _ => "the service failed; nothing was changed",
+        };
+        tracing::error!(error = ?error, "storage failed");
+        Self::new(code, detail)
+    }
+}
+
+impl From<BookError> for ApiError {
+    fn from(error: BookError) -> Self {
+        let (transaction, own, error) = match error {
+            BookError::Storage(error) => return error.into(),
+            BookError::Random(error) => {
+                tracing::error!(%error, "no randomness");
+                return Self::new(Code::Internal, "the service failed; nothing was changed");
+            }
+            BookError::Refused { transaction, own, error } => (transaction, own, error),
+        };
+        if !own {
+            let detail = format!("transaction {transaction} could not stand any more: {error}");
+            return Self { successor: None, ..Self::new(Code::LaterEntryBreaks, detail) };
+        }
+        match &error {
+            LedgerError::InsufficientQuantity { .. } => Self::field(
+                Code::InsufficientQuantity,
+                "/quantity",
+                "insufficient_quantity",
+                error.to_string(),
+            ),
+            LedgerError::Lots(_) => {
+                Self::field(Code::LotsNotAvailable, "/lots", "lots_not_available", error.to_string())
+            }
+            LedgerError::NoRate(_) => Self::new(Code::MissingRate, error.to_string()),
+            LedgerError::InverseAtZero
+            | LedgerError::MarginedDelivery
+            | LedgerError::DeliveryIntoShort
+            | LedgerError::NoTerms => Self::new(Code::LedgerRule, error.to_string()),
+        }
+    }
+}
+
+impl From<crate::random::NoRandomness> for ApiError {
+    fn from(error: crate::random::NoRandomness) -> Self {
+        BookError::from(error).into()
+    }
+}
+
+/// The code of a failed response, for the layer that writes request ids into problem documents.
+#[derive(Debug, Clone)]
+pub struct Failed(pub Problem);
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        let (code, status, title) = self.code.parts();
+        let problem = Problem {
+            kind: format!("/docs/problems#{code}"),
+            title,
+            status: status.as_u16(),
+            detail: self.detail,
+            code,
+            request_id: None,
+            errors: self.errors,
+        };
+        let mut response = problem_response(status, &problem);
+        if status == StatusCode::UNAUTHORIZED {
+            response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        if status == StatusCode::SERVICE_UNAVAILABLE {
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+        }
+        if let Some(successor) = self.successor.and_then(|path| HeaderValue::from_str(&path).ok()) {
+            response.headers_mut().insert(header::LOCATION, successor);
+        }
+        response.extensions_mut().insert(Failed(problem));
+        response
+    }
+}
+
+/// A problem document as a response.
+pub fn problem_response(status: StatusCode, problem: &Problem) -> Response {
+    let body = serde_json::to_string(problem).unwrap_or_default();
+    (status, [(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"))], body)
+        .into_response()
+}

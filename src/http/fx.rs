@@ -1,0 +1,142 @@
+//! Exchange rates.
+
+use crate::domain::currency::Currency;
+use crate::domain::decimal::Decimal;
+use crate::domain::moment::Moment;
+use crate::domain::price::{DEFAULT_SOURCE, FUTURE_MAX, Outcome};
+use crate::http::AppState;
+use crate::http::auth::{Caller, PricesRead, PricesWrite};
+use crate::http::error::ApiError;
+use crate::http::fields::{Fields, Unknown};
+use crate::http::posted::{Answer, Posted, deed};
+use crate::http::query::{HISTORY_ROWS, Query};
+use crate::http::reading;
+use crate::http::wire::Time;
+use crate::storage::rates::{self, RatePoint, RateRange};
+use crate::storage::{figures, prices};
+use axum::Json;
+use axum::extract::State;
+use chrono_tz::Tz;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+/// A rate: one `base` is `rate` `quote`.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct RateView {
+    base: Currency,
+    quote: Currency,
+    rate: Decimal,
+    timestamp: Time,
+    #[schema(example = "api")]
+    source: String,
+    recorded_at: Time,
+}
+
+/// A rate to record.
+#[derive(Debug, ToSchema)]
+#[expect(dead_code, reason = "the shape of the request; fields are read one by one to collect every fault")]
+pub struct NewRate {
+    /// One unit of
+    base: Currency,
+    /// is worth in this
+    quote: Currency,
+    /// this much, above zero.
+    rate: Decimal,
+    /// RFC 3339; without a zone it is UTC. Default now.
+    #[schema(example = "2026-01-31T16:00:00Z")]
+    timestamp: Option<String>,
+    /// Default `api`.
+    #[schema(example = "ecb")]
+    source: Option<String>,
+}
+
+/// What became of a rate.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct RateRecorded {
+    #[schema(example = true)]
+    success: bool,
+    outcome: Outcome,
+    #[serde(flatten)]
+    rate: RateView,
+}
+
+/// Record an exchange rate
+#[utoipa::path(post, path = "/fx", operation_id = "record_rate", tag = "fx", request_body = NewRate,
+    responses((status = 200, description = "Recorded", body = RateRecorded)))]
+pub async fn record_rate(
+    State(app): State<AppState>,
+    caller: Caller<PricesWrite>,
+    posted: Posted,
+) -> Result<Answer, ApiError> {
+    let mut fields = Fields::of_body(&posted.bytes)?;
+    let (base, quote) = (fields.text("base", 10), fields.text("quote", 10));
+    let rate = fields.decimal("rate");
+    let observed_at = fields.opt_utc("timestamp");
+    let source = fields.opt_name("source", 64).unwrap_or_else(|| DEFAULT_SOURCE.to_owned());
+    if !rate.is_positive() {
+        fields.fault("rate", "not_positive", "must be greater than zero");
+    }
+    if base == quote {
+        fields.fault("quote", "same_currency", "must differ from base");
+    }
+    let now = app.clock.now();
+    if observed_at.is_some_and(|at| at > now.plus(FUTURE_MAX)) {
+        fields.fault("timestamp", "in_the_future", "lies more than 24 h ahead of the clock");
+    }
+    fields.finish(Unknown::Refused)?;
+    let work = deed(move |tx| {
+        Box::pin(async move {
+            let base = reading::currency(tx, &base, "/base").await?;
+            let quote = reading::currency(tx, &quote, "/quote").await?;
+            let key = prices::source(tx, &source).await?;
+            let observed_at = observed_at.unwrap_or(now);
+            let point = RatePoint { base, quote, observed_at, source, recorded_at: tx.recorded_at()?, rate };
+            let outcome = rates::record(tx, key, &point).await?;
+            if outcome != Outcome::Duplicate {
+                figures::mark_stale(tx, observed_at).await?;
+            }
+            Answer::ok(&RateRecorded { success: true, outcome, rate: view(point) })
+        })
+    });
+    posted.once(&app, caller.actor, work).await
+}
+
+fn view(point: RatePoint) -> RateView {
+    RateView {
+        base: point.base,
+        quote: point.quote,
+        rate: point.rate,
+        timestamp: Time(point.observed_at),
+        source: point.source,
+        recorded_at: Time(point.recorded_at),
+    }
+}
+
+/// List the rates of a pair
+#[utoipa::path(get, path = "/fx", operation_id = "list_rates", tag = "fx",
+    params(
+        ("base" = String, Query, description = "Currency one unit is of"),
+        ("quote" = String, Query, description = "Currency its worth is told in"),
+        ("from" = Option<String>, Query, description = "From this moment or day"),
+        ("to" = Option<String>, Query, description = "Up to this moment, not included, or through this day"),
+        ("known_at" = Option<String>, Query, description = "As known then"),
+        ("limit" = Option<i64>, Query, description = "Rows wanted, at most 10000"),
+    ),
+    responses((status = 200, description = "Rates in order of time", body = [RateView])))]
+pub async fn list_rates(
+    State(app): State<AppState>,
+    _: Caller<PricesRead>,
+    mut query: Query,
+) -> Result<Json<Vec<RateView>>, ApiError> {
+    let (base, quote) = (query.required("base"), query.required("quote"));
+    let from = query.from("from", Tz::UTC).unwrap_or(Moment::MIN);
+    let until = query.before("to", Tz::UTC).unwrap_or(Moment::MAX);
+    let limit = query.limit(HISTORY_ROWS);
+    let known_at = reading::known_at(&app, &mut query).await?.unwrap_or(Moment::MAX);
+    query.finish()?;
+    let mut tx = app.db.read().await?;
+    let base = reading::currency(&mut tx, &base, "/base").await?;
+    let quote = reading::currency(&mut tx, &quote, "/quote").await?;
+    let points = rates::history(&mut tx, RateRange { base, quote, from, until, known_at, limit }).await?;
+    Ok(Json(points.into_iter().map(view).collect()))
+}

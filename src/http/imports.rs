@@ -1,0 +1,245 @@
+//! A whole price file in one request: all of it is recorded, or nothing.
+
+use crate::domain::interval::Interval;
+use crate::domain::moment::Moment;
+use crate::domain::price::{DEFAULT_SOURCE, FUTURE_MAX, Outcome, Quote};
+use crate::http::AppState;
+use crate::http::auth::{Caller, PricesWrite};
+use crate::http::error::{ApiError, Code, FieldError};
+use crate::http::posted::body_bytes;
+use crate::http::query::Query;
+use crate::http::reading;
+use crate::http::wire::Time;
+use crate::storage::assets;
+use crate::storage::prices::{self, Series};
+use crate::workers::ingest_parse::{self, BidAsk, Field, Format, Options, Parsed, Stamp};
+use axum::Json;
+use axum::body::Bytes;
+use axum::extract::State;
+use axum::extract::rejection::BytesRejection;
+use serde::Serialize;
+use std::collections::BTreeMap;
+use utoipa::ToSchema;
+
+/// Largest file, decompressed.
+pub const FILE_MAX: usize = 256 << 20;
+/// Refused rows a report lists; all of them are counted.
+const LISTED: usize = 100;
+
+/// A row that was refused.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct RefusedRow {
+    /// Line in the file, from 1.
+    #[schema(example = 17)]
+    line: u64,
+    #[schema(example = "price")]
+    field: Option<String>,
+    #[schema(example = "not_a_decimal")]
+    code: String,
+    #[schema(example = "price `abc` is not a decimal number in plain notation")]
+    detail: String,
+}
+
+/// What became of a file.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct ImportReport {
+    #[schema(example = true)]
+    success: bool,
+    #[schema(example = "BTC-USD")]
+    symbol: String,
+    #[schema(example = "coinbase")]
+    source: String,
+    #[schema(example = "1d")]
+    interval: String,
+    /// Rows that gave a point not seen before.
+    #[schema(example = 1318)]
+    stored: usize,
+    /// Rows equal to what was known.
+    #[schema(example = 0)]
+    duplicate: usize,
+    /// Rows that gave a newer version of a point.
+    #[schema(example = 0)]
+    corrected: usize,
+    /// Rows refused.
+    #[schema(example = 0)]
+    refused: usize,
+    /// Rows of other symbols, passed over.
+    #[schema(example = 0)]
+    other_symbols: u64,
+    /// Local times that occur twice where the clocks go back; the earlier was taken.
+    #[schema(example = 0)]
+    ambiguous_times: u64,
+    /// Which column gave which field.
+    #[schema(example = json!({"time": ["ts"], "price": ["close"]}))]
+    columns: BTreeMap<String, Vec<String>>,
+    /// Earliest moment recorded.
+    first: Option<Time>,
+    /// Latest moment recorded.
+    last: Option<Time>,
+    /// The first hundred refused rows.
+    errors: Vec<RefusedRow>,
+}
+
+fn read_options(query: &mut Query) -> Options {
+    let mut map = BTreeMap::new();
+    for pair in query.text("map").unwrap_or_default().split(',').filter(|pair| !pair.is_empty()) {
+        match pair.split_once('=').and_then(|(field, column)| Some((Field::from_name(field)?, column))) {
+            Some((field, column)) => {
+                map.insert(field, column.to_owned());
+            }
+            None => {
+                let detail =
+                    format!("`{pair}` is not FIELD=COLUMN with a field of {}", Field::NAMES.join(", "));
+                query.fault("map", "malformed", detail);
+            }
+        }
+    }
+    let time_zone = query.text("tz").and_then(|name| {
+        let zone = name.parse().ok();
+        if zone.is_none() {
+            query.fault("tz", "unknown_zone", "must be the IANA name of a time zone");
+        }
+        zone
+    });
+    Options {
+        format: query.one_of("format", Format::NAMES, Format::from_name),
+        map,
+        bid_ask: query.one_of("bid_ask", BidAsk::NAMES, BidAsk::from_name),
+        time_zone,
+        stamp: query.one_of("stamp", Stamp::NAMES, Stamp::from_name),
+        interval: query.one_of("interval", Interval::NAMES, Interval::from_name),
+        symbol: None,
+    }
+}
+
+/// Import a price file
+///
+/// CSV with a header, or NDJSON. One refused row refuses the file, unless `keep_going=true`.
+#[utoipa::path(post, path = "/prices/import", operation_id = "import_prices", tag = "prices",
+    params(
+        ("symbol" = String, Query, description = "Asset the prices are of"),
+        ("source" = Option<String>, Query, description = "Who says so; default `api`"),
+        ("interval" = Option<String>, Query, description = "Candle length, e.g. 1d"),
+        ("format" = Option<String>, Query, description = "csv or ndjson; told from the first byte when absent"),
+        ("map" = Option<String>, Query, description = "Columns by field: price=COLUMN,time=COLUMN"),
+        ("bid_ask" = Option<String>, Query, description = "mid, bid or ask, for bid_* and ask_* columns"),
+        ("tz" = Option<String>, Query, description = "Zone of times without one"),
+        ("stamp" = Option<String>, Query, description = "end: shift candles to their end"),
+        ("keep_going" = Option<bool>, Query, description = "Record the good rows although others are refused"),
+    ),
+    request_body(content = String, content_type = "text/csv", description = "The file"),
+    responses((status = 200, description = "Recorded", body = ImportReport)))]
+pub async fn import_prices(
+    State(app): State<AppState>,
+    _: Caller<PricesWrite>,
+    mut query: Query,
+    body: Result<Bytes, BytesRejection>,
+) -> Result<Json<ImportReport>, ApiError> {
+    let symbol = query.required("symbol").to_uppercase();
+    let source = query.text("source").unwrap_or_else(|| DEFAULT_SOURCE.to_owned());
+    let keep_going = query.flag("keep_going");
+    let options = Options { symbol: Some(symbol.clone()), ..read_options(&mut query) };
+    if source.chars().count() > 64 || source.chars().any(char::is_control) {
+        query.fault("source", "malformed", "must have at most 64 characters and no control characters");
+    }
+    query.finish()?;
+    let interval = options.interval.map(|interval| interval.name().to_owned()).unwrap_or_default();
+    let bytes = body_bytes(body)?;
+    let parsed = tokio::task::spawn_blocking(move || ingest_parse::parse(&bytes, &options))
+        .await
+        .map_err(|_| ApiError::new(Code::Internal, "the service failed; nothing was changed"))?
+        .map_err(|error| ApiError::new(Code::InvalidRequest, error.to_string()))?;
+    let now = app.clock.now();
+    app.db
+        .writer()
+        .write(move |tx| {
+            Box::pin(async move {
+                let asset = reading::asset(tx, &symbol).await?;
+                let terms = assets::terms(tx, &[asset.key], Moment::MAX).await?;
+                let terms = terms.at(asset.key, Moment::MAX);
+                let allows_negative = terms.is_some_and(|terms| terms.allows_negative_price);
+                let priority = terms.map(|terms| terms.source_priority.clone()).unwrap_or_default();
+                let (points, refused) = judge(&parsed, allows_negative, now);
+                if !refused.is_empty() && !keep_going {
+                    return Err(refuse_file(&refused));
+                }
+                let key = prices::source(tx, &source).await?;
+                let series =
+                    Series { asset: asset.key, source: key, interval: &interval, source_priority: &priority };
+                let outcomes = prices::record(tx, series, &points).await?;
+                let count = |wanted: Outcome| outcomes.iter().filter(|outcome| **outcome == wanted).count();
+                let mut columns: BTreeMap<String, Vec<String>> = BTreeMap::new();
+                for (field, column) in &parsed.columns {
+                    columns.entry(field.name().to_owned()).or_default().push(column.clone());
+                }
+                Ok(Json(ImportReport {
+                    success: true,
+                    symbol: asset.symbol,
+                    stored: count(Outcome::Stored),
+                    duplicate: count(Outcome::Duplicate),
+                    corrected: count(Outcome::Corrected),
+                    refused: refused.len(),
+                    other_symbols: parsed.other_symbols,
+                    ambiguous_times: parsed.ambiguous_times,
+                    columns,
+                    first: points.iter().map(|(at, _)| *at).min().map(Time),
+                    last: points.iter().map(|(at, _)| *at).max().map(Time),
+                    errors: refused.into_iter().take(LISTED).collect(),
+                    source,
+                    interval,
+                }))
+            })
+        })
+        .await
+}
+
+/// Parts the rows of a file into points and refusals, in order of lines.
+fn judge(parsed: &Parsed, allows_negative: bool, now: Moment) -> (Vec<(Moment, Quote)>, Vec<RefusedRow>) {
+    let mut refused: Vec<RefusedRow> = parsed
+        .refused
+        .iter()
+        .map(|refusal| RefusedRow {
+            line: refusal.line,
+            field: refusal.field.map(|field| field.name().to_owned()),
+            code: refusal.code.name().to_owned(),
+            detail: refusal.detail.clone(),
+        })
+        .collect();
+    let mut points = Vec::with_capacity(parsed.rows.len());
+    for row in &parsed.rows {
+        let fault = match row.quote.check(allows_negative) {
+            Err(error) => {
+                let fault = crate::http::prices::invalid_quote(&error);
+                Some((fault.pointer.unwrap_or_default().replace('/', ""), fault.code, fault.detail))
+            }
+            Ok(()) if row.observed_at > now.plus(FUTURE_MAX) => Some((
+                "time".to_owned(),
+                "in_the_future",
+                "lies more than 24 h ahead of the clock".to_owned(),
+            )),
+            Ok(()) => None,
+        };
+        match fault {
+            Some((field, code, detail)) => {
+                refused.push(RefusedRow {
+                    line: row.line,
+                    field: Some(field),
+                    code: code.to_owned(),
+                    detail,
+                });
+            }
+            None => points.push((row.observed_at, row.quote.clone())),
+        }
+    }
+    refused.sort_by_key(|row| row.line);
+    (points, refused)
+}
+
+fn refuse_file(refused: &[RefusedRow]) -> ApiError {
+    let errors = refused.iter().take(LISTED).map(|row| {
+        let pointer = format!("/lines/{}/{}", row.line, row.field.as_deref().unwrap_or_default());
+        FieldError::at(pointer.trim_end_matches('/'), "refused_row", format!("{}: {}", row.code, row.detail))
+    });
+    let detail = format!("{} rows are refused, so nothing of the file was recorded", refused.len());
+    ApiError { detail, ..ApiError::invalid(errors.collect()) }
+}

@@ -1,0 +1,163 @@
+//! What happens to every request: its id, its size, its compression, its `ETag`, and an answer when nothing fits.
+
+use crate::http::AppState;
+use crate::http::auth::Access;
+use crate::http::error::{ApiError, Code, Failed, Problem, problem_response};
+use axum::Router;
+use axum::body::{Body, to_bytes};
+use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::http::{HeaderValue, Method, StatusCode, Uri, header};
+use axum::middleware::{Next, from_fn, from_fn_with_state};
+use axum::response::{IntoResponse, Redirect, Response};
+use sha2::{Digest as _, Sha256};
+use tower::ServiceBuilder;
+use tower_http::catch_panic::CatchPanicLayer;
+use tower_http::compression::CompressionLayer;
+use tower_http::decompression::RequestDecompressionLayer;
+
+/// Largest body of an ordinary route, decompressed.
+pub const BODY_MAX: usize = 1 << 20;
+/// Largest answer that gets an `ETag`; a larger one is streamed as it is.
+const TAGGED_MAX: usize = 1 << 20;
+
+/// Puts every layer around the routes, outermost first.
+pub fn around(routes: Router, app: &AppState) -> Router {
+    routes.fallback(not_found).method_not_allowed_fallback(method_not_allowed).layer(
+        ServiceBuilder::new()
+            .layer(from_fn_with_state(app.clone(), request_id))
+            .layer(CatchPanicLayer::custom(panicked))
+            .layer(from_fn_with_state(app.clone(), known_host))
+            .layer(CompressionLayer::new())
+            .layer(from_fn(entity_tag))
+            .layer(RequestDecompressionLayer::new())
+            .layer(DefaultBodyLimit::max(BODY_MAX)),
+    )
+}
+
+/// Id of the request, made here unless the caller sent one; it is in the answer, the log and problem documents.
+async fn request_id(State(app): State<AppState>, request: Request, next: Next) -> Response {
+    let given = request.headers().get("x-request-id").and_then(|value| value.to_str().ok());
+    let given =
+        given.filter(|id| !id.is_empty() && id.len() <= 128 && id.bytes().all(|b| b.is_ascii_graphic()));
+    let id = match given {
+        Some(id) => id.to_owned(),
+        None => app.random.uuid_v7(app.clock.now()).map(|id| id.to_string()).unwrap_or_default(),
+    };
+    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+    let started = app.clock.elapsed();
+    let mut response = next.run(request).await;
+    if let Some(Failed(problem)) = response.extensions_mut().remove::<Failed>() {
+        let problem = Problem { request_id: Some(id.clone()), ..problem };
+        let status = response.status();
+        let mut written = problem_response(status, &problem);
+        for name in [header::WWW_AUTHENTICATE, header::RETRY_AFTER, header::LOCATION, header::ALLOW] {
+            if let Some(value) = response.headers_mut().remove(&name) {
+                written.headers_mut().insert(name, value);
+            }
+        }
+        response = written;
+    }
+    if let Ok(value) = HeaderValue::from_str(&id) {
+        response.headers_mut().insert("x-request-id", value);
+    }
+    response.headers_mut().insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    let duration_ms =
+        u64::try_from(app.clock.elapsed().saturating_sub(started).as_millis()).unwrap_or(u64::MAX);
+    tracing::info!(request.id = %id, %method, path, status = response.status().as_u16(), duration_ms, "answered");
+    response
+}
+
+/// In open-loopback mode a request must name the loopback host: a page from elsewhere that reaches this port
+/// through its own name is refused.
+async fn known_host(State(app): State<AppState>, request: Request, next: Next) -> Response {
+    if app.access == Access::OpenLoopback && !names_loopback(&request) {
+        return ApiError::new(
+            Code::HostNotAllowed,
+            "with --open-loopback the Host header must name the loopback address",
+        )
+        .into_response();
+    }
+    next.run(request).await
+}
+
+fn names_loopback(request: &Request) -> bool {
+    if request.extensions().get::<crate::http::auth::Door>() == Some(&crate::http::auth::Door::Owner) {
+        return true;
+    }
+    let host = request.headers().get(header::HOST).and_then(|value| value.to_str().ok());
+    let Some(host) = host.or_else(|| request.uri().authority().map(axum::http::uri::Authority::as_str))
+    else {
+        return false;
+    };
+    let name = match host.strip_prefix('[') {
+        Some(rest) => rest.split(']').next().unwrap_or_default(),
+        None => host.split(':').next().unwrap_or_default(),
+    };
+    name.eq_ignore_ascii_case("localhost")
+        || name.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
+}
+
+/// Gives every JSON answer to a GET an `ETag`, and answers 304 when the caller has it already.
+async fn entity_tag(request: Request, next: Next) -> Response {
+    let get = request.method() == Method::GET || request.method() == Method::HEAD;
+    let wanted = request.headers().get(header::IF_NONE_MATCH).cloned();
+    let response = next.run(request).await;
+    let json = response
+        .headers()
+        .get(header::CONTENT_TYPE)
+        .is_some_and(|kind| kind.as_bytes().starts_with(b"application/json"));
+    if !get || response.status() != StatusCode::OK || !json {
+        return response;
+    }
+    let (mut parts, body) = response.into_parts();
+    let size = axum::body::HttpBody::size_hint(&body).upper();
+    if size.and_then(|size| usize::try_from(size).ok()).is_none_or(|size| size > TAGGED_MAX) {
+        return Response::from_parts(parts, body);
+    }
+    let Ok(bytes) = to_bytes(body, TAGGED_MAX).await else {
+        return ApiError::new(Code::Internal, "the service failed").into_response();
+    };
+    let hash: String = Sha256::digest(&bytes).iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+    let version = parts.headers.get(header::ETAG).and_then(|tag| tag.to_str().ok()).unwrap_or("\"\"");
+    let version = version.trim_matches('"');
+    let tag = if version.is_empty() { format!("\"{hash}\"") } else { format!("\"{version}-{hash}\"") };
+    if let Ok(value) = HeaderValue::from_str(&tag) {
+        parts.headers.insert(header::ETAG, value);
+    }
+    if has_tag(wanted.as_ref(), &tag) {
+        parts.status = StatusCode::NOT_MODIFIED;
+        parts.headers.remove(header::CONTENT_TYPE);
+        parts.headers.remove(header::CONTENT_LENGTH);
+        return Response::from_parts(parts, Body::empty());
+    }
+    Response::from_parts(parts, Body::from(bytes))
+}
+
+fn has_tag(wanted: Option<&HeaderValue>, tag: &str) -> bool {
+    let wanted = wanted.and_then(|value| value.to_str().ok()).unwrap_or_default();
+    wanted.split(',').any(|one| {
+        let one = one.trim();
+        one == "*" || one.strip_prefix("W/").unwrap_or(one) == tag
+    })
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "the layer's signature")]
+fn panicked(_: Box<dyn std::any::Any + Send>) -> Response {
+    tracing::error!("a handler panicked");
+    ApiError::new(Code::Internal, "the service failed").into_response()
+}
+
+/// Nothing here: a path with a trailing slash is sent to the one without, as the earlier service did.
+async fn not_found(uri: Uri) -> Response {
+    let path = uri.path();
+    if path.len() > 1 && path.ends_with('/') && !path.starts_with("//") {
+        let plain = path.trim_end_matches('/');
+        let target = uri.query().map_or_else(|| plain.to_owned(), |query| format!("{plain}?{query}"));
+        return Redirect::temporary(&target).into_response();
+    }
+    ApiError::new(Code::NotFound, "Not Found").into_response()
+}
+
+async fn method_not_allowed() -> Response {
+    ApiError::new(Code::MethodNotAllowed, "Method Not Allowed").into_response()
+}

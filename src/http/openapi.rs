@@ -1,0 +1,146 @@
+//! The OpenAPI document: what the router serves, with the failures every route shares and an example on every schema.
+
+use crate::http::error::Problem;
+use crate::http::router;
+use axum::extract::State;
+use axum::http::{HeaderValue, header};
+use axum::response::{IntoResponse, Response};
+use serde_json::{Map, Value, json};
+use std::sync::Arc;
+use utoipa::OpenApi;
+
+/// The frame of the document.
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "Artifact",
+        description = "Markets, assets, prices and portfolios, with exact and reproducible profit and loss.",
+        license(name = "MIT OR Apache-2.0", identifier = "MIT OR Apache-2.0")
+    ),
+    components(schemas(Problem)),
+    tags(
+        (name = "markets", description = "Where assets trade"),
+        (name = "assets", description = "What is held"),
+        (name = "currencies", description = "Units of money beside the built-in ones"),
+        (name = "prices", description = "What assets are worth, and when that was learned"),
+        (name = "fx", description = "Exchange rates"),
+        (name = "portfolios", description = "Books and their totals"),
+        (name = "positions", description = "Runs from flat to flat"),
+        (name = "transactions", description = "The append-only ledger"),
+        (name = "pnl", description = "Profit and loss"),
+        (name = "operations", description = "Running the service"),
+    )
+)]
+pub struct Frame;
+
+/// The document as JSON.
+pub fn document() -> Value {
+    let api = router::routes().into_openapi();
+    let mut document = serde_json::to_value(api).unwrap_or_default();
+    add_security(&mut document);
+    add_failures(&mut document);
+    add_examples(&mut document);
+    document
+}
+
+fn add_security(document: &mut Value) {
+    document["security"] = json!([{ "api_key": [] }, { "bearer": [] }]);
+    document["components"]["securitySchemes"] = json!({
+        "api_key": { "type": "apiKey", "in": "header", "name": "X-API-Key" },
+        "bearer": { "type": "http", "scheme": "bearer", "bearerFormat": "art_<prefix>_<secret>" },
+    });
+}
+
+/// Every operation may fail with a problem document; writes also take an idempotency key.
+fn add_failures(document: &mut Value) {
+    let Some(paths) = document["paths"].as_object_mut() else { return };
+    for (path, methods) in paths {
+        let Some(methods) = methods.as_object_mut() else { continue };
+        for (method, operation) in methods {
+            let Some(operation) = operation.as_object_mut() else { continue };
+            if path.starts_with("/health") {
+                operation.insert("security".to_owned(), json!([]));
+            }
+            if let Some(responses) = operation.get_mut("responses").and_then(Value::as_object_mut) {
+                let problem = json!({
+                    "description": "A problem document (RFC 9457); clients match on its `code`",
+                    "content": { "application/problem+json": { "schema": { "$ref": "#/components/schemas/Problem" } } },
+                });
+                responses.insert("default".to_owned(), problem);
+            }
+            if method == "post" && operation.get("requestBody").is_some() {
+                let parameters = operation.entry("parameters").or_insert_with(|| json!([]));
+                if let Some(list) = parameters.as_array_mut() {
+                    list.push(json!({
+                        "name": "Idempotency-Key", "in": "header", "required": false,
+                        "description": "Repeating it within 24 hours gives the first answer again and does nothing",
+                        "schema": { "type": "string", "minLength": 1, "maxLength": 255 },
+                    }));
+                }
+            }
+        }
+    }
+}
+
+/// Gives each object schema an example put together from those of its properties.
+fn add_examples(document: &mut Value) {
+    let Some(schemas) = document["components"]["schemas"].as_object().cloned() else { return };
+    let mut done = schemas.clone();
+    for (name, schema) in &schemas {
+        if schema.get("examples").is_none() && schema.get("example").is_none() {
+            let example = example_of(schema, &schemas, 0);
+            if let Some(target) = done.get_mut(name).and_then(Value::as_object_mut) {
+                target.insert("examples".to_owned(), json!([example]));
+            }
+        }
+    }
+    document["components"]["schemas"] = Value::Object(done);
+}
+
+fn example_of(schema: &Value, all: &Map<String, Value>, depth: usize) -> Value {
+    if depth > 8 {
+        return Value::Null;
+    }
+    if let Some(example) =
+        schema.get("example").or_else(|| schema.get("examples").and_then(|list| list.get(0)))
+    {
+        return example.clone();
+    }
+    if let Some(name) = schema.get("$ref").and_then(Value::as_str).and_then(|path| path.rsplit('/').next()) {
+        return all.get(name).map_or(Value::Null, |target| example_of(target, all, depth + 1));
+    }
+    for key in ["oneOf", "anyOf"] {
+        if let Some(list) = schema.get(key).and_then(Value::as_array) {
+            let real = list.iter().find(|one| one.get("type").and_then(Value::as_str) != Some("null"));
+            return real.map_or(Value::Null, |one| example_of(one, all, depth + 1));
+        }
+    }
+    if let Some(parts) = schema.get("allOf").and_then(Value::as_array) {
+        let mut merged = Map::new();
+        for part in parts {
+            if let Value::Object(fields) = example_of(part, all, depth + 1) {
+                merged.extend(fields);
+            }
+        }
+        return Value::Object(merged);
+    }
+    if let Some(properties) = schema.get("properties").and_then(Value::as_object) {
+        let fields =
+            properties.iter().map(|(name, property)| (name.clone(), example_of(property, all, depth + 1)));
+        return Value::Object(fields.collect());
+    }
+    if let Some(items) = schema.get("items") {
+        return json!([example_of(items, all, depth + 1)]);
+    }
+    Value::Null
+}
+
+/// The document, written once.
+#[derive(Debug, Clone)]
+pub struct Written(pub Arc<str>);
+
+/// Serves the document.
+pub async fn serve(State(written): State<Written>) -> Response {
+    let kind = HeaderValue::from_static("application/json");
+    ([(header::CONTENT_TYPE, kind)], written.0.to_string()).into_response()
+}

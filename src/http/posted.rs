@@ -1,0 +1,216 @@
+//! A request with a JSON body, and creating something from it at most once.
+
+use crate::http::AppState;
+use crate::http::auth::hash;
+use crate::http::error::{ApiError, Code};
+use crate::storage::database::Tx;
+use crate::storage::idempotency::{self, KeptAnswer, KeyedRequest};
+use axum::body::Bytes;
+use axum::extract::rejection::BytesRejection;
+use axum::extract::{FromRequest, Request};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use futures_util::future::BoxFuture;
+use serde::Serialize;
+use sha2::{Digest as _, Sha256};
+
+/// Longest idempotency key.
+const KEY_MAX: usize = 255;
+
+/// A JSON body with what idempotency needs to know of its request.
+#[derive(Debug)]
+pub struct Posted {
+    /// The body.
+    pub bytes: Bytes,
+    /// Its headers.
+    pub headers: HeaderMap,
+    route: String,
+    key: Option<String>,
+}
+
+impl<S: Send + Sync> FromRequest<S> for Posted {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
+        let headers = request.headers().clone();
+        let route = format!("{} {}", request.method(), request.uri().path());
+        let key = idempotency_key(&headers)?;
+        let bytes = body_bytes(Bytes::from_request(request, state).await)?;
+        if !bytes.is_empty() && !is_json(&headers) {
+            return Err(ApiError::new(
+                Code::UnsupportedMediaType,
+                "this route takes JSON; send `Content-Type: application/json`",
+            ));
+        }
+        Ok(Self { bytes: quote_non_numbers(bytes), headers, route, key })
+    }
+}
+
+/// Puts bare `NaN` and `Infinity` into quotes. They are not JSON, but clients write them all the same; as strings
+/// they are refused at the field they stand in.
+fn quote_non_numbers(bytes: Bytes) -> Bytes {
+    const NAMES: [&[u8]; 3] = [b"NaN", b"Infinity", b"-Infinity"];
+    if !bytes.windows(3).any(|part| part == b"NaN" || part == b"Inf") {
+        return bytes;
+    }
+    let (mut out, mut rest, mut quoted) = (Vec::with_capacity(bytes.len() + 16), &bytes[..], false);
+    while let Some((first, after)) = rest.split_first() {
+        if let Some(name) = NAMES.iter().find(|name| !quoted && rest.starts_with(name)) {
+            out.push(b'"');
+            out.extend_from_slice(name);
+            out.push(b'"');
+            rest = rest.get(name.len()..).unwrap_or_default();
+            continue;
+        }
+        out.push(*first);
+        rest = after;
+        match (*first, after.split_first()) {
+            (b'\\', Some((escaped, beyond))) if quoted => {
+                out.push(*escaped);
+                rest = beyond;
+            }
+            (b'"', _) => quoted = !quoted,
+            _ => {}
+        }
+    }
+    Bytes::from(out)
+}
+
+/// The body, or why it could not be taken.
+///
+/// # Errors
+/// [`Code::BodyTooLarge`], or [`Code::MalformedJson`] for a body that broke off.
+pub fn body_bytes(body: Result<Bytes, BytesRejection>) -> Result<Bytes, ApiError> {
+    body.map_err(|rejection| {
+        if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE {
+            ApiError::new(Code::BodyTooLarge, "the body is larger than this route takes")
+        } else {
+            ApiError::new(Code::MalformedJson, "the body could not be read")
+        }
+    })
+}
+
+fn is_json(headers: &HeaderMap) -> bool {
+    let kind = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let kind = kind.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    kind == "application/json" || (kind.starts_with("application/") && kind.ends_with("+json"))
+}
+
+fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, ApiError> {
+    let Some(value) = headers.get("idempotency-key") else { return Ok(None) };
+    let key = value.to_str().unwrap_or_default().trim();
+    let key = key.strip_prefix('"').and_then(|inner| inner.strip_suffix('"')).unwrap_or(key);
+    if key.is_empty() || key.len() > KEY_MAX {
+        let detail = format!("Idempotency-Key must have 1 to {KEY_MAX} visible characters");
+        return Err(ApiError::new(Code::InvalidRequest, detail));
+    }
+    Ok(Some(key.to_owned()))
+}
+
+/// An answer that can be kept and given again.
+#[derive(Debug, Clone)]
+pub struct Answer {
+    status: StatusCode,
+    location: Option<String>,
+    body: String,
+    replayed: bool,
+}
+
+impl Answer {
+    /// 200 with a body.
+    ///
+    /// # Errors
+    /// [`Code::Internal`] for a body that is no JSON.
+    pub fn ok<T: Serialize>(body: &T) -> Result<Self, ApiError> {
+        Self::new(StatusCode::OK, None, body)
+    }
+
+    /// 201 with a body and where the new thing is.
+    ///
+    /// # Errors
+    /// [`Code::Internal`] for a body that is no JSON.
+    pub fn created<T: Serialize>(location: String, body: &T) -> Result<Self, ApiError> {
+        Self::new(StatusCode::CREATED, Some(location), body)
+    }
+
+    fn new<T: Serialize>(status: StatusCode, location: Option<String>, body: &T) -> Result<Self, ApiError> {
+        let body = serde_json::to_string(body).map_err(|error| {
+            tracing::error!(%error, "an answer could not be written");
+            ApiError::new(Code::Internal, "the service failed")
+        })?;
+        Ok(Self { status, location, body, replayed: false })
+    }
+}
+
+impl IntoResponse for Answer {
+    fn into_response(self) -> Response {
+        let mut headers = HeaderMap::new();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        if let Some(location) = self.location.and_then(|path| HeaderValue::from_str(&path).ok()) {
+            headers.insert(header::LOCATION, location);
+        }
+        if self.replayed {
+            headers.insert("idempotency-replayed", HeaderValue::from_static("true"));
+        }
+        (self.status, headers, self.body).into_response()
+    }
+}
+
+/// Marks a closure as what [`Posted::once`] takes, so that it may be written ahead of the call.
+pub fn deed<F>(work: F) -> F
+where
+    F: for<'t> FnOnce(&'t mut Tx) -> BoxFuture<'t, Result<Answer, ApiError>> + Send + 'static,
+{
+    work
+}
+
+impl Posted {
+    /// Does `work` in one commit. With an idempotency key its answer is kept in that commit; a request that repeats
+    /// the key gets the kept answer and does nothing. A refusal keeps nothing.
+    ///
+    /// # Errors
+    /// The refusal of `work`, or [`Code::IdempotencyMismatch`] when the key came with another body.
+    pub async fn once<F>(self, app: &AppState, actor: String, work: F) -> Result<Answer, ApiError>
+    where
+        F: for<'t> FnOnce(&'t mut Tx) -> BoxFuture<'t, Result<Answer, ApiError>> + Send + 'static,
+    {
+        let Some(key) = self.key else { return app.db.writer().write(work).await };
+        let request_hash = Sha256::digest(&self.bytes).iter().map(|byte| format!("{byte:02x}")).collect();
+        let request = KeyedRequest { actor, route: self.route, key: hash(&key), request_hash };
+        app.db
+            .writer()
+            .write(move |tx| {
+                Box::pin(async move {
+                    if let Some(kept) = idempotency::find(tx, &request).await? {
+                        return replay(kept, &request);
+                    }
+                    let answer = work(tx).await?;
+                    let kept = KeptAnswer {
+                        request_hash: request.request_hash.clone(),
+                        status: i64::from(answer.status.as_u16()),
+                        location: answer.location.clone(),
+                        body: answer.body.clone(),
+                    };
+                    idempotency::keep(tx, &request, &kept).await?;
+                    Ok(answer)
+                })
+            })
+            .await
+    }
+}
+
+fn replay(kept: KeptAnswer, request: &KeyedRequest) -> Result<Answer, ApiError> {
+    if kept.request_hash != request.request_hash {
+        return Err(ApiError::new(
+            Code::IdempotencyMismatch,
+            "this Idempotency-Key was used for another request within the last 24 hours",
+        ));
+    }
+    let status = u16::try_from(kept.status).ok().and_then(|status| StatusCode::from_u16(status).ok());
+    Ok(Answer {
+        status: status.unwrap_or(StatusCode::OK),
+        location: kept.location,
+        body: kept.body,
+        replayed: true,
+    })
+}

@@ -1,0 +1,365 @@
+//! Prices: one point in, histories and latest points out.
+
+use crate::domain::decimal::Decimal;
+use crate::domain::ids::{PortfolioId, PositionId};
+use crate::domain::interval::Interval;
+use crate::domain::moment::Moment;
+use crate::domain::price::{DEFAULT_SOURCE, FUTURE_MAX, InvalidQuote, Outcome, PricePoint, Quote};
+use crate::http::AppState;
+use crate::http::auth::{Caller, PricesRead, PricesWrite};
+use crate::http::error::{ApiError, Code, FieldError, Problem};
+use crate::http::fields::{Fields, Unknown};
+use crate::http::posted::{Answer, Posted, deed};
+use crate::http::query::{HISTORY_ROWS, Query};
+use crate::http::reading;
+use crate::http::wire::Time;
+use crate::storage::assets;
+use crate::storage::figures;
+use crate::storage::page::After;
+use crate::storage::prices::{self, PriceRange, Series};
+use axum::Json;
+use axum::extract::{Path, State};
+use axum::response::{IntoResponse, Response};
+use chrono_tz::Tz;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+/// Most symbols one read of latest prices takes.
+const SYMBOLS_MAX: usize = 1_000;
+
+/// A price point.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct PriceView {
+    #[schema(example = "GOLD")]
+    symbol: String,
+    price: Decimal,
+    open: Option<Decimal>,
+    high: Option<Decimal>,
+    low: Option<Decimal>,
+    volume: Option<Decimal>,
+    /// The source's own stamp.
+    observed_at: Time,
+    #[schema(example = "api")]
+    source: String,
+    /// Candle length; empty for a tick.
+    #[schema(example = "1d")]
+    interval: String,
+    /// When this version was learned.
+    recorded_at: Time,
+}
+
+impl PriceView {
+    fn of(symbol: &str, point: PricePoint) -> Self {
+        Self {
+            symbol: symbol.to_owned(),
+            price: point.quote.price,
+            open: point.quote.open,
+            high: point.quote.high,
+            low: point.quote.low,
+            volume: point.quote.volume,
+            observed_at: Time(point.observed_at),
+            source: point.source,
+            interval: point.interval,
+            recorded_at: Time(point.recorded_at),
+        }
+    }
+}
+
+/// A price to record. `ticker` is another spelling of `symbol`, `close` of `price`.
+#[derive(Debug, ToSchema)]
+#[expect(dead_code, reason = "the shape of the request; fields are read one by one to collect every fault")]
+pub struct NewPrice {
+    #[schema(example = "GOLD")]
+    symbol: Option<String>,
+    #[schema(example = "GOLD")]
+    ticker: Option<String>,
+    price: Option<Decimal>,
+    close: Option<Decimal>,
+    /// RFC 3339; without a zone it is UTC. Default now.
+    #[schema(example = "2026-01-31T16:00:00Z")]
+    timestamp: Option<String>,
+    /// Default `api`.
+    #[schema(example = "api")]
+    source: Option<String>,
+    /// Candle length; none for a tick.
+    #[schema(example = "1d")]
+    interval: Option<String>,
+    open: Option<Decimal>,
+    high: Option<Decimal>,
+    low: Option<Decimal>,
+    volume: Option<Decimal>,
+}
+
+/// An open position that the price touches.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct UpdatedPosition {
+    portfolio_id: PortfolioId,
+    position_id: PositionId,
+}
+
+/// What became of a price.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct PriceRecorded {
+    #[schema(example = true)]
+    success: bool,
+    /// Every open position of the asset, whatever the outcome.
+    updated_positions: Vec<UpdatedPosition>,
+    outcome: Outcome,
+}
+
+/// A price as it was sent.
+struct Sent {
+    symbol: String,
+    quote: Quote,
+    observed_at: Option<Moment>,
+    source: String,
+    interval: String,
+}
+
+fn either<T: PartialEq>(
+    fields: &mut Fields<'_>,
+    names: [&'static str; 2],
+    values: [Option<T>; 2],
+) -> Option<T> {
+    let [first, second] = values;
+    if first.is_some() && second.is_some() && first != second {
+        fields.fault(
+            names[1],
+            "contradicts",
+            format!("is another spelling of {} and must not differ from it", names[0]),
+        );
+    }
+    first.or(second)
+}
+
+impl Sent {
+    fn read(fields: &mut Fields<'_>, now: Moment) -> Self {
+        let symbols = [fields.opt_name("symbol", 20), fields.opt_name("ticker", 20)];
+        let symbol = either(fields, ["symbol", "ticker"], symbols);
+        if symbol.is_none() && fields.raw("symbol").is_none() && fields.raw("ticker").is_none() {
+            fields.fault("symbol", "required", "is required");
+        }
+        let prices = [fields.opt_decimal("price"), fields.opt_decimal("close")];
+        let price = either(fields, ["price", "close"], prices);
+        if price.is_none() && fields.raw("price").is_none() && fields.raw("close").is_none() {
+            fields.fault("price", "required", "is required");
+        }
+        let observed_at = fields.opt_utc("timestamp");
+        if observed_at.is_some_and(|at| at > now.plus(FUTURE_MAX)) {
+            fields.fault("timestamp", "in_the_future", "lies more than 24 h ahead of the clock");
+        }
+        let interval = fields.opt_text("interval").filter(|text| !text.is_empty());
+        if interval.as_deref().is_some_and(|name| Interval::from_name(name).is_none()) {
+            fields.fault(
+                "interval",
+                "unknown_value",
+                format!("must be one of {}", Interval::NAMES.join(", ")),
+            );
+        }
+        Self {
+            symbol: symbol.unwrap_or_default().to_uppercase(),
+            quote: Quote {
+                price: price.unwrap_or_default(),
+                open: fields.opt_decimal("open"),
+                high: fields.opt_decimal("high"),
+                low: fields.opt_decimal("low"),
+                volume: fields.opt_decimal("volume"),
+            },
+            observed_at,
+            source: fields.opt_name("source", 64).unwrap_or_else(|| DEFAULT_SOURCE.to_owned()),
+            interval: interval.unwrap_or_default(),
+        }
+    }
+}
+
+/// A quote that breaks a rule, as a fault of the request.
+pub fn invalid_quote(error: &InvalidQuote) -> FieldError {
+    let (field, code) = match error {
+        InvalidQuote::Negative { field } => (*field, "negative"),
+        InvalidQuote::OutsideRange { field } => (*field, "outside_range"),
+    };
+    FieldError::at(format!("/{field}"), code, error.to_string())
+}
+
+/// Record a price
+#[utoipa::path(post, path = "/prices", operation_id = "record_price", tag = "prices", request_body = NewPrice,
+    responses((status = 200, description = "Recorded", body = PriceRecorded),
+        (status = 404, description = "No such asset", body = Problem, content_type = "application/problem+json")))]
+pub async fn record_price(
+    State(app): State<AppState>,
+    caller: Caller<PricesWrite>,
+    posted: Posted,
+) -> Result<Answer, ApiError> {
+    let mut fields = Fields::of_body(&posted.bytes)?;
+    let now = app.clock.now();
+    let sent = Sent::read(&mut fields, now);
+    fields.finish(Unknown::Ignored)?;
+    let actor = caller.actor.clone();
+    let work = deed(move |tx| {
+        Box::pin(async move {
+            let asset = reading::asset(tx, &sent.symbol).await?;
+            let history = assets::terms(tx, &[asset.key], Moment::MAX).await?;
+            let terms = history.at(asset.key, sent.observed_at.unwrap_or(now));
+            sent.quote
+                .check(terms.is_some_and(|terms| terms.allows_negative_price))
+                .map_err(|error| ApiError::invalid(vec![invalid_quote(&error)]))?;
+            let source = prices::source(tx, &sent.source).await?;
+            let priority =
+                history.at(asset.key, Moment::MAX).map(|t| t.source_priority.clone()).unwrap_or_default();
+            let series =
+                Series { asset: asset.key, source, interval: &sent.interval, source_priority: &priority };
+            let mut observed_at = sent.observed_at.unwrap_or(now);
+            while sent.observed_at.is_none() && prices::exists(tx, series, observed_at).await? {
+                observed_at = observed_at.plus(1);
+            }
+            let outcomes = prices::record(tx, series, &[(observed_at, sent.quote)]).await?;
+            let outcome = outcomes.first().copied().unwrap_or(Outcome::Stored);
+            let updated_positions = figures::open_positions(tx, asset.key)
+                .await?
+                .into_iter()
+                .filter(|open| caller.sees(&open.owner_id))
+                .map(|open| UpdatedPosition {
+                    portfolio_id: open.portfolio_id,
+                    position_id: open.position_id,
+                })
+                .collect();
+            Answer::ok(&PriceRecorded { success: true, updated_positions, outcome })
+        })
+    });
+    posted.once(&app, actor, work).await
+}
+
+/// Read an asset's price history
+///
+/// In order of time; current versions as known at `known_at`.
+#[utoipa::path(get, path = "/prices", operation_id = "list_prices", tag = "prices",
+    params(
+        ("symbol" = String, Query, description = "Symbol or id of the asset"),
+        ("from" = Option<String>, Query, description = "From this moment or day"),
+        ("to" = Option<String>, Query, description = "Up to this moment, not included, or through this day"),
+        ("source" = Option<String>, Query, description = "Only points of this source"),
+        ("interval" = Option<String>, Query, description = "Only candles of this length; `tick` for points without one"),
+        ("known_at" = Option<String>, Query, description = "As known then"),
+        ("limit" = Option<i64>, Query, description = "Rows wanted, at most 10000"),
+        ("cursor" = Option<String>, Query, description = "From the `Link` header of the page before"),
+    ),
+    responses((status = 200, description = "Price points", body = [PriceView])))]
+pub async fn list_prices(
+    State(app): State<AppState>,
+    _: Caller<PricesRead>,
+    mut query: Query,
+) -> Result<Response, ApiError> {
+    let symbol = query.required("symbol");
+    let from = query.from("from", Tz::UTC).unwrap_or(Moment::MIN);
+    let until = query.before("to", Tz::UTC).unwrap_or(Moment::MAX);
+    let (source, interval) = (query.text("source"), query.text("interval"));
+    let limit = query.limit(HISTORY_ROWS);
+    let after = query.cursor("prices");
+    let known_at = reading::known_at(&app, &mut query).await?.unwrap_or(Moment::MAX);
+    query.finish()?;
+    let mut tx = app.db.read().await?;
+    let asset = reading::asset(&mut tx, &symbol).await?;
+    let range = PriceRange {
+        asset: asset.key,
+        source,
+        interval: interval.map(|name| if name == "tick" { String::new() } else { name }),
+        from,
+        until,
+        known_at,
+        after: after.and_then(|after| Some((Moment(after.value.parse().ok()?), after.key))),
+        limit,
+    };
+    let points = prices::history(&mut tx, &range).await?;
+    let full = i64::try_from(points.len()).is_ok_and(|count| count == limit);
+    let next = points
+        .last()
+        .filter(|_| full)
+        .map(|(seq, point)| After { value: point.observed_at.0.to_string(), key: *seq });
+    let link = next.map(|after| query.next_link("prices", &after)).unwrap_or_default();
+    let views: Vec<PriceView> =
+        points.into_iter().map(|(_, point)| PriceView::of(&asset.symbol, point)).collect();
+    Ok((link, Json(views)).into_response())
+}
+
+/// Read the latest price of several assets
+///
+/// In the order asked; an asset without a price has `null`.
+#[utoipa::path(get, path = "/prices/latest", operation_id = "latest_prices", tag = "prices",
+    params(("symbols" = String, Query, description = "Symbols separated by commas, at most 1000")),
+    responses((status = 200, description = "Latest points", body = [LatestPrice])))]
+pub async fn latest_prices(
+    State(app): State<AppState>,
+    _: Caller<PricesRead>,
+    mut query: Query,
+) -> Result<Json<Vec<LatestPrice>>, ApiError> {
+    let symbols = query.required("symbols");
+    let names: Vec<&str> = symbols.split(',').map(str::trim).filter(|name| !name.is_empty()).collect();
+    if names.len() > SYMBOLS_MAX {
+        query.fault("symbols", "too_many", format!("names more than {SYMBOLS_MAX} symbols"));
+    }
+    query.finish()?;
+    let mut tx = app.db.read().await?;
+    let mut latest = Vec::with_capacity(names.len());
+    for name in names {
+        let asset = reading::asset(&mut tx, name).await.map_err(|error| {
+            let fault =
+                FieldError::parameter("symbols", "unknown_symbol", format!("`{name}` is not a known symbol"));
+            ApiError { errors: vec![fault], ..error }
+        })?;
+        let mark = prices::latest(&mut tx, &[asset.key]).await?.remove(&asset.key);
+        latest.push(LatestPrice {
+            symbol: asset.symbol,
+            currency: asset.currency,
+            price: mark.as_ref().map(|mark| mark.price.clone()),
+            observed_at: mark.as_ref().map(|mark| Time(mark.observed_at)),
+            source: mark.as_ref().map(|mark| mark.source.clone()),
+            interval: mark.as_ref().map(|mark| mark.interval.clone()),
+            recorded_at: mark.as_ref().map(|mark| Time(mark.recorded_at)),
+        });
+    }
+    Ok(Json(latest))
+}
+
+/// The newest price of an asset, or nulls when it has none.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct LatestPrice {
+    #[schema(example = "GOLD")]
+    symbol: String,
+    currency: crate::domain::currency::Currency,
+    price: Option<Decimal>,
+    observed_at: Option<Time>,
+    #[schema(example = "api")]
+    source: Option<String>,
+    #[schema(example = "1d")]
+    interval: Option<String>,
+    recorded_at: Option<Time>,
+}
+
+/// Read the price of an asset at a moment
+///
+/// The newest point observed at or before `as_of`, as known at `known_at`.
+#[utoipa::path(get, path = "/assets/{asset}/price", operation_id = "price_of_asset", tag = "prices",
+    params(("asset" = String, Path, description = "Symbol or id"),
+        ("as_of" = Option<String>, Query, description = "At this moment, or at the end of this day in UTC"),
+        ("known_at" = Option<String>, Query, description = "As known then")),
+    responses((status = 200, description = "The price", body = PriceView),
+        (status = 404, description = "No price yet", body = Problem, content_type = "application/problem+json")))]
+pub async fn price_of_asset(
+    State(app): State<AppState>,
+    _: Caller<PricesRead>,
+    Path(name): Path<String>,
+    mut query: Query,
+) -> Result<Json<PriceView>, ApiError> {
+    let as_of = query.until("as_of", Tz::UTC).unwrap_or(Moment::MAX);
+    let known_at = reading::known_at(&app, &mut query).await?.unwrap_or(Moment::MAX);
+    query.finish()?;
+    let mut tx = app.db.read().await?;
+    let asset = reading::asset(&mut tx, &name).await?;
+    let history = assets::terms(&mut tx, &[asset.key], known_at).await?;
+    let priority =
+        history.at(asset.key, as_of).map(|terms| terms.source_priority.clone()).unwrap_or_default();
+    let point = prices::at(&mut tx, asset.key, &priority, as_of, known_at)
+        .await?
+        .ok_or_else(|| ApiError::new(Code::PriceNotFound, format!("{} has no price then", asset.symbol)))?;
+    Ok(Json(PriceView::of(&asset.symbol, point)))
+}

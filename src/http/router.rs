@@ -1,0 +1,82 @@
+//! Every path of the service, and the document made from the same table.
+
+use crate::http::auth::Door;
+use crate::http::openapi::{self, Frame, Written};
+use crate::http::{
+    AppState, assets, currencies, fx, health, imports, keys, layers, markets, pnl, portfolios, positions,
+    prices, transactions,
+};
+use axum::extract::DefaultBodyLimit;
+use axum::routing::get;
+use axum::{Extension, Router};
+use std::sync::Arc;
+use utoipa::OpenApi as _;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+use utoipa_swagger_ui::{Config, SwaggerUi};
+
+/// The routes, one line each.
+pub fn routes() -> RoutesBuilder {
+    RoutesBuilder(
+        OpenApiRouter::with_openapi(Frame::openapi())
+            .routes(routes!(health::health))
+            .routes(routes!(health::live))
+            .routes(routes!(health::ready))
+            .routes(routes!(health::accept_clock))
+            .routes(routes!(keys::create_key))
+            .routes(routes!(markets::list_markets, markets::create_market))
+            .routes(routes!(markets::get_market, markets::update_market))
+            .routes(routes!(markets::act_on_market))
+            .routes(routes!(assets::list_assets, assets::create_asset))
+            .routes(routes!(assets::get_asset, assets::update_asset))
+            .routes(routes!(assets::act_on_asset))
+            .routes(routes!(prices::price_of_asset))
+            .routes(routes!(currencies::list_currencies, currencies::create_currency))
+            .routes(routes!(prices::list_prices, prices::record_price))
+            .routes(routes!(prices::latest_prices))
+            .routes(routes!(fx::list_rates, fx::record_rate))
+            .routes(routes!(portfolios::list_portfolios, portfolios::create_portfolio))
+            .routes(routes!(
+                portfolios::get_portfolio,
+                portfolios::update_portfolio,
+                portfolios::delete_portfolio
+            ))
+            .routes(routes!(portfolios::act_on_portfolio))
+            .routes(routes!(pnl::portfolio_pnl))
+            .routes(routes!(positions::list_positions, positions::open_position))
+            .routes(routes!(positions::get_position))
+            .routes(routes!(positions::close_position))
+            .routes(routes!(positions::reduce_position))
+            .routes(routes!(transactions::list_transactions, transactions::record_transactions))
+            .routes(routes!(transactions::get_transaction))
+            .routes(routes!(transactions::void_transaction))
+            .merge(files()),
+    )
+}
+
+/// Routes that take a whole file.
+fn files() -> OpenApiRouter<AppState> {
+    OpenApiRouter::new()
+        .routes(routes!(imports::import_prices))
+        .layer(DefaultBodyLimit::max(imports::FILE_MAX))
+}
+
+/// The routes before they are tied to a state.
+pub struct RoutesBuilder(OpenApiRouter<AppState>);
+
+impl RoutesBuilder {
+    /// The document of the routes.
+    pub fn into_openapi(self) -> utoipa::openapi::OpenApi {
+        self.0.into_openapi()
+    }
+}
+
+/// The whole service as one router, for one door.
+pub fn service(app: &AppState, door: Door) -> Router {
+    let document: Arc<str> = openapi::document().to_string().into();
+    let (routes, _) = routes().0.split_for_parts();
+    let described = Router::new().route("/openapi.json", get(openapi::serve)).with_state(Written(document));
+    let pages = SwaggerUi::new("/docs").config(Config::from("/openapi.json"));
+    let all = routes.with_state(app.clone()).merge(described).merge(pages);
+    layers::around(all, app).layer(Extension(door))
+}

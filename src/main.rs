@@ -1,0 +1,8 @@
+//! The `artifact` program: parse the command line, run one command, end with its exit code.
+
+use std::process::ExitCode;
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    artifact::cli::run(std::env::args_os()).await
+}

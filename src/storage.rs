@@ -1,0 +1,24 @@
+//! The only SQL. Functions over a transaction, one file per family of tables; every statement is one text for
+//! both databases.
+//!
+//! A newcomer's mistake is to write outside [`writer`]: there is one writer, it stamps what it commits, and an
+//! answer is sent only after its commit.
+
+pub mod access;
+pub mod assets;
+pub mod columns;
+pub mod currencies;
+pub mod database;
+pub mod earlier;
+pub mod error;
+pub mod figures;
+pub mod idempotency;
+pub mod markets;
+pub mod migrate;
+pub mod page;
+pub mod portfolios;
+pub mod positions;
+pub mod prices;
+pub mod rates;
+pub mod transactions;
+pub mod writer;

@@ -1,0 +1,315 @@
+//! Opening a database, and the two kinds of transaction: a read sees one snapshot, a write belongs to [`super::writer`].
+
+use crate::clock::Clock;
+use crate::domain::moment::Moment;
+use crate::storage::error::StorageError;
+use crate::storage::migrate;
+use crate::storage::writer::{Stamp, Stamps, WriterHandle};
+use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
+use sqlx::sqlite::{
+    SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
+};
+use sqlx::{Connection as _, PgConnection, Postgres, Sqlite, Transaction};
+use std::fs::{File, TryLockError};
+use std::path::{Path, PathBuf};
+use std::str::FromStr as _;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Name of the database file in a data directory.
+pub const DATABASE_FILE: &str = "artifact.db";
+/// Name of the lock file in a data directory.
+pub const LOCK_FILE: &str = "artifact.lock";
+/// Readers beside the one writer.
+const READERS: u32 = 4;
+/// How long a second process waits for the first to let go, before it is refused.
+const LOCK_WAIT: Duration = Duration::from_secs(3);
+/// Advisory lock of the one process that may use a PostgreSQL database: "artifact" in ASCII.
+const SESSION_LOCK: i64 = 0x6172_7469_6661_6374;
+
+/// Where the data is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Location {
+    /// A data directory with a SQLite file in it.
+    Directory(PathBuf),
+    /// A PostgreSQL database; the data directory still holds the lock file and the socket.
+    Postgres {
+        /// `postgres://...`
+        url: String,
+        /// The data directory.
+        directory: PathBuf,
+    },
+}
+
+impl Location {
+    /// The data directory.
+    pub fn directory(&self) -> &Path {
+        match self {
+            Self::Directory(directory) | Self::Postgres { directory, .. } => directory,
+        }
+    }
+}
+
+/// One connection inside a transaction, of either database.
+pub(super) enum Link {
+    Sqlite(Transaction<'static, Sqlite>),
+    Postgres(Transaction<'static, Postgres>),
+}
+
+/// A database transaction. One from [`Database::read`] sees one snapshot and cannot write.
+pub struct Tx {
+    pub(super) link: Link,
+    pub(super) stamp: Option<Stamp>,
+}
+
+impl std::fmt::Debug for Tx {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Tx").field("stamp", &self.stamp).finish_non_exhaustive()
+    }
+}
+
+/// Runs one statement on whichever database a transaction belongs to: `on!(tx, conn => query.execute(conn).await)`.
+macro_rules! on {
+    ($tx:expr, $conn:ident => $body:expr) => {
+        match &mut $tx.link {
+            $crate::storage::database::Link::Sqlite(open) => {
+                let $conn = &mut **open;
+                $body
+            }
+            $crate::storage::database::Link::Postgres(open) => {
+                let $conn = &mut **open;
+                $body
+            }
+        }
+        .map_err($crate::storage::error::StorageError::from)
+    };
+}
+pub(super) use on;
+
+impl Tx {
+    /// The stamp of this commit.
+    ///
+    /// # Errors
+    /// [`StorageError::NotCommitted`] in a read transaction, which has none.
+    pub fn recorded_at(&self) -> Result<Moment, StorageError> {
+        self.stamp.as_ref().map(|stamp| stamp.recorded_at).ok_or_else(|| not_a_write())
+    }
+
+    /// The next number of the one sequence that orders facts of one commit.
+    ///
+    /// # Errors
+    /// [`StorageError::NotCommitted`] in a read transaction.
+    pub fn next_seq(&mut self) -> Result<i64, StorageError> {
+        let stamp = self.stamp.as_mut().ok_or_else(not_a_write)?;
+        stamp.seq += 1;
+        Ok(stamp.seq)
+    }
+}
+
+fn not_a_write() -> StorageError {
+    StorageError::NotCommitted("this is a read transaction".to_owned())
+}
+
+#[derive(Debug, Clone)]
+enum Readers {
+    Sqlite(SqlitePool),
+    Postgres(PgPool),
+}
+
+/// Pool of the one connection that writes.
+#[derive(Debug, Clone)]
+pub(super) enum WriterPool {
+    Sqlite(SqlitePool),
+    Postgres(PgPool),
+}
+
+/// An open database: many readers, one writer, one process.
+#[derive(Debug, Clone)]
+pub struct Database {
+    readers: Readers,
+    writer: WriterHandle,
+    stamps: Arc<Stamps>,
+    _lock: Arc<Lock>,
+}
+
+/// What keeps other processes out while it lives.
+#[derive(Debug)]
+struct Lock {
+    _file: File,
+    _session: Option<tokio::sync::Mutex<PgConnection>>,
+}
+
+impl Database {
+    /// Opens the database at `location`, taking the lock, and brings its schema up to date.
+    ///
+    /// # Errors
+    /// [`StorageError::Locked`] when another process has it, [`StorageError::NewerSchema`] when a newer version
+    /// wrote it, and whatever the driver says.
+    pub async fn open(location: &Location, clock: Clock) -> Result<Self, StorageError> {
+        let file = lock_directory(location.directory()).await?;
+        let (readers, pool, session) = match location {
+            Location::Directory(directory) => {
+                let (readers, writer) = open_sqlite(&directory.join(DATABASE_FILE)).await?;
+                (Readers::Sqlite(readers), WriterPool::Sqlite(writer), None)
+            }
+            Location::Postgres { url, .. } => {
+                let (pool, session) = open_postgres(url).await?;
+                (
+                    Readers::Postgres(pool.clone()),
+                    WriterPool::Postgres(pool),
+                    Some(tokio::sync::Mutex::new(session)),
+                )
+            }
+        };
+        let stamps = Arc::new(Stamps::new(clock));
+        let writer = WriterHandle::start(pool, Arc::clone(&stamps)).await?;
+        Ok(Self { readers, writer, stamps, _lock: Arc::new(Lock { _file: file, _session: session }) })
+    }
+
+    /// Opens a snapshot for reading.
+    ///
+    /// # Errors
+    /// [`StorageError::Busy`] when every reader is taken for too long.
+    pub async fn read(&self) -> Result<Tx, StorageError> {
+        let link = match &self.readers {
+            Readers::Sqlite(pool) => Link::Sqlite(pool.begin().await?),
+            Readers::Postgres(pool) => {
+                Link::Postgres(pool.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?)
+            }
+        };
+        Ok(Tx { link, stamp: None })
+    }
+
+    /// The writer: the way in for every mutation.
+    pub const fn writer(&self) -> &WriterHandle {
+        &self.writer
+    }
+
+    /// The stamps given out, and what `known_at` may ask for.
+    pub fn stamps(&self) -> &Stamps {
+        &self.stamps
+    }
+
+    /// Name and version of the database engine.
+    ///
+    /// # Errors
+    /// Whatever the driver says.
+    pub async fn engine(&self) -> Result<String, StorageError> {
+        Ok(match &self.readers {
+            Readers::Sqlite(pool) => {
+                let version: String = sqlx::query_scalar("SELECT sqlite_version()").fetch_one(pool).await?;
+                format!("SQLite {version}")
+            }
+            Readers::Postgres(pool) => {
+                let version: String = sqlx::query_scalar("SHOW server_version").fetch_one(pool).await?;
+                format!("PostgreSQL {version}")
+            }
+        })
+    }
+
+    /// Looks through the whole database for damage; an empty list means none was found.
+    ///
+    /// # Errors
+    /// Whatever the driver says.
+    pub async fn damage(&self) -> Result<Vec<String>, StorageError> {
+        match &self.readers {
+            Readers::Sqlite(pool) => {
+                let mut found: Vec<String> = sqlx::query_scalar("PRAGMA quick_check").fetch_all(pool).await?;
+                found.retain(|line| line != "ok");
+                Ok(found)
+            }
+            Readers::Postgres(_) => Ok(Vec::new()),
+        }
+    }
+
+    /// Waits for writes under way, then closes every connection.
+    pub async fn close(&self) {
+        self.writer.stop().await;
+        match &self.readers {
+            Readers::Sqlite(pool) => pool.close().await,
+            Readers::Postgres(pool) => pool.close().await,
+        }
+    }
+}
+
+/// Version of the SQLite this binary carries.
+///
+/// # Errors
+/// Whatever the driver says.
+pub async fn sqlite_version() -> Result<String, StorageError> {
+    let mut connection = sqlx::SqliteConnection::connect("sqlite::memory:").await?;
+    Ok(sqlx::query_scalar("SELECT sqlite_version()").fetch_one(&mut connection).await?)
+}
+
+/// Takes the lock file of a data directory, waiting a moment for a process that is just ending.
+async fn lock_directory(directory: &Path) -> Result<File, StorageError> {
+    let path = directory.join(LOCK_FILE);
+    let failed = |source| StorageError::File { path: path.display().to_string(), source };
+    create_private_directory(directory).map_err(failed)?;
+    let file = File::options().create(true).truncate(false).write(true).open(&path).map_err(failed)?;
+    let tries = 30;
+    for _ in 0..tries {
+        match file.try_lock() {
+            Ok(()) => return Ok(file),
+            Err(TryLockError::WouldBlock) => tokio::time::sleep(LOCK_WAIT / tries).await,
+            Err(TryLockError::Error(source)) => return Err(failed(source)),
+        }
+    }
+    Err(StorageError::Locked(format!(
+        "{} is in use by another artifact process; stop that one first, or use another --data directory",
+        directory.display()
+    )))
+}
+
+/// Creates a directory that only its owner can enter; one that exists keeps its rights.
+fn create_private_directory(directory: &Path) -> std::io::Result<()> {
+    use std::os::unix::fs::DirBuilderExt as _;
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)
+}
+
+async fn open_sqlite(file: &Path) -> Result<(SqlitePool, SqlitePool), StorageError> {
+    let options = SqliteConnectOptions::new()
+        .filename(file)
+        .create_if_missing(true)
+        .page_size(8192)
+        .journal_mode(SqliteJournalMode::Wal)
+        .synchronous(SqliteSynchronous::Full)
+        .foreign_keys(true)
+        .busy_timeout(Duration::from_secs(5))
+        // 64 MiB of WAL between checkpoints (decision 24); no mmap.
+        .pragma("wal_autocheckpoint", "8192")
+        .pragma("mmap_size", "0")
+        .pragma("cache_size", "-65536");
+    let writer = SqlitePoolOptions::new().max_connections(1).connect_with(options.clone()).await?;
+    migrate::sqlite(&writer).await?;
+    let readers = SqlitePoolOptions::new()
+        .max_connections(READERS)
+        .connect_with(options.create_if_missing(false).pragma("query_only", "1"))
+        .await?;
+    Ok((readers, writer))
+}
+
+async fn open_postgres(url: &str) -> Result<(PgPool, PgConnection), StorageError> {
+    let options = PgConnectOptions::from_str(url)?.application_name("artifact");
+    let mut session = PgConnection::connect_with(&options).await?;
+    let tries = 30;
+    for attempt in 0..tries {
+        let taken: bool = sqlx::query_scalar("SELECT pg_try_advisory_lock($1)")
+            .bind(SESSION_LOCK)
+            .fetch_one(&mut session)
+            .await?;
+        if taken {
+            break;
+        }
+        if attempt + 1 == tries {
+            return Err(StorageError::Locked(
+                "that PostgreSQL database is in use by another artifact process; stop that one first"
+                    .to_owned(),
+            ));
+        }
+        tokio::time::sleep(LOCK_WAIT / tries).await;
+    }
+    let pool = PgPoolOptions::new().max_connections(READERS + 2).connect_with(options).await?;
+    migrate::postgres(&pool).await?;
+    Ok((pool, session))
+}

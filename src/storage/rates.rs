@@ -1,0 +1,117 @@
+//! Table `rates`: versions of exchange rates.
+
+use crate::domain::currency::Currency;
+use crate::domain::decimal::Decimal;
+use crate::domain::fx::Rates;
+use crate::domain::ids::SourceKey;
+use crate::domain::moment::Moment;
+use crate::domain::price::Outcome;
+use crate::storage::database::{Tx, on};
+use crate::storage::error::StorageError;
+
+/// One rate: one `base` is `rate` `quote`.
+#[derive(Debug, Clone, sqlx::FromRow)]
+pub struct RatePoint {
+    /// What one unit of
+    pub base: Currency,
+    /// is worth in this.
+    pub quote: Currency,
+    /// When.
+    pub observed_at: Moment,
+    /// Who says so.
+    pub source: String,
+    /// When this version was learned.
+    pub recorded_at: Moment,
+    /// How much.
+    pub rate: Decimal,
+}
+
+/// Which part of the history is wanted.
+#[derive(Debug, Clone, Copy)]
+pub struct RateRange {
+    /// One unit of
+    pub base: Currency,
+    /// in this.
+    pub quote: Currency,
+    /// From this moment,
+    pub from: Moment,
+    /// before this one,
+    pub until: Moment,
+    /// as known then.
+    pub known_at: Moment,
+    /// Rows wanted.
+    pub limit: i64,
+}
+
+/// Every current rate at or before `until`, as known at `known_at`, in order of time; of two sources of one moment
+/// the later recorded counts.
+pub async fn all(tx: &mut Tx, until: Moment, known_at: Moment) -> Result<Rates, StorageError> {
+    const SQL: &str = "SELECT r.base, r.quote, r.observed_at, s.name AS source, r.recorded_at, r.rate FROM rates r \
+        JOIN price_sources s ON s.source_key = r.source_key \
+        WHERE r.observed_at <= $1 AND r.recorded_at <= $2 AND NOT r.withdrawn AND NOT EXISTS (SELECT 1 FROM rates n \
+            WHERE n.base = r.base AND n.quote = r.quote AND n.observed_at = r.observed_at \
+            AND n.source_key = r.source_key AND n.recorded_at <= $2 AND n.seq > r.seq) \
+        ORDER BY r.base, r.quote, r.observed_at, r.seq LIMIT 10000000";
+    let points: Vec<RatePoint> =
+        on!(tx, conn => sqlx::query_as(SQL).bind(until).bind(known_at).fetch_all(conn).await)?;
+    let mut rates = Rates::default();
+    for point in points {
+        rates.add(point.base, point.quote, point.observed_at, point.rate);
+    }
+    Ok(rates)
+}
+
+/// The newest rate of every pair at or before `moment`, as known at `known_at`: all that converting at that moment
+/// needs.
+pub async fn newest(tx: &mut Tx, moment: Moment, known_at: Moment) -> Result<Rates, StorageError> {
+    const PAIRS: &str = "SELECT DISTINCT base, quote FROM rates ORDER BY base, quote LIMIT 100000";
+    const NEWEST: &str = "SELECT r.observed_at, r.rate FROM rates r WHERE r.base = $1 AND r.quote = $2 \
+        AND r.observed_at <= $3 AND r.recorded_at <= $4 AND NOT r.withdrawn AND NOT EXISTS (SELECT 1 FROM rates n \
+            WHERE n.base = r.base AND n.quote = r.quote AND n.observed_at = r.observed_at \
+            AND n.source_key = r.source_key AND n.recorded_at <= $4 AND n.seq > r.seq) \
+        ORDER BY r.observed_at DESC, r.seq DESC LIMIT 1";
+    let pairs: Vec<(Currency, Currency)> = on!(tx, conn => sqlx::query_as(PAIRS).fetch_all(conn).await)?;
+    let mut rates = Rates::default();
+    for (base, quote) in pairs {
+        let point: Option<(Moment, Decimal)> = on!(tx, conn => sqlx::query_as(NEWEST)
+            .bind(base).bind(quote).bind(moment).bind(known_at).fetch_optional(conn).await)?;
+        if let Some((observed_at, rate)) = point {
+            rates.add(base, quote, observed_at, rate);
+        }
+    }
+    Ok(rates)
+}
+
+/// Current points of one pair, in order of time.
+pub async fn history(tx: &mut Tx, range: RateRange) -> Result<Vec<RatePoint>, StorageError> {
+    const SQL: &str = "SELECT r.base, r.quote, r.observed_at, s.name AS source, r.recorded_at, r.rate FROM rates r \
+        JOIN price_sources s ON s.source_key = r.source_key \
+        WHERE r.base = $1 AND r.quote = $2 AND r.observed_at >= $3 AND r.observed_at < $4 AND r.recorded_at <= $5 \
+        AND NOT r.withdrawn AND NOT EXISTS (SELECT 1 FROM rates n \
+            WHERE n.base = r.base AND n.quote = r.quote AND n.observed_at = r.observed_at \
+            AND n.source_key = r.source_key AND n.recorded_at <= $5 AND n.seq > r.seq) \
+        ORDER BY r.observed_at, r.seq LIMIT $6";
+    on!(tx, conn => sqlx::query_as(SQL)
+        .bind(range.base).bind(range.quote).bind(range.from).bind(range.until).bind(range.known_at).bind(range.limit)
+        .fetch_all(conn).await)
+}
+
+/// Records a rate, unless it equals the current version.
+pub async fn record(tx: &mut Tx, source: SourceKey, point: &RatePoint) -> Result<Outcome, StorageError> {
+    const CURRENT: &str = "SELECT rate, withdrawn FROM rates WHERE base = $1 AND quote = $2 AND observed_at = $3 \
+        AND source_key = $4 ORDER BY seq DESC LIMIT 1";
+    const INSERT: &str = "INSERT INTO rates (base, quote, observed_at, source_key, seq, recorded_at, withdrawn, rate) \
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8)";
+    let current: Option<(Decimal, bool)> = on!(tx, conn => sqlx::query_as(CURRENT)
+        .bind(point.base).bind(point.quote).bind(point.observed_at).bind(source).fetch_optional(conn).await)?;
+    let outcome = match &current {
+        Some((rate, false)) if *rate == point.rate => return Ok(Outcome::Duplicate),
+        Some(_) => Outcome::Corrected,
+        None => Outcome::Stored,
+    };
+    let (seq, recorded_at) = (tx.next_seq()?, tx.recorded_at()?);
+    on!(tx, conn => sqlx::query(INSERT)
+        .bind(point.base).bind(point.quote).bind(point.observed_at).bind(source).bind(seq).bind(recorded_at)
+        .bind(false).bind(&point.rate).execute(conn).await.map(drop))?;
+    Ok(outcome)
+}

@@ -1,0 +1,335 @@
+//! Tables `transactions` and `transaction_voids`: the ledger, never changed, only added to.
+
+use crate::domain::currency::Currency;
+use crate::domain::decimal::Decimal;
+use crate::domain::ids::{AssetKey, PortfolioId, TransactionId};
+use crate::domain::moment::Moment;
+use crate::domain::transaction::{LotPick, Transaction, TransactionType};
+use crate::storage::columns::{from_json, to_json};
+use crate::storage::database::{Tx, on};
+use crate::storage::error::StorageError;
+use crate::storage::page::After;
+use sqlx::QueryBuilder;
+use uuid::Uuid;
+
+/// A ledger entry as it is kept: what the fold reads, and what people wrote beside it.
+#[derive(Debug, Clone)]
+pub struct Entry {
+    /// What the fold reads.
+    pub transaction: Transaction,
+    /// The portfolio.
+    pub portfolio: PortfolioId,
+    /// Sequence of entry.
+    pub seq: i64,
+    /// The sender's own id, unique among entries in force.
+    pub external_id: Option<String>,
+    /// Free text.
+    pub note: String,
+    /// Free JSON object, as text.
+    pub metadata: String,
+    /// The entry it was recorded in place of.
+    pub replaces: Option<TransactionId>,
+    /// When it was learned.
+    pub recorded_at: Moment,
+    /// Its void, if it was voided.
+    pub void: Option<Void>,
+}
+
+impl Entry {
+    /// An entry not recorded yet: sequence and stamp are given when it is.
+    pub fn new(portfolio: PortfolioId, transaction: Transaction, note: &str) -> Self {
+        Self {
+            transaction,
+            portfolio,
+            seq: 0,
+            external_id: None,
+            note: note.to_owned(),
+            metadata: "{}".to_owned(),
+            replaces: None,
+            recorded_at: Moment(0),
+            void: None,
+        }
+    }
+}
+
+/// That an entry was voided.
+#[derive(Debug, Clone)]
+pub struct Void {
+    /// When that was learned.
+    pub recorded_at: Moment,
+    /// Why.
+    pub reason: String,
+    /// The entry recorded in its place.
+    pub replaced_by: Option<TransactionId>,
+}
+
+const SELECT: &str = "SELECT t.id, t.portfolio_id, t.seq, t.place, t.kind, t.executed_at, t.whole_day, t.account, \
+    t.to_account, t.asset_key, t.quantity, t.price, t.gross_total, t.fee, t.tax, t.fee_asset_quantity, t.currency, \
+    t.fx_rate, t.amount, t.to_amount, t.to_currency, t.ratio_num, t.ratio_den, t.lots, t.opens_short, t.external_id, \
+    t.note, t.metadata, t.replaces, t.recorded_at, v.recorded_at AS voided_at, v.reason AS void_reason, v.replaced_by \
+    FROM transactions t LEFT JOIN transaction_voids v ON v.transaction_id = t.id";
+
+#[derive(sqlx::FromRow)]
+struct Row {
+    id: TransactionId,
+    portfolio_id: PortfolioId,
+    seq: i64,
+    place: i64,
+    kind: TransactionType,
+    executed_at: Moment,
+    whole_day: bool,
+    account: String,
+    to_account: Option<String>,
+    asset_key: Option<AssetKey>,
+    quantity: Option<Decimal>,
+    price: Option<Decimal>,
+    gross_total: Option<Decimal>,
+    fee: Decimal,
+    tax: Decimal,
+    fee_asset_quantity: Decimal,
+    currency: Option<Currency>,
+    fx_rate: Option<Decimal>,
+    amount: Option<Decimal>,
+    to_amount: Option<Decimal>,
+    to_currency: Option<Currency>,
+    ratio_num: Option<Decimal>,
+    ratio_den: Option<Decimal>,
+    lots: Option<String>,
+    opens_short: bool,
+    external_id: Option<String>,
+    note: String,
+    metadata: String,
+    replaces: Option<TransactionId>,
+    recorded_at: Moment,
+    voided_at: Option<Moment>,
+    void_reason: Option<String>,
+    replaced_by: Option<TransactionId>,
+}
+
+impl TryFrom<Row> for Entry {
+    type Error = StorageError;
+    fn try_from(row: Row) -> Result<Self, StorageError> {
+        let lots: Vec<LotPick> = row.lots.as_deref().map_or_else(|| Ok(Vec::new()), from_json)?;
+        let transaction = Transaction {
+            id: row.id,
+            place: row.place,
+            kind: row.kind,
+            executed_at: row.executed_at,
+            whole_day: row.whole_day,
+            account: row.account,
+            to_account: row.to_account,
+            asset: row.asset_key,
+            quantity: row.quantity,
+            price: row.price,
+            gross_total: row.gross_total,
+            fee: row.fee,
+            tax: row.tax,
+            fee_asset_quantity: row.fee_asset_quantity,
+            currency: row.currency,
+            fx_rate: row.fx_rate,
+            amount: row.amount,
+            to_amount: row.to_amount,
+            to_currency: row.to_currency,
+            ratio_num: row.ratio_num,
+            ratio_den: row.ratio_den,
+            lots,
+            opens_short: row.opens_short,
+        };
+        let void = row.voided_at.map(|recorded_at| Void {
+            recorded_at,
+            reason: row.void_reason.unwrap_or_default(),
+            replaced_by: row.replaced_by,
+        });
+        Ok(Self {
+            transaction,
+            portfolio: row.portfolio_id,
+            seq: row.seq,
+            external_id: row.external_id,
+            note: row.note,
+            metadata: row.metadata,
+            replaces: row.replaces,
+            recorded_at: row.recorded_at,
+            void,
+        })
+    }
+}
+
+/// The entries in force at `known_at` about moments up to `as_of`, in the order the fold wants.
+pub async fn in_force(
+    tx: &mut Tx,
+    portfolio: PortfolioId,
+    as_of: Moment,
+    known_at: Moment,
+) -> Result<Vec<Transaction>, StorageError> {
+    let rows: Vec<Row> = on!(tx, conn => {
+        let mut query = QueryBuilder::new(SELECT);
+        query.push(" WHERE t.portfolio_id = ").push_bind(portfolio);
+        query.push(" AND t.executed_at <= ").push_bind(as_of).push(" AND t.recorded_at <= ").push_bind(known_at);
+        query.push(" AND (v.recorded_at IS NULL OR v.recorded_at > ").push_bind(known_at);
+        query.push(") ORDER BY t.executed_at, t.place, t.seq LIMIT 100000000");
+        query.build_query_as().fetch_all(conn).await
+    })?;
+    rows.into_iter().map(|row| Entry::try_from(row).map(|entry| entry.transaction)).collect()
+}
+
+/// Which entries are wanted.
+#[derive(Debug, Clone)]
+pub struct EntryFilter {
+    /// Of this type.
+    pub kind: Option<TransactionType>,
+    /// Of this account.
+    pub account: Option<String>,
+    /// Of this asset.
+    pub asset: Option<AssetKey>,
+    /// With this id of the sender's.
+    pub external_id: Option<String>,
+    /// About moments from this one on,
+    pub from: Moment,
+    /// up to this one.
+    pub as_of: Moment,
+    /// As known then.
+    pub known_at: Moment,
+    /// Voided ones too.
+    pub voided: bool,
+    /// After this row of an earlier page: its `executed_at` and sequence.
+    pub after: Option<After>,
+    /// Rows wanted.
+    pub limit: i64,
+}
+
+/// Entries of a portfolio in order of (`executed_at`, sequence).
+pub async fn list(
+    tx: &mut Tx,
+    portfolio: PortfolioId,
+    filter: &EntryFilter,
+) -> Result<Vec<Entry>, StorageError> {
+    let rows: Vec<Row> = on!(tx, conn => {
+        let mut query = QueryBuilder::new(SELECT);
+        query.push(" WHERE t.portfolio_id = ").push_bind(portfolio);
+        query.push(" AND t.executed_at >= ").push_bind(filter.from);
+        query.push(" AND t.executed_at <= ").push_bind(filter.as_of);
+        query.push(" AND t.recorded_at <= ").push_bind(filter.known_at);
+        if !filter.voided {
+            query.push(" AND (v.recorded_at IS NULL OR v.recorded_at > ").push_bind(filter.known_at).push(")");
+        }
+        if let Some(kind) = filter.kind {
+            query.push(" AND t.kind = ").push_bind(kind);
+        }
+        if let Some(account) = &filter.account {
+            query.push(" AND (t.account = ").push_bind(account.clone());
+            query.push(" OR t.to_account = ").push_bind(account.clone()).push(")");
+        }
+        if let Some(asset) = filter.asset {
+            query.push(" AND t.asset_key = ").push_bind(asset);
+        }
+        if let Some(external_id) = &filter.external_id {
+            query.push(" AND t.external_id = ").push_bind(external_id.clone());
+        }
+        if let Some(after) = &filter.after {
+            query.push(" AND (t.executed_at, t.seq) > (").push_bind(after.value.parse::<i64>().unwrap_or_default());
+            query.push(", ").push_bind(after.key).push(")");
+        }
+        query.push(" ORDER BY t.executed_at, t.seq LIMIT ").push_bind(filter.limit);
+        query.build_query_as().fetch_all(conn).await
+    })?;
+    let known_at = filter.known_at;
+    let seen = |mut entry: Entry| {
+        entry.void = entry.void.filter(|void| void.recorded_at <= known_at);
+        entry
+    };
+    rows.into_iter().map(|row| Entry::try_from(row).map(seen)).collect()
+}
+
+/// One entry of a portfolio.
+pub async fn find(
+    tx: &mut Tx,
+    portfolio: PortfolioId,
+    id: TransactionId,
+) -> Result<Option<Entry>, StorageError> {
+    let row: Option<Row> = on!(tx, conn => {
+        let mut query = QueryBuilder::new(SELECT);
+        query.push(" WHERE t.portfolio_id = ").push_bind(portfolio).push(" AND t.id = ").push_bind(id);
+        query.build_query_as().fetch_optional(conn).await
+    })?;
+    row.map(Entry::try_from).transpose()
+}
+
+/// The entry in force with this id of the sender's.
+pub async fn find_external(
+    tx: &mut Tx,
+    portfolio: PortfolioId,
+    external_id: &str,
+) -> Result<Option<Entry>, StorageError> {
+    let row: Option<Row> = on!(tx, conn => {
+        let mut query = QueryBuilder::new(SELECT);
+        query.push(" WHERE t.portfolio_id = ").push_bind(portfolio);
+        query.push(" AND t.external_id = ").push_bind(external_id.to_owned());
+        query.push(" AND v.recorded_at IS NULL LIMIT 1");
+        query.build_query_as().fetch_optional(conn).await
+    })?;
+    row.map(Entry::try_from).transpose()
+}
+
+/// How many entries a portfolio has, voided ones included.
+pub async fn count(tx: &mut Tx, portfolio: PortfolioId) -> Result<i64, StorageError> {
+    const SQL: &str = "SELECT COUNT(*) FROM transactions WHERE portfolio_id = $1";
+    on!(tx, conn => sqlx::query_scalar(SQL).bind(portfolio).fetch_one(conn).await)
+}
+
+/// Portfolios whose entries in force touch an asset.
+pub async fn holders(tx: &mut Tx, asset: AssetKey) -> Result<Vec<PortfolioId>, StorageError> {
+    const SQL: &str = "SELECT DISTINCT t.portfolio_id FROM transactions t \
+        LEFT JOIN transaction_voids v ON v.transaction_id = t.id \
+        WHERE t.asset_key = $1 AND v.recorded_at IS NULL ORDER BY t.portfolio_id LIMIT 1000000";
+    on!(tx, conn => sqlx::query_scalar(SQL).bind(asset).fetch_all(conn).await)
+}
+
+/// Adds an entry; its sequence and stamp are given here, and its place too unless it replaces another.
+pub async fn insert(tx: &mut Tx, mut entry: Entry) -> Result<Entry, StorageError> {
+    const SQL: &str = "INSERT INTO transactions (id, portfolio_id, seq, place, kind, executed_at, whole_day, account, \
+        to_account, asset_key, quantity, price, gross_total, fee, tax, fee_asset_quantity, currency, fx_rate, amount, \
+        to_amount, to_currency, ratio_num, ratio_den, lots, opens_short, external_id, note, metadata, replaces, \
+        recorded_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, \
+        $20, $21, $22, $23, $24, $25, $26, $27, $28, $29, $30)";
+    entry.seq = tx.next_seq()?;
+    entry.recorded_at = tx.recorded_at()?;
+    if entry.replaces.is_none() {
+        entry.transaction.place = entry.seq;
+    }
+    let t = &entry.transaction;
+    let lots = if t.lots.is_empty() { None } else { Some(to_json(&t.lots)?) };
+    on!(tx, conn => sqlx::query(SQL)
+        .bind(t.id).bind(entry.portfolio).bind(entry.seq).bind(t.place).bind(t.kind).bind(t.executed_at)
+        .bind(t.whole_day).bind(&t.account).bind(&t.to_account).bind(t.asset).bind(&t.quantity).bind(&t.price)
+        .bind(&t.gross_total).bind(&t.fee).bind(&t.tax).bind(&t.fee_asset_quantity).bind(t.currency)
+        .bind(&t.fx_rate).bind(&t.amount).bind(&t.to_amount).bind(t.to_currency).bind(&t.ratio_num)
+        .bind(&t.ratio_den).bind(&lots).bind(t.opens_short).bind(&entry.external_id).bind(&entry.note)
+        .bind(&entry.metadata).bind(entry.replaces).bind(entry.recorded_at)
+        .execute(conn).await.map(drop))?;
+    Ok(entry)
+}
+
+/// Voids an entry.
+pub async fn void(
+    tx: &mut Tx,
+    id: TransactionId,
+    reason: &str,
+    replaced_by: Option<TransactionId>,
+) -> Result<(), StorageError> {
+    const SQL: &str = "INSERT INTO transaction_voids (transaction_id, seq, recorded_at, reason, replaced_by) \
+        VALUES ($1, $2, $3, $4, $5)";
+    let (seq, recorded_at) = (tx.next_seq()?, tx.recorded_at()?);
+    let replaced_by: Option<Uuid> = replaced_by.map(|id| id.0);
+    on!(tx, conn => sqlx::query(SQL).bind(id).bind(seq).bind(recorded_at).bind(reason).bind(replaced_by)
+        .execute(conn).await.map(drop))
+}
+
+/// Each entry that replaced another, with the one it replaced, in order of entry.
+pub async fn replacements(
+    tx: &mut Tx,
+    portfolio: PortfolioId,
+) -> Result<Vec<(TransactionId, TransactionId)>, StorageError> {
+    const SQL: &str = "SELECT id, replaces FROM transactions WHERE portfolio_id = $1 AND replaces IS NOT NULL \
+        ORDER BY seq LIMIT 100000000";
+    on!(tx, conn => sqlx::query_as(SQL).bind(portfolio).fetch_all(conn).await)
+}

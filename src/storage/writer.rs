@@ -1,0 +1,313 @@
+//! The one writer: requests that arrive together share a commit, each judged as if alone, and every answer waits
+//! for the disk.
+//!
+//! A commit is stamped `recorded_at = max(clock, last + 1 microsecond)`, so the order of stamps is the order of
+//! commits whatever the clock does. A job that is refused is undone by its savepoint and leaves nothing.
+
+use crate::clock::Clock;
+use crate::domain::moment::{HOUR, Moment};
+use crate::storage::database::{Link, Tx, WriterPool, on};
+use crate::storage::error::StorageError;
+use futures_util::future::BoxFuture;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::sync::{Notify, mpsc, oneshot};
+
+/// Most jobs that share a commit.
+const GROUP: usize = 256;
+/// Jobs that may wait; more wait in their callers.
+const QUEUE: usize = 1024;
+
+/// Stamp and sequence of one commit.
+#[derive(Debug, Clone, Copy)]
+pub struct Stamp {
+    /// When the facts of this commit were learned.
+    pub recorded_at: Moment,
+    /// Last sequence number given out.
+    pub seq: i64,
+}
+
+/// How the clock stands to the stamps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ClockHealth {
+    /// The stamps are ahead of the clock: it was set back, or the database was restored.
+    pub behind: bool,
+    /// The wall clock has run more than an hour ahead and is not followed.
+    pub ahead: bool,
+}
+
+/// The stamps of one database: what was given out, and what is being committed now.
+#[derive(Debug)]
+pub struct Stamps {
+    clock: Clock,
+    state: Mutex<StampState>,
+    committed: Notify,
+}
+
+#[derive(Debug, Default)]
+struct StampState {
+    last: i64,
+    in_flight: Option<i64>,
+    /// Wall clock and elapsed time at the last stamp, to notice a wall clock that jumps ahead.
+    seen: Option<(i64, Duration)>,
+    ahead: bool,
+}
+
+impl Stamps {
+    pub(super) fn new(clock: Clock) -> Self {
+        Self { clock, state: Mutex::new(StampState::default()), committed: Notify::new() }
+    }
+
+    fn locked(&self) -> std::sync::MutexGuard<'_, StampState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn set_last(&self, last: i64) {
+        self.locked().last = last;
+    }
+
+    /// The wall clock, unless it has run more than an hour ahead of elapsed time since the last stamp.
+    fn followed(&self, state: &mut StampState) -> i64 {
+        let (wall, elapsed) = (self.clock.now().0, self.clock.elapsed());
+        let expected = state.seen.map(|(wall, before)| {
+            let since = elapsed.saturating_sub(before);
+            wall.saturating_add(i64::try_from(since.as_micros()).unwrap_or(i64::MAX))
+        });
+        let manual = matches!(self.clock, Clock::Manual(_));
+        match expected {
+            Some(expected) if !manual && wall > expected.saturating_add(HOUR) => {
+                state.ahead = true;
+                state.seen = Some((expected, elapsed));
+                expected
+            }
+            _ => {
+                state.ahead = false;
+                state.seen = Some((wall, elapsed));
+                wall
+            }
+        }
+    }
+
+    fn begin(&self) -> Moment {
+        let mut state = self.locked();
+        let now = self.followed(&mut state);
+        state.last = now.max(state.last.saturating_add(1));
+        state.in_flight = Some(state.last);
+        Moment(state.last)
+    }
+
+    fn end(&self) {
+        self.locked().in_flight = None;
+        self.committed.notify_waiters();
+    }
+
+    /// The latest moment that may be asked for as `known_at`.
+    pub fn latest(&self) -> Moment {
+        let last = self.locked().last;
+        Moment(last.max(self.clock.now().0))
+    }
+
+    /// How the clock stands to the stamps.
+    pub fn clock_health(&self) -> ClockHealth {
+        let state = self.locked();
+        ClockHealth { behind: state.last > self.clock.now().0, ahead: state.ahead }
+    }
+
+    /// Follows the wall clock again after it ran ahead.
+    pub fn accept_clock(&self) {
+        let mut state = self.locked();
+        state.seen = None;
+        state.ahead = false;
+    }
+
+    /// Makes `known_at` final: no later commit gets a stamp at or before it, and those that have one are waited for.
+    /// `false` when it lies in the future.
+    pub async fn settle(&self, known_at: Moment) -> bool {
+        loop {
+            let waiting = self.committed.notified();
+            {
+                let mut state = self.locked();
+                if known_at.0 > state.last.max(self.clock.now().0) {
+                    return false;
+                }
+                state.last = state.last.max(known_at.0);
+                if state.in_flight.is_none_or(|stamp| stamp > known_at.0) {
+                    return true;
+                }
+            }
+            // A commit that ends between the check and here has notified `waiting` only if it was polled; the
+            // timeout makes a missed wake-up cost a moment, never an answer.
+            drop(tokio::time::timeout(Duration::from_millis(20), waiting).await);
+        }
+    }
+}
+
+/// Runs one write and says whether it is to be kept.
+type Run = Box<dyn for<'t> FnOnce(&'t mut Tx) -> BoxFuture<'t, bool> + Send>;
+
+struct Job {
+    run: Run,
+    committed: oneshot::Sender<Result<(), String>>,
+}
+
+enum Message {
+    Job(Job),
+    Stop(oneshot::Sender<()>),
+}
+
+/// The way to the writer.
+#[derive(Debug, Clone)]
+pub struct WriterHandle {
+    queue: mpsc::Sender<Message>,
+}
+
+impl WriterHandle {
+    pub(super) async fn start(pool: WriterPool, stamps: Arc<Stamps>) -> Result<Self, StorageError> {
+        let (last, seq) = last_stamp(&pool).await?;
+        stamps.set_last(last);
+        let (queue, jobs) = mpsc::channel(QUEUE);
+        tokio::spawn(Writer { pool, stamps, seq }.run(jobs));
+        Ok(Self { queue })
+    }
+
+    /// Runs `work` in the next commit and returns after that commit is on disk. When `work` fails, what it wrote
+    /// is undone and nothing else is.
+    ///
+    /// # Errors
+    /// The error of `work`, or [`StorageError::NotCommitted`] when the commit failed.
+    pub async fn write<T, E, F>(&self, work: F) -> Result<T, E>
+    where
+        T: Send + 'static,
+        E: From<StorageError> + Send + 'static,
+        F: for<'t> FnOnce(&'t mut Tx) -> BoxFuture<'t, Result<T, E>> + Send + 'static,
+    {
+        let (result_in, result_out) = oneshot::channel();
+        let run: Run = Box::new(move |tx| {
+            Box::pin(async move {
+                let result = work(tx).await;
+                let keep = result.is_ok();
+                // The caller may have gone away; the write stands all the same.
+                drop(result_in.send(result));
+                keep
+            })
+        });
+        let (committed, outcome) = oneshot::channel();
+        let stopped = || E::from(StorageError::NotCommitted("the writer has stopped".to_owned()));
+        self.queue.send(Message::Job(Job { run, committed })).await.map_err(|_| stopped())?;
+        match outcome.await {
+            Ok(Ok(())) => result_out.await.map_err(|_| stopped())?,
+            Ok(Err(reason)) => Err(E::from(StorageError::NotCommitted(reason))),
+            Err(_) => Err(stopped()),
+        }
+    }
+
+    /// Commits what is queued, then stops.
+    pub(super) async fn stop(&self) {
+        let (done, finished) = oneshot::channel();
+        if self.queue.send(Message::Stop(done)).await.is_ok() {
+            drop(finished.await);
+        }
+    }
+}
+
+async fn last_stamp(pool: &WriterPool) -> Result<(i64, i64), StorageError> {
+    const SQL: &str = "SELECT last, seq FROM commit_stamp WHERE id = 1";
+    Ok(match pool {
+        WriterPool::Sqlite(pool) => sqlx::query_as(SQL).fetch_one(pool).await?,
+        WriterPool::Postgres(pool) => sqlx::query_as(SQL).fetch_one(pool).await?,
+    })
+}
+
+struct Writer {
+    pool: WriterPool,
+    stamps: Arc<Stamps>,
+    seq: i64,
+}
+
+impl Writer {
+    async fn run(mut self, mut jobs: mpsc::Receiver<Message>) {
+        let mut stop = None;
+        while stop.is_none()
+            && let Some(message) = jobs.recv().await
+        {
+            let mut group = Vec::new();
+            let mut next = Some(message);
+            while let Some(message) = next.take() {
+                match message {
+                    Message::Job(job) => group.push(job),
+                    Message::Stop(done) => {
+                        stop = Some(done);
+                        break;
+                    }
+                }
+                if group.len() < GROUP {
+                    next = jobs.try_recv().ok();
+                }
+            }
+            if !group.is_empty() {
+                self.commit(group).await;
+            }
+        }
+        match &self.pool {
+            WriterPool::Sqlite(pool) => pool.close().await,
+            WriterPool::Postgres(pool) => pool.close().await,
+        }
+        if let Some(done) = stop {
+            done.send(()).unwrap_or_default();
+        }
+    }
+
+    /// Runs a group of jobs in one transaction and tells each the outcome of the commit.
+    async fn commit(&mut self, group: Vec<Job>) {
+        let (runs, waiting): (Vec<_>, Vec<_>) = group.into_iter().map(|job| (job.run, job.committed)).unzip();
+        let recorded_at = self.stamps.begin();
+        let outcome = self.write(runs, recorded_at).await;
+        self.stamps.end();
+        if let Err(error) = &outcome {
+            tracing::error!(error = %chain(error), "a commit failed; its writes were refused");
+        }
+        for committed in waiting {
+            drop(committed.send(outcome.as_ref().map(|()| ()).map_err(chain)));
+        }
+    }
+
+    async fn write(&mut self, runs: Vec<Run>, recorded_at: Moment) -> Result<(), StorageError> {
+        let link = match &self.pool {
+            WriterPool::Sqlite(pool) => Link::Sqlite(pool.begin_with("BEGIN IMMEDIATE").await?),
+            WriterPool::Postgres(pool) => Link::Postgres(pool.begin().await?),
+        };
+        let mut tx = Tx { link, stamp: Some(Stamp { recorded_at, seq: self.seq }) };
+        // Taking the row first makes PostgreSQL serialise commits as SQLite's write lock does.
+        const TAKE: &str = "UPDATE commit_stamp SET last = $1 WHERE id = 1";
+        on!(tx, conn => sqlx::query(TAKE).bind(recorded_at).execute(conn).await.map(drop))?;
+        for run in runs {
+            on!(tx, conn => sqlx::query("SAVEPOINT job").execute(conn).await.map(drop))?;
+            let keep = run(&mut tx).await;
+            if !keep {
+                on!(tx, conn => sqlx::query("ROLLBACK TO SAVEPOINT job").execute(conn).await.map(drop))?;
+            }
+            on!(tx, conn => sqlx::query("RELEASE SAVEPOINT job").execute(conn).await.map(drop))?;
+        }
+        let seq = tx.stamp.map_or(self.seq, |stamp| stamp.seq);
+        const NOTE: &str = "UPDATE commit_stamp SET seq = $1 WHERE id = 1";
+        on!(tx, conn => sqlx::query(NOTE).bind(seq).execute(conn).await.map(drop))?;
+        match tx.link {
+            Link::Sqlite(open) => open.commit().await?,
+            Link::Postgres(open) => open.commit().await?,
+        }
+        self.seq = seq;
+        Ok(())
+    }
+}
+
+/// An error with everything that caused it, for the log and for those whose write it stopped.
+fn chain(error: &StorageError) -> String {
+    let mut text = error.to_string();
+    let mut source = std::error::Error::source(error);
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
+}

@@ -1,0 +1,5 @@
+//! What runs beside the requests: imports, queues and jobs in the background.
+
+pub mod bookkeeping;
+pub mod ingest_parse;
+pub mod pnl_engine;

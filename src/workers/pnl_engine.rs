@@ -1,0 +1,217 @@
+//! Reading figures: the kept book when the question is about now, a fold of the past when it is not.
+
+use crate::domain::asset::Asset;
+use crate::domain::fx::Rates;
+use crate::domain::ids::{AssetKey, PositionId, TransactionId};
+use crate::domain::moment::Moment;
+use crate::domain::pnl::book::{Book, HoldingKey, fold};
+use crate::domain::pnl::report::{Priced, Report, Valuation, report};
+use crate::domain::portfolio::{Conventions, Portfolio};
+use crate::domain::price::Mark;
+use crate::storage::database::Tx;
+use crate::storage::error::StorageError;
+use crate::storage::{assets, figures, portfolios, positions, prices, rates, transactions};
+use crate::workers::bookkeeping::{BookError, Lookup};
+use std::collections::{BTreeMap, HashMap};
+
+/// Moment and knowledge a figure is asked for, and conventions it is asked under.
+#[derive(Debug, Clone, Default)]
+pub struct Ask {
+    /// Facts about moments up to this one; all when `None`.
+    pub as_of: Option<Moment>,
+    /// Facts learned up to this moment; all when `None`.
+    pub known_at: Option<Moment>,
+    /// Conventions in place of the portfolio's own.
+    pub conventions: Option<Conventions>,
+}
+
+/// A valued book with what is needed to show it.
+#[derive(Debug)]
+pub struct Figures {
+    /// The book.
+    pub book: Book,
+    /// Its valuation.
+    pub report: Report,
+    /// Its assets.
+    pub assets: BTreeMap<AssetKey, Asset>,
+    /// The conventions it was computed under.
+    pub conventions: Conventions,
+    /// Ids of its open positions.
+    pub open: BTreeMap<HoldingKey, PositionId>,
+    /// Ids of its closed positions: holding and ordinal. Filled for questions about the past only.
+    pub closed: HashMap<(HoldingKey, u64), PositionId>,
+    /// Whether they come from the kept book, which carries no closed positions.
+    pub kept: bool,
+}
+
+/// Computes the figures of a portfolio. `now` is the moment of the read, for ages.
+///
+/// # Errors
+/// The database's, and [`BookError::Refused`] when other conventions refuse a recorded transaction.
+pub async fn figures(
+    tx: &mut Tx,
+    portfolio: &Portfolio,
+    ask: &Ask,
+    now: Moment,
+) -> Result<Figures, BookError> {
+    let about_now = ask.as_of.is_none() && ask.known_at.is_none() && ask.conventions.is_none();
+    if about_now
+        && let Some(kept) = figures::load(tx, portfolio.id, None).await?
+        && !kept.kept.stale
+    {
+        let conventions = portfolios::conventions(tx, portfolio.id, Moment::MAX, Moment::MAX).await?;
+        let rates = if kept.kept.foreign_money || has_foreign(&kept.book, portfolio) {
+            rates::newest(tx, Moment::MAX, Moment::MAX).await?
+        } else {
+            Rates::default()
+        };
+        let keys: Vec<AssetKey> = held(&kept.book);
+        let marks = prices::latest(tx, &keys).await?;
+        let (assets, priced) = price_assets(tx, &kept.book, Moment::MAX, Moment::MAX, marks).await?;
+        let with = Valuation {
+            base: portfolio.base_currency,
+            assets: &priced,
+            rates: &rates,
+            at: Moment::MAX,
+            age_at: now,
+        };
+        let report = report(&kept.book, with);
+        return Ok(Figures {
+            report,
+            book: kept.book,
+            assets,
+            conventions,
+            open: kept.open,
+            closed: HashMap::new(),
+            kept: true,
+        });
+    }
+    past_figures(tx, portfolio, ask, now).await
+}
+
+async fn past_figures(
+    tx: &mut Tx,
+    portfolio: &Portfolio,
+    ask: &Ask,
+    now: Moment,
+) -> Result<Figures, BookError> {
+    let (as_of, known_at) = (ask.as_of.unwrap_or(Moment::MAX), ask.known_at.unwrap_or(Moment::MAX));
+    let conventions = match &ask.conventions {
+        Some(conventions) => conventions.clone(),
+        None => portfolios::conventions(tx, portfolio.id, as_of, known_at).await?,
+    };
+    let ledger = transactions::in_force(tx, portfolio.id, as_of, known_at).await?;
+    let lookup = Lookup::load(tx, portfolio, &ledger, conventions.clone(), known_at).await?;
+    let mut book = fold(&ledger, lookup.context()).map_err(|(transaction, error)| BookError::Refused {
+        transaction,
+        own: false,
+        error,
+    })?;
+    let rates = rates::newest(tx, as_of, known_at).await?;
+    let mut marks = BTreeMap::new();
+    let keys = held(&book);
+    let terms = assets::terms(tx, &keys, known_at).await?;
+    for key in keys {
+        let priority = terms.at(key, as_of).map(|terms| terms.source_priority.clone()).unwrap_or_default();
+        if let Some(point) = prices::at(tx, key, &priority, as_of, known_at).await? {
+            let mark = Mark {
+                price: point.quote.price,
+                observed_at: point.observed_at,
+                recorded_at: point.recorded_at,
+                source: point.source,
+                interval: point.interval,
+            };
+            marks.insert(key, mark);
+        }
+    }
+    let (assets, priced) = price_assets(tx, &book, as_of, known_at, marks).await?;
+    let age_at = ask.as_of.or(ask.known_at).unwrap_or(now);
+    let with = Valuation { base: portfolio.base_currency, assets: &priced, rates: &rates, at: as_of, age_at };
+    let report = report(&book, with);
+    let members = positions::members(tx, portfolio.id, known_at).await?;
+    let (open, closed) = name_positions(&mut book, &members);
+    Ok(Figures { report, book, assets, conventions, open, closed, kept: false })
+}
+
+fn has_foreign(book: &Book, portfolio: &Portfolio) -> bool {
+    book.holdings.values().any(|holding| holding.currency != portfolio.base_currency)
+}
+
+/// Assets with an open position.
+fn held(book: &Book) -> Vec<AssetKey> {
+    let mut keys: Vec<AssetKey> = book
+        .holdings
+        .iter()
+        .filter(|(_, holding)| holding.cycle.is_some())
+        .map(|(key, _)| key.asset)
+        .collect();
+    keys.sort_unstable();
+    keys.dedup();
+    keys
+}
+
+async fn price_assets(
+    tx: &mut Tx,
+    book: &Book,
+    as_of: Moment,
+    known_at: Moment,
+    mut marks: BTreeMap<AssetKey, Mark>,
+) -> Result<(BTreeMap<AssetKey, Asset>, BTreeMap<AssetKey, Priced>), StorageError> {
+    let mut keys: Vec<AssetKey> = book.holdings.keys().map(|key| key.asset).collect();
+    keys.sort_unstable();
+    keys.dedup();
+    let terms = assets::terms(tx, &keys, known_at).await?;
+    let mut known = BTreeMap::new();
+    let mut priced = BTreeMap::new();
+    for asset in assets::by_keys(tx, &keys).await? {
+        if let Some(terms) = terms.at(asset.key, as_of) {
+            let one =
+                Priced { terms: terms.clone(), zone: asset.market_zone, mark: marks.remove(&asset.key) };
+            priced.insert(asset.key, one);
+        }
+        known.insert(asset.key, asset);
+    }
+    Ok((known, priced))
+}
+
+/// Finds the id each position of a past book had: the oldest of its transactions' ids not taken before it.
+fn name_positions(
+    book: &mut Book,
+    members: &[(TransactionId, PositionId)],
+) -> (BTreeMap<HoldingKey, PositionId>, HashMap<(HoldingKey, u64), PositionId>) {
+    let mut rank: HashMap<PositionId, usize> = HashMap::new();
+    let mut had: HashMap<TransactionId, Vec<PositionId>> = HashMap::new();
+    for (transaction, position) in members {
+        let next = rank.len();
+        rank.entry(*position).or_insert(next);
+        had.entry(*transaction).or_default().push(*position);
+    }
+    let mut order: Vec<(HoldingKey, u64)> = Vec::new();
+    let mut best: HashMap<(HoldingKey, u64), Vec<PositionId>> = HashMap::new();
+    for member in std::mem::take(&mut book.memberships) {
+        let at = (member.holding, member.cycle);
+        if !best.contains_key(&at) {
+            order.push(at.clone());
+        }
+        best.entry(at).or_default().extend(had.get(&member.transaction).into_iter().flatten());
+    }
+    let mut named: HashMap<(HoldingKey, u64), PositionId> = HashMap::new();
+    let mut taken = std::collections::HashSet::new();
+    for at in order {
+        let ids = best.remove(&at).unwrap_or_default();
+        let oldest = ids.into_iter().filter(|id| !taken.contains(id)).min_by_key(|id| rank.get(id).copied());
+        if let Some(id) = oldest {
+            taken.insert(id);
+            named.insert(at, id);
+        }
+    }
+    let mut open = BTreeMap::new();
+    for (key, holding) in &book.holdings {
+        if let Some(cycle) = &holding.cycle
+            && let Some(id) = named.remove(&(key.clone(), cycle.ordinal))
+        {
+            open.insert(key.clone(), id);
+        }
+    }
+    (open, named)
+}

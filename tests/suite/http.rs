@@ -1,0 +1,3 @@
+//! The API over real connections, by noun.
+
+mod smoke;

@@ -1,0 +1,7 @@
+//! One integration binary: the service as its users meet it.
+
+mod architecture;
+mod http;
+mod pnl_golden;
+mod pnl_laws;
+mod support;

@@ -1,0 +1,312 @@
+//! A whole service for one test: a fresh database of either kind, a clock that the test moves, real sockets.
+
+use artifact::app::App;
+use artifact::clock::Clock;
+use artifact::domain::moment::Moment;
+use artifact::http::auth::Access;
+use artifact::storage::database::{Database, Location};
+use artifact::storage::error::StorageError;
+use axum::body::Bytes;
+use http_body_util::{BodyExt as _, Full};
+use hyper::header::{HeaderMap, HeaderName, HeaderValue};
+use hyper::{Method, Request, StatusCode};
+use hyper_util::rt::TokioIo;
+use serde_json::Value;
+use sqlx::{Connection as _, Executor as _, PgConnection};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+/// The moment at which every test begins.
+pub(crate) const START: &str = "2026-11-23T12:00:00Z";
+
+/// Which database a test runs on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Backend {
+    Sqlite,
+    Postgres,
+}
+
+/// Declares one async test that runs on both databases: `on_both! { async fn name(backend) { .. } }`.
+#[macro_export]
+macro_rules! on_both {
+    ($($(#[$attribute:meta])* async fn $name:ident($backend:ident) $body:block)+) => {$(
+        mod $name {
+            use super::*;
+            async fn body($backend: $crate::support::Backend) $body
+            $(#[$attribute])*
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn on_sqlite() {
+                body($crate::support::Backend::Sqlite).await;
+            }
+            $(#[$attribute])*
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn on_postgres() {
+                body($crate::support::Backend::Postgres).await;
+            }
+        }
+    )+};
+}
+
+/// A folder of its own, gone when dropped.
+#[derive(Debug)]
+pub(crate) struct Scratch(pub(crate) PathBuf);
+
+impl Scratch {
+    pub(crate) fn new() -> Self {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let count = COUNT.fetch_add(1, Ordering::SeqCst);
+        let path = std::env::temp_dir().join(format!("artifact-test-{}-{count}", std::process::id()));
+        std::fs::create_dir_all(&path).unwrap();
+        Self(path)
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        std::fs::remove_dir_all(&self.0).unwrap_or_default();
+    }
+}
+
+/// The administrative URL of the scratch PostgreSQL. A missing PostgreSQL is a failure, never a skip.
+#[expect(clippy::disallowed_methods, reason = "the harness is told by the environment where PostgreSQL is")]
+pub(crate) fn postgres_url() -> String {
+    std::env::var("ARTIFACT_TEST_POSTGRES").expect(
+        "ARTIFACT_TEST_POSTGRES is not set: run the tests with scripts/with-postgres.sh, or `make test`",
+    )
+}
+
+/// The folder of shared material beside the project. Only tests marked `needs ../shared` may call it.
+#[expect(clippy::disallowed_methods, reason = "the harness is told by the environment where ../shared is")]
+pub(crate) fn shared() -> PathBuf {
+    let beside = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared");
+    std::env::var("ARTIFACT_SHARED").map_or_else(|_| beside(), PathBuf::from)
+}
+
+/// A fresh, empty place for data.
+pub(crate) async fn fresh_location(backend: Backend, scratch: &Scratch) -> Location {
+    let directory = scratch.0.join("data");
+    match backend {
+        Backend::Sqlite => Location::Directory(directory),
+        Backend::Postgres => {
+            let admin = postgres_url();
+            let name = format!("t{}", uuid::Uuid::from_bytes(random()).simple());
+            let mut connection = PgConnection::connect(&admin).await.unwrap();
+            connection.execute(sqlx::AssertSqlSafe(format!("CREATE DATABASE {name}"))).await.unwrap();
+            connection.close().await.unwrap();
+            let (server, _) = admin.rsplit_once('/').unwrap();
+            Location::Postgres { url: format!("{server}/{name}"), directory }
+        }
+    }
+}
+
+fn random() -> [u8; 16] {
+    let mut bytes = [0; 16];
+    getrandom::fill(&mut bytes).unwrap();
+    bytes
+}
+
+/// An open database without a service around it.
+pub(crate) struct TestDb {
+    pub(crate) db: Database,
+    pub(crate) clock: Clock,
+    pub(crate) location: Location,
+    _scratch: Scratch,
+}
+
+impl TestDb {
+    pub(crate) async fn open(backend: Backend) -> Self {
+        let scratch = Scratch::new();
+        let location = fresh_location(backend, &scratch).await;
+        let clock = Clock::manual(Moment::parse(START).unwrap());
+        let db = Database::open(&location, clock.clone()).await.unwrap();
+        Self { db, clock, location, _scratch: scratch }
+    }
+
+    /// Runs a write and commits it.
+    pub(crate) async fn write<T, F>(&self, work: F) -> T
+    where
+        T: Send + 'static,
+        F: for<'t> FnOnce(
+                &'t mut artifact::storage::database::Tx,
+            ) -> futures_util::future::BoxFuture<'t, Result<T, StorageError>>
+            + Send
+            + 'static,
+    {
+        self.db.writer().write(work).await.unwrap()
+    }
+}
+
+/// An answer.
+#[derive(Debug, Clone)]
+pub(crate) struct Reply {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Bytes,
+}
+
+impl Reply {
+    /// The body as JSON; `null` when it is empty.
+    pub(crate) fn json(&self) -> Value {
+        if self.body.is_empty() { Value::Null } else { serde_json::from_slice(&self.body).unwrap() }
+    }
+
+    /// The body of an answer that must have this status.
+    #[track_caller]
+    pub(crate) fn expect(&self, status: u16) -> Value {
+        assert_eq!(self.status.as_u16(), status, "{}", String::from_utf8_lossy(&self.body));
+        self.json()
+    }
+
+    /// The stable code of a failure that must have this status.
+    #[track_caller]
+    pub(crate) fn code(&self, status: u16) -> String {
+        let body = self.expect(status);
+        assert_eq!(self.headers["content-type"], "application/problem+json");
+        body["code"].as_str().unwrap().to_owned()
+    }
+
+    /// Pointers (or parameters) of the fields at fault.
+    pub(crate) fn pointers(&self) -> Vec<String> {
+        let errors = self.json()["errors"].as_array().cloned().unwrap_or_default();
+        let place = |e: &Value| e["pointer"].as_str().or_else(|| e["parameter"].as_str()).unwrap().to_owned();
+        errors.iter().map(place).collect()
+    }
+}
+
+/// A request over a real connection.
+pub(crate) async fn request(
+    address: SocketAddr,
+    method: &str,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: &[u8],
+) -> Reply {
+    let stream = TcpStream::connect(address).await.unwrap();
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.unwrap();
+    let driver = tokio::spawn(connection);
+    let mut request = Request::builder().method(Method::from_bytes(method.as_bytes()).unwrap()).uri(path);
+    let map = request.headers_mut().unwrap();
+    map.insert("host", HeaderValue::from_str(&address.to_string()).unwrap());
+    for (name, value) in headers {
+        map.insert(HeaderName::from_bytes(name.as_bytes()).unwrap(), HeaderValue::from_str(value).unwrap());
+    }
+    let request = request.body(Full::new(Bytes::copy_from_slice(body))).unwrap();
+    let response = sender.send_request(request).await.unwrap();
+    let (status, headers) = (response.status(), response.headers().clone());
+    let body = response.into_body().collect().await.unwrap().to_bytes();
+    driver.abort();
+    Reply { status, headers, body }
+}
+
+/// A running service.
+pub(crate) struct TestApp {
+    pub(crate) address: SocketAddr,
+    pub(crate) clock: Clock,
+    pub(crate) app: App,
+    pub(crate) location: Location,
+    stop: CancellationToken,
+    task: JoinHandle<std::io::Result<()>>,
+    scratch: Option<Scratch>,
+}
+
+impl TestApp {
+    /// A service on a fresh database that lets loopback callers in without a key.
+    pub(crate) async fn start(backend: Backend) -> Self {
+        let scratch = Scratch::new();
+        let location = fresh_location(backend, &scratch).await;
+        let clock = Clock::manual(Moment::parse(START).unwrap());
+        let mut app = Self::start_on(location, clock, Access::OpenLoopback).await;
+        app.scratch = Some(scratch);
+        app
+    }
+
+    /// A service on a given place.
+    pub(crate) async fn start_on(location: Location, clock: Clock, access: Access) -> Self {
+        let app = App::open(&location, clock.clone(), access).await.unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let stop = CancellationToken::new();
+        let (served, ending) = (app.clone(), stop.clone());
+        let task = tokio::spawn(async move { served.serve(listener, ending).await });
+        Self { address, clock, app, location, stop, task, scratch: None }
+    }
+
+    /// Stops the service and starts it again on the same data.
+    pub(crate) async fn restart(mut self) -> Self {
+        let scratch = self.scratch.take();
+        let (location, clock, access) = (self.location.clone(), self.clock.clone(), self.app.state.access);
+        self.stop().await;
+        let mut again = Self::start_on(location, clock, access).await;
+        again.scratch = scratch;
+        again
+    }
+
+    /// Stops the service.
+    pub(crate) async fn stop(self) {
+        self.stop.cancel();
+        self.task.await.unwrap().unwrap();
+    }
+
+    /// Moves the clock to a moment.
+    pub(crate) fn set_clock(&self, at: &str) {
+        self.clock.set(Moment::parse(at).unwrap());
+    }
+
+    pub(crate) async fn send(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &[u8],
+    ) -> Reply {
+        request(self.address, method, path, headers, body).await
+    }
+
+    pub(crate) async fn get(&self, path: &str) -> Reply {
+        self.send("GET", path, &[], b"").await
+    }
+
+    pub(crate) async fn post(&self, path: &str, body: &Value) -> Reply {
+        self.send("POST", path, &[("content-type", "application/json")], body.to_string().as_bytes()).await
+    }
+
+    pub(crate) async fn patch(&self, path: &str, body: &Value) -> Reply {
+        let kind = [("content-type", "application/merge-patch+json")];
+        self.send("PATCH", path, &kind, body.to_string().as_bytes()).await
+    }
+
+    pub(crate) async fn delete(&self, path: &str) -> Reply {
+        self.send("DELETE", path, &[], b"").await
+    }
+
+    /// COMEX and BINANCE, GOLD and BTC-USD, and a portfolio with this much capital; returns its id.
+    pub(crate) async fn gold_and_bitcoin(&self, capital: &str) -> String {
+        use serde_json::json;
+        for (code, kind, zone) in
+            [("COMEX", "COMMODITIES_EXCHANGE", "America/New_York"), ("BINANCE", "CRYPTO_EXCHANGE", "UTC")]
+        {
+            let body = json!({ "code": code, "name": code, "market_type": kind, "timezone": zone });
+            self.post("/markets", &body).await.expect(201);
+        }
+        for (symbol, kind, market) in
+            [("GOLD", "COMMODITY", "COMEX"), ("BTC-USD", "CRYPTOCURRENCY", "BINANCE")]
+        {
+            let body = json!({ "symbol": symbol, "name": symbol, "asset_type": kind, "market_code": market });
+            self.post("/assets", &body).await.expect(201);
+        }
+        self.portfolio(&json!({ "initial_capital": capital })).await
+    }
+
+    /// A portfolio with these fields over `name` and `owner_id`; returns its id.
+    pub(crate) async fn portfolio(&self, fields: &Value) -> String {
+        let mut body = serde_json::json!({ "name": "book", "owner_id": "tester", "initial_capital": "0" });
+        for (name, value) in fields.as_object().unwrap() {
+            body[name] = value.clone();
+        }
+        self.post("/portfolios", &body).await.expect(201)["id"].as_str().unwrap().to_owned()
+    }
+}
