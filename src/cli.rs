@@ -107,7 +107,7 @@ struct Common {
     /// Data directory [default: artifact-data]
     #[arg(long, global = true, value_name = "DIR")]
     data: Option<PathBuf>,
-    /// Use PostgreSQL: postgres://user@host/database
+    /// Use PostgreSQL: `postgres://user@host/database`
     #[arg(long, global = true, value_name = "URL")]
     database_url: Option<String>,
     /// Configuration file [default: <data>/artifact.toml]
@@ -170,14 +170,17 @@ enum Command {
 #[derive(Debug, Subcommand)]
 enum ConfigCommand {
     /// Check it
+    #[command(after_help = "Example:\n  artifact config check --config /etc/artifact.toml")]
     Check,
     /// Show it; secrets are masked
+    #[command(after_help = "Example:\n  artifact config show --json")]
     Show,
 }
 
 #[derive(Debug, Subcommand)]
 enum KeysCommand {
     /// Make a key; it is shown once
+    #[command(after_help = "Example:\n  artifact keys create --admin --name desk")]
     Create {
         /// A key that may do everything
         #[arg(long, required = true)]
@@ -192,6 +195,11 @@ enum KeysCommand {
 struct Context {
     config: Config,
     json: bool,
+}
+
+/// A text of an answer; empty when it is not there.
+fn text<'a>(value: &'a Value, name: &str) -> &'a str {
+    value.get(name).and_then(Value::as_str).unwrap_or_default()
 }
 
 /// Writes one line of data.
@@ -245,11 +253,21 @@ async fn dispatch(cli: Cli) -> Result<(), Failure> {
             flags.open_loopback = args.open_loopback;
         }
         Command::Demo(args) => flags.listen.clone_from(&args.listen),
-        _ => {}
+        Command::Seed(_)
+        | Command::Ingest(_)
+        | Command::ImportEarlier(_)
+        | Command::Migrate
+        | Command::Config(_)
+        | Command::Doctor(_)
+        | Command::Keys(_)
+        | Command::Openapi
+        | Command::Checklist
+        | Command::Health
+        | Command::Version => {}
     }
     let context = Context { config: Config::load(flags, &process_environment)?, json: cli.common.json };
     if matches!(cli.command, Command::Serve(_) | Command::Demo(_)) {
-        telemetry::start(&context.config);
+        telemetry::start(&context.config.log.value, context.config.log_format.value);
     }
     match cli.command {
         Command::Serve(_) => serve::run(&context).await,
@@ -299,12 +317,12 @@ fn run_config(context: &Context, command: &ConfigCommand) -> Result<(), Failure>
     }
 }
 
-/// Makes a key on the data itself: a running service must be stopped for it, because it holds the lock.
+/// Makes a key, through the owner's socket of a running service or on the data itself.
 async fn create_key(context: &Context, name: &str) -> Result<(), Failure> {
     let client = client::Client::connect(&context.config).await?;
     let made = client.post("/keys", &json!({ "name": name, "admin": true })).await?.success()?;
     client.close().await;
-    let key = made["key"].as_str().unwrap_or_default().to_owned();
+    let key = text(&made, "key").to_owned();
     show(context, &made, &[key])
 }
 

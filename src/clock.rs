@@ -19,7 +19,6 @@ pub enum Clock {
 
 impl Clock {
     /// The machine's clock.
-    #[expect(clippy::disallowed_methods, reason = "this is the clock")]
     pub fn system() -> Self {
         Self::System(Instant::now())
     }

@@ -2,6 +2,7 @@
 //!
 //! The only reader of the environment.
 
+use crate::telemetry::LogFormat;
 use serde::Deserialize;
 use std::fmt;
 use std::net::SocketAddr;
@@ -110,15 +111,6 @@ struct File {
     open_loopback: Option<bool>,
     log: Option<String>,
     log_format: Option<String>,
-}
-
-/// How log lines look.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum LogFormat {
-    /// For people.
-    Text,
-    /// One JSON object a line.
-    Json,
 }
 
 /// The configuration of one process.
@@ -282,15 +274,15 @@ fn database_url(setting: Setting<String>) -> Result<Setting<Option<String>>, Con
 /// A URL without its password.
 pub fn masked(url: &str) -> String {
     let Some((scheme, rest)) = url.split_once("://") else { return "***".to_owned() };
-    let (authority, path) = rest.split_once('/').map_or((rest, String::new()), |(a, p)| (a, format!("/{p}")));
-    let path = path.split('?').next().unwrap_or_default().to_owned();
-    match authority.rsplit_once('@') {
-        Some((user, host)) => {
+    let rest = rest.split('?').next().unwrap_or_default();
+    // The last `@`, so that one in a password, or a `/` there, hides more and never less.
+    match rest.rsplit_once('@') {
+        Some((user, place)) => {
             let name = user.split(':').next().unwrap_or_default();
             let password = if user.contains(':') { ":***" } else { "" };
-            format!("{scheme}://{name}{password}@{host}{path}")
+            format!("{scheme}://{name}{password}@{place}")
         }
-        None => format!("{scheme}://{authority}{path}"),
+        None => format!("{scheme}://{rest}"),
     }
 }
 
@@ -342,5 +334,7 @@ mod tests {
     fn a_password_is_never_shown() {
         assert_eq!(masked("postgres://u:p%40w@h:5/db?sslpassword=x"), "postgres://u:***@h:5/db");
         assert_eq!(masked("postgres://h/db"), "postgres://h/db");
+        assert_eq!(masked("postgres://u:p/w@h/db"), "postgres://u:***@h/db");
+        assert_eq!(masked("postgres://u:p@/w@h/db"), "postgres://u:***@h/db");
     }
 }

@@ -1,13 +1,21 @@
 //! The log: lines on standard error, for people or as JSON.
 
-use crate::config::{Config, LogFormat};
 use tracing_subscriber::EnvFilter;
 
-/// Starts the log. Called once, before anything is logged.
-pub fn start(config: &Config) {
-    let filter = EnvFilter::try_new(&config.log.value).unwrap_or_else(|_| EnvFilter::new(crate::config::LOG));
+/// How log lines look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// Starts the log with a filter such as `info` or `artifact=debug`. Called once, before anything is logged.
+pub fn start(filter: &str, format: LogFormat) {
+    let filter = EnvFilter::try_new(filter).unwrap_or_else(|_| EnvFilter::new("info"));
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    let started = match config.log_format.value {
+    let started = match format {
         LogFormat::Json => builder.json().try_init(),
         LogFormat::Text => builder.try_init(),
     };

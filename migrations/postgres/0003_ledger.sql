@@ -15,6 +15,19 @@ CREATE TABLE portfolios (
     updated_at      BIGINT NOT NULL
 );
 
+-- What a portfolio was called and where it stood, as known from recorded_at on: a read of the past shows it as it was.
+CREATE TABLE portfolio_versions (
+    seq           BIGINT NOT NULL PRIMARY KEY,
+    portfolio_id  UUID NOT NULL REFERENCES portfolios (id) ON DELETE CASCADE,
+    recorded_at   BIGINT NOT NULL,
+    version       BIGINT NOT NULL,
+    name          TEXT COLLATE "C" NOT NULL,
+    description   TEXT COLLATE "C" NOT NULL,
+    status        TEXT COLLATE "C" NOT NULL,
+    metadata      TEXT COLLATE "C" NOT NULL
+);
+CREATE INDEX portfolio_versions_by_portfolio ON portfolio_versions (portfolio_id, recorded_at, seq);
+
 -- Conventions of a portfolio: a row applies from effective_at on, as known from recorded_at on.
 CREATE TABLE portfolio_conventions (
     seq           BIGINT NOT NULL PRIMARY KEY,

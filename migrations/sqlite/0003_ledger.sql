@@ -15,6 +15,19 @@ CREATE TABLE portfolios (
     updated_at      INTEGER NOT NULL
 ) STRICT;
 
+-- What a portfolio was called and where it stood, as known from recorded_at on: a read of the past shows it as it was.
+CREATE TABLE portfolio_versions (
+    seq           INTEGER NOT NULL PRIMARY KEY,
+    portfolio_id  BLOB NOT NULL REFERENCES portfolios (id) ON DELETE CASCADE,
+    recorded_at   INTEGER NOT NULL,
+    version       INTEGER NOT NULL,
+    name          TEXT NOT NULL,
+    description   TEXT NOT NULL,
+    status        TEXT NOT NULL,
+    metadata      TEXT NOT NULL
+) STRICT;
+CREATE INDEX portfolio_versions_by_portfolio ON portfolio_versions (portfolio_id, recorded_at, seq);
+
 -- Conventions of a portfolio: a row applies from effective_at on, as known from recorded_at on.
 CREATE TABLE portfolio_conventions (
     seq           INTEGER NOT NULL PRIMARY KEY,

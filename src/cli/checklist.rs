@@ -374,7 +374,9 @@ mod tests {
     #[test]
     fn a_tick_without_evidence_or_with_none_that_exists_is_a_problem() {
         assert_eq!(after("- [ ] (build) c", "- [x] (build) c"), [(12, "evidence_missing")]);
-        for wrong in ["file:no-such.md", "file:../", "file:", "test:none", "command:artifact fly", "word"] {
+        for wrong in
+            ["file:no-such.md", "file:../", "file:", "test:no_such_test", "command:artifact fly", "word"]
+        {
             assert_eq!(after("test:report", wrong), [(17, "evidence_unknown")], "{wrong}");
         }
         assert_eq!(function_name("    pub(crate) async fn it_works() {"), Some("it_works"));

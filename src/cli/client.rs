@@ -47,11 +47,13 @@ impl Reply {
 
     /// What a problem document says, with the fields at fault.
     pub fn sentence(&self) -> String {
-        let detail = self.body["detail"].as_str().unwrap_or("the request failed").to_owned();
-        let lines = self.body["errors"].as_array().map(Vec::as_slice).unwrap_or_default();
+        let detail =
+            self.body.get("detail").and_then(Value::as_str).unwrap_or("the request failed").to_owned();
+        let lines = self.body.get("errors").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
         lines.iter().fold(detail, |text, line| {
-            let place = line["pointer"].as_str().or_else(|| line["parameter"].as_str()).unwrap_or_default();
-            format!("{text}\n  {place}: {}", line["detail"].as_str().unwrap_or_default())
+            let said = |name: &str| line.get(name).and_then(Value::as_str);
+            let place = said("pointer").or_else(|| said("parameter")).unwrap_or_default();
+            format!("{text}\n  {place}: {}", said("detail").unwrap_or_default())
         })
     }
 }

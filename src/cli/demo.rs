@@ -52,7 +52,10 @@ impl Walk {
     }
 }
 
-fn walks() -> [(&'static str, Walk); 2] {
+/// Prices still to come, by symbol.
+type Walks = [(&'static str, Walk); 2];
+
+fn walks() -> Walks {
     [
         ("GOLD", Walk { cents: 190_000, state: 1, swing: 110 }),
         ("BTC-USD", Walk { cents: 3_600_000, state: 2, swing: 320 }),
@@ -70,31 +73,45 @@ impl Drop for Scratch {
 
 /// Runs the demo until a signal ends it.
 pub(super) async fn run(context: &Context) -> Result<(), Failure> {
+    // Before anything is made: from here on a signal ends the demo in order, and nothing stays behind.
+    let stop = CancellationToken::new();
+    stop_on_signals(stop.clone())?;
     let address = context.config.listen.value;
     let listener = TcpListener::bind(address).await.map_err(|error| {
         Failure::failed(format!(
             "cannot listen on {address}: {error}; try `artifact demo --listen 127.0.0.1:7001`"
         ))
     })?;
-    let address = listener.local_addr()?;
+    let address = listener.local_addr()?.to_string();
     let clock = Clock::system();
     let id = Random::System.uuid_v7(clock.now()).map_err(Failure::other)?;
     let scratch = Scratch(std::env::temp_dir().join(format!("artifact-demo-{id}")));
-    let app = App::open(&Location::Directory(scratch.0.clone()), clock.clone(), Access::Keys).await?;
+    let app = App::open(&Location::Directory(scratch.0.clone()), clock, Access::Keys).await?;
+    let prepared = tokio::select! {
+        prepared = prepare(&app, &address, &scratch.0) => prepared.map(Some),
+        () = stop.cancelled() => Ok(None),
+    };
+    let Ok(Some((client, walks))) = prepared else {
+        app.state.db.close().await;
+        return prepared.map(drop);
+    };
+    let ticking = tokio::spawn(ticks(client, walks, stop.clone()));
+    app.serve(listener, stop).await?;
+    ticking.await.map_err(Failure::other)
+}
+
+/// Makes the key, the book and its history, and prints the tour.
+async fn prepare(app: &App, address: &str, folder: &Path) -> Result<(Client, Walks), Failure> {
     let key = app.admin_key("demo").await?;
     let client = Client::Here(Box::new(app.clone()), router::service(&app.state, Door::Owner));
     let seeded = seed::plant(&client, "gold-bitcoin").await?;
     let mut walks = walks();
     for (symbol, walk) in &mut walks {
-        history(&client, symbol, walk, clock.now()).await?;
+        history(&client, symbol, walk, app.state.clock.now()).await?;
     }
     let portfolio = seeded.ids.get("portfolio").cloned().unwrap_or_default();
-    tour(&address.to_string(), &key, &portfolio, &scratch.0)?;
-    let stop = CancellationToken::new();
-    stop_on_signals(stop.clone())?;
-    let ticking = tokio::spawn(ticks(client, walks, stop.clone()));
-    app.serve(listener, stop).await?;
-    ticking.await.map_err(Failure::other)
+    tour(address, &key, &portfolio, folder)?;
+    Ok((client, walks))
 }
 
 /// A year of made-up daily candles that ends yesterday.
@@ -115,7 +132,7 @@ async fn history(client: &Client, symbol: &str, walk: &mut Walk, now: Moment) ->
 }
 
 /// Live made-up ticks until the demo ends.
-async fn ticks(client: Client, mut walks: [(&'static str, Walk); 2], stop: CancellationToken) {
+async fn ticks(client: Client, mut walks: Walks, stop: CancellationToken) {
     let mut clock = tokio::time::interval(TICK);
     loop {
         tokio::select! {

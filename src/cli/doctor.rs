@@ -1,7 +1,7 @@
 //! `artifact doctor` and `artifact health`.
 
 use super::client::Client;
-use super::{Context, Failure, show};
+use super::{Context, Failure, show, text};
 use crate::app::{App, SOCKET, location};
 use crate::clock::Clock;
 use crate::http::auth::Access;
@@ -37,7 +37,11 @@ pub(super) async fn run(context: &Context, args: &DoctorArgs) -> Result<(), Fail
     if running {
         let client = Client::connect(&context.config).await?;
         let reply = client.send(Method::GET, "/health", None).await?;
-        findings.push(("service", reply.status.is_success(), format!("running, {}", reply.body["status"])));
+        findings.push((
+            "service",
+            reply.status.is_success(),
+            format!("running, {}", text(&reply.body, "status")),
+        ));
     } else {
         findings.push(("service", true, "not running".to_owned()));
         findings.extend(data(context).await);
@@ -118,7 +122,7 @@ pub(super) async fn health(context: &Context) -> Result<(), Failure> {
     }
     let client = Client::Running(socket);
     let reply = client.send(Method::GET, "/health", None).await?;
-    let status = reply.body["status"].as_str().unwrap_or("unknown").to_owned();
+    let status = text(&reply.body, "status").to_owned();
     show(context, &reply.body, std::slice::from_ref(&status))?;
     if reply.status.is_success() { Ok(()) } else { Err(Failure::failed(format!("the service is {status}"))) }
 }

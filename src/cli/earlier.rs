@@ -58,7 +58,7 @@ async fn take_market(client: &Client, row: &EarlierMarket, taken: &mut Taken) ->
     if let (true, Some(status), Some(id)) = (
         reply.status.is_success(),
         row.status.as_deref().filter(|s| *s != "CLOSED"),
-        reply.body["id"].as_str(),
+        reply.body.get("id").and_then(Value::as_str),
     ) {
         set_status(client, &format!("/markets/{id}"), status, &what, taken).await?;
     }
@@ -87,7 +87,7 @@ async fn take_asset(
     if let (true, Some(status), Some(id)) = (
         reply.status.is_success(),
         row.status.as_deref().filter(|s| *s != "ACTIVE"),
-        reply.body["id"].as_str(),
+        reply.body.get("id").and_then(Value::as_str),
     ) {
         set_status(client, &format!("/assets/{id}"), status, &what, taken).await?;
     }

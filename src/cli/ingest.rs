@@ -1,9 +1,12 @@
 //! `artifact ingest`: a price file into the store.
 
 use super::client::Client;
-use super::{Context, Failure, show, tell};
+use super::{Context, Failure, show, tell, text};
+use crate::http::query::encoded;
 use axum::http::Method;
 use clap::Args;
+use serde_json::Value;
+use std::fmt::Write as _;
 use std::io::{IsTerminal as _, Read as _, Write as _};
 use std::path::PathBuf;
 
@@ -32,10 +35,10 @@ pub(super) struct IngestArgs {
     /// Column of a field, e.g. --map price=last
     #[arg(long, value_name = "FIELD=COLUMN")]
     map: Vec<String>,
-    /// mid, bid or ask, for files with bid_* and ask_* columns
+    /// mid, bid or ask, for files with `bid_*` and `ask_*` columns
     #[arg(long)]
     bid_ask: Option<String>,
-    /// Zone of times without one, e.g. America/New_York
+    /// Zone of times without one, e.g. `America/New_York`
     #[arg(long)]
     tz: Option<String>,
     /// end: shift candles from their start to their end
@@ -44,17 +47,6 @@ pub(super) struct IngestArgs {
     /// Record the good rows although others are refused
     #[arg(long)]
     keep_going: bool,
-}
-
-fn encoded(text: &str) -> String {
-    text.bytes().fold(String::new(), |mut out, byte| {
-        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
-            out.push(char::from(byte));
-        } else {
-            out.push_str(&format!("%{byte:02X}"));
-        }
-        out
-    })
 }
 
 impl IngestArgs {
@@ -73,7 +65,7 @@ impl IngestArgs {
             format!("/prices/import?symbol={}&source={}", encoded(&self.symbol), encoded(&self.source));
         for (name, value) in optional {
             if let Some(value) = value.filter(|value| !value.is_empty()) {
-                path.push_str(&format!("&{name}={}", encoded(value)));
+                write!(path, "&{name}={}", encoded(value)).unwrap_or_default();
             }
         }
         path
@@ -123,7 +115,7 @@ pub(super) async fn run(context: &Context, args: IngestArgs) -> Result<(), Failu
     let reply = client.send(Method::POST, &path, Some(("text/csv", bytes))).await;
     client.close().await;
     let report = reply?.success()?;
-    let count = |name: &str| report[name].as_u64().unwrap_or_default();
+    let count = |name: &str| report.get(name).and_then(Value::as_u64).unwrap_or_default();
     let mut lines = vec![format!(
         "{}: stored {}, duplicate {}, corrected {}, refused {}",
         args.file.display(),
@@ -132,7 +124,9 @@ pub(super) async fn run(context: &Context, args: IngestArgs) -> Result<(), Failu
         count("corrected"),
         count("refused")
     )];
-    if let (Some(first), Some(last)) = (report["first"].as_str(), report["last"].as_str()) {
+    if let (Some(first), Some(last)) =
+        (report.get("first").and_then(Value::as_str), report.get("last").and_then(Value::as_str))
+    {
         lines.push(format!("from {first} to {last}"));
     }
     if count("other_symbols") > 0 {
@@ -141,8 +135,12 @@ pub(super) async fn run(context: &Context, args: IngestArgs) -> Result<(), Failu
     if count("ambiguous_times") > 0 {
         lines.push(format!("{} local times occur twice; the earlier was taken", count("ambiguous_times")));
     }
-    for error in report["errors"].as_array().map(Vec::as_slice).unwrap_or_default() {
-        tell(&format!("line {}: {}", error["line"], error["detail"].as_str().unwrap_or_default()));
+    for error in report.get("errors").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default() {
+        tell(&format!(
+            "line {}: {}",
+            error.get("line").and_then(Value::as_u64).unwrap_or_default(),
+            text(error, "detail")
+        ));
     }
     show(context, &report, &lines)
 }

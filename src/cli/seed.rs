@@ -77,17 +77,15 @@ pub(super) async fn plant(client: &Client, name: &str) -> Result<Seeded, Failure
             .unwrap_or_default()
             .iter()
             .find(|one| step.unless.fields.iter().all(|(field, value)| one.get(field) == Some(value)));
-        let id = match found {
-            Some(known) => {
-                seeded.existing.push(step.say);
-                known["id"].clone()
-            }
-            None => {
-                let made = client.post(&fill(&step.path), &step.body).await?.success()?;
-                seeded.created.push(step.say);
-                made["id"].clone()
-            }
+        let one = if let Some(known) = found {
+            seeded.existing.push(step.say);
+            known.clone()
+        } else {
+            let made = client.post(&fill(&step.path), &step.body).await?.success()?;
+            seeded.created.push(step.say);
+            made
         };
+        let id = one.get("id").cloned().unwrap_or_default();
         if let (Some(name), Some(id)) = (step.named, id.as_str()) {
             seeded.ids.insert(name, id.to_owned());
         }

@@ -171,7 +171,7 @@ impl Decimal {
         let drop = i64::from(decimal_digits(&quotient)) - i64::from(DIVISION_DIGITS);
         let (rounded, scale) = if drop > 0 && !(exact && scale <= 0) {
             let drop = u32::try_from(drop).ok()?;
-            (round_half_even(quotient, drop, exact), scale - i64::from(drop))
+            (round_half_even(&quotient, drop, exact), scale - i64::from(drop))
         } else {
             (quotient, scale)
         };
@@ -253,7 +253,7 @@ fn decimal_digits(value: &BigInt) -> u32 {
 }
 
 /// Drops the last `drop` digits, half-even. `exact` tells that nothing lies below the last digit.
-fn round_half_even(value: BigInt, drop: u32, exact: bool) -> BigInt {
+fn round_half_even(value: &BigInt, drop: u32, exact: bool) -> BigInt {
     let unit = big_power_of_ten(drop);
     let negative = value.sign() == Sign::Minus;
     let (mut quotient, remainder) = value.abs().div_rem(&unit);

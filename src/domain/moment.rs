@@ -134,7 +134,7 @@ fn looks_local(text: &str) -> bool {
 }
 
 fn checked(time: DateTime<Utc>) -> Result<Moment, MomentError> {
-    if time.timestamp_subsec_nanos() % 1_000 != 0 {
+    if !time.timestamp_subsec_nanos().is_multiple_of(1_000) {
         return Err(MomentError::TooPrecise);
     }
     if time.timestamp_subsec_nanos() >= 1_000_000_000 {

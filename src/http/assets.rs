@@ -25,7 +25,6 @@ use axum::Json;
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
-use std::collections::HashSet;
 use utoipa::ToSchema;
 
 /// Microseconds of one second.
@@ -226,6 +225,16 @@ pub async fn get_asset(
     Ok(Tagged { version, body: view(&mut tx, asset).await? })
 }
 
+/// A value that may be absent, taken away or given.
+#[derive(Debug, Default)]
+enum Given<T> {
+    /// Absent: what was there stays.
+    #[default]
+    Absent,
+    /// Given, or taken away by null.
+    Now(Option<T>),
+}
+
 /// Attributes given in a request; those not given keep what they were.
 #[derive(Debug, Default)]
 struct GivenTerms {
@@ -234,7 +243,8 @@ struct GivenTerms {
     margined: Option<bool>,
     settlement: Option<String>,
     allows_negative_price: Option<bool>,
-    stale_after: Option<Option<i64>>,
+    /// Given at all, and what; null takes it away.
+    stale_after: Given<i64>,
     source_priority: Option<Vec<String>>,
 }
 
@@ -249,9 +259,9 @@ impl GivenTerms {
             if seconds.is_some_and(|s| !(1..=1_000_000_000).contains(&s)) {
                 fields.fault("stale_after", "out_of_range", "must be from 1 to 1000000000 seconds");
             }
-            Some(seconds.map(|s| s.saturating_mul(SECOND)))
+            Given::Now(seconds.map(|s| s.saturating_mul(SECOND)))
         } else {
-            None
+            Given::Absent
         };
         Self {
             multiplier,
@@ -260,7 +270,7 @@ impl GivenTerms {
             settlement: fields.opt_text("settlement"),
             allows_negative_price: fields.opt_bool("allows_negative_price"),
             stale_after,
-            source_priority: fields.opt_value("source_priority", "a list of source names"),
+            source_priority: source_priority(fields),
         }
     }
 
@@ -282,10 +292,20 @@ impl GivenTerms {
             margined,
             settlement,
             allows_negative_price: self.allows_negative_price.unwrap_or(old.allows_negative_price),
-            stale_after: self.stale_after.unwrap_or(old.stale_after),
+            stale_after: match self.stale_after {
+                Given::Now(value) => value,
+                Given::Absent => old.stale_after,
+            },
             source_priority: self.source_priority.unwrap_or_else(|| old.source_priority.clone()),
         })
     }
+}
+
+/// Sources in order of preference; null clears them.
+fn source_priority(fields: &mut Fields<'_>) -> Option<Vec<String>> {
+    let given = fields.has("source_priority");
+    let sources: Option<Vec<String>> = fields.opt_value("source_priority", "a list of source names");
+    sources.or_else(|| given.then(Vec::new))
 }
 
 /// Cash and results of an asset are in its own currency unless the contract settles in another one.
@@ -315,13 +335,17 @@ pub async fn create_asset(
     let currency = fields.opt_text("currency").unwrap_or_else(|| "USD".to_owned());
     let given = GivenTerms::read(&mut fields);
     let metadata = fields.metadata().unwrap_or_else(|| "{}".to_owned());
+    if fields.is_faulty() && AssetType::from_name(&asset_type).is_none() {
+        let detail = format!("must be one of {}", AssetType::NAMES.join(", "));
+        fields.fault("asset_type", "unknown_value", detail);
+    }
     fields.finish(Unknown::Ignored)?;
     let id = AssetId(app.random.uuid_v7(app.clock.now())?);
     let work = deed(move |tx| {
         Box::pin(async move {
             let market = markets::find_by_code(tx, &market_code.to_uppercase())
                 .await?
-                .ok_or_else(|| ApiError::new(Code::MarketNotFound, "Market not found"))?;
+                .ok_or_else(|| ApiError::new(Code::MarketNotFound, "Market not found").named_at("/market_code"))?;
             let asset_type = AssetType::from_name(&asset_type).ok_or_else(|| {
                 ApiError::field(
                     Code::InvalidEnumeration,
@@ -382,6 +406,20 @@ pub async fn update_asset(
         .await
 }
 
+/// What a change may set, but not clear.
+const FIXED_SHAPE: &[&str] = &[
+    "name",
+    "asset_type",
+    "status",
+    "market_code",
+    "currency",
+    "multiplier",
+    "inverse",
+    "margined",
+    "settlement",
+    "allows_negative_price",
+];
+
 async fn change_asset(
     tx: &mut Tx,
     random: Random,
@@ -391,6 +429,7 @@ async fn change_asset(
     let mut asset = reading::asset(tx, name).await?;
     check_match(&posted.headers, asset.version)?;
     let mut fields = Fields::of_body(&posted.bytes)?;
+    fields.not_null(FIXED_SHAPE);
     if let Some(name) = fields.opt_name("name", 255) {
         asset.name = name;
     }
@@ -408,7 +447,7 @@ async fn change_asset(
     let effective_at = effective_at(&mut fields, tx.recorded_at()?);
     fields.finish(Unknown::Refused)?;
     if let Some(code) = market_code {
-        let market = reading::market(tx, &code).await?;
+        let market = reading::market(tx, &code).await.map_err(|error| error.named_at("/market_code"))?;
         (asset.market_key, asset.market_id, asset.market_zone) = (market.key, market.id, market.time_zone);
     }
     let history = assets::terms(tx, &[asset.key], Moment::MAX).await?;
@@ -442,17 +481,11 @@ fn effective_at(fields: &mut Fields<'_>, now: Moment) -> Moment {
     if text == "beginning" {
         return Moment::MIN;
     }
-    match crate::domain::moment::parse_written(&text) {
-        Ok(Written::Moment(moment)) => moment,
-        _ => {
-            fields.fault(
-                "effective_at",
-                "not_a_time",
-                "must be an RFC 3339 time with a zone, or `beginning`",
-            );
-            now
-        }
+    if let Ok(Written::Moment(moment)) = crate::domain::moment::parse_written(&text) {
+        return moment;
     }
+    fields.fault("effective_at", "not_a_time", "must be an RFC 3339 time with a zone, or `beginning`");
+    now
 }
 
 /// Brings everything computed from an asset's terms up to date.
@@ -460,11 +493,19 @@ async fn apply_terms(tx: &mut Tx, random: Random, asset: &Asset, terms: &Terms) 
     prices::refresh_latest(tx, asset.key, &terms.source_priority).await?;
     for id in transactions::holders(tx, asset.key).await? {
         if let Some(portfolio) = portfolios::find(tx, id).await? {
-            bookkeeping::refold(tx, random, &portfolio, &HashSet::new()).await?;
+            bookkeeping::refold(tx, random, &portfolio, &[]).await?;
         }
     }
     Ok(())
 }
+
+/// What [`act_on_asset`] does, by name.
+pub const ACTIONS: &[(&str, AssetStatus)] = &[
+    ("activate", AssetStatus::Active),
+    ("deactivate", AssetStatus::Inactive),
+    ("suspend", AssetStatus::Suspended),
+    ("delist", AssetStatus::Delisted),
+];
 
 /// Activate, deactivate, suspend or delist an asset
 #[utoipa::path(post, path = "/assets/{asset}/{action}", operation_id = "act_on_asset", tag = "assets",
@@ -475,14 +516,11 @@ pub async fn act_on_asset(
     State(app): State<AppState>,
     _: Caller<AssetsWrite>,
     Path((name, action)): Path<(String, String)>,
+    mut query: Query,
 ) -> Result<Tagged<AssetView>, ApiError> {
-    let status = match action.as_str() {
-        "activate" => AssetStatus::Active,
-        "deactivate" => AssetStatus::Inactive,
-        "suspend" => AssetStatus::Suspended,
-        "delist" => AssetStatus::Delisted,
-        _ => return Err(ApiError::new(Code::NotFound, "Not Found")),
-    };
+    query.finish()?;
+    let named = ACTIONS.iter().find(|(name, _)| *name == action);
+    let (_, status) = *named.ok_or_else(|| ApiError::new(Code::NotFound, "Not Found"))?;
     app.db
         .writer()
         .write(move |tx| {

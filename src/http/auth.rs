@@ -4,13 +4,13 @@
 
 use crate::domain::moment::Moment;
 use crate::http::AppState;
+use crate::http::digest::{hex, sha256};
 use crate::http::error::{ApiError, Code};
 use crate::random::{NoRandomness, Random};
 use crate::storage::access::{self, ApiKey};
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, header};
-use sha2::{Digest as _, Sha256};
 use std::marker::PhantomData;
 use subtle::ConstantTimeEq as _;
 use uuid::Uuid;
@@ -162,8 +162,8 @@ async fn valid_key(app: &AppState, presented: &str) -> Result<ApiKey, ApiError> 
     let mut tx = app.db.read().await?;
     let key = access::find_key(&mut tx, prefix).await?;
     // The same work whether the prefix exists or not.
-    let kept = key.as_ref().map_or_else(|| hash(""), |key| key.secret_hash.clone());
-    let matches: bool = kept.as_bytes().ct_eq(hash(secret).as_bytes()).into();
+    let kept = key.as_ref().map_or_else(|| sha256(b""), |key| key.secret_hash.clone());
+    let matches: bool = kept.as_bytes().ct_eq(sha256(secret.as_bytes()).as_bytes()).into();
     let now = app.clock.now();
     key.filter(|key| matches && key.revoked_at.is_none() && key.expires_at.is_none_or(|end| end > now))
         .ok_or_else(refused)
@@ -174,15 +174,6 @@ fn split_key(presented: &str) -> Option<(&str, &str)> {
         .strip_prefix("art_")?
         .split_once('_')
         .filter(|(prefix, secret)| !prefix.is_empty() && secret.len() == 64)
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-/// SHA-256 in hex. The secrets are 256 random bits, so a slow hash would add nothing.
-pub fn hash(text: &str) -> String {
-    hex(&Sha256::digest(text.as_bytes()))
 }
 
 /// A new API key: what to show once, and what to keep.
@@ -201,7 +192,8 @@ pub fn new_key(
     let key = ApiKey {
         id,
         prefix: prefix.clone(),
-        secret_hash: hash(&secret),
+        // The secret is 256 random bits, so a slow hash would add nothing.
+        secret_hash: sha256(secret.as_bytes()),
         name: name.to_owned(),
         owner_id: FIRST_OWNER.to_owned(),
         scopes: scopes.to_owned(),

@@ -2,7 +2,6 @@
 
 use crate::domain::decimal::Decimal;
 use crate::domain::portfolio::{Conventions, CostBasis, FeeMode, LotScope, ShortMode, TaxMode};
-use crate::http::error::ApiError;
 use crate::http::fields::{Fields, Unknown};
 use crate::http::query::Query;
 use serde::Serialize;
@@ -63,13 +62,16 @@ pub struct GivenConventions {
 }
 
 impl GivenConventions {
-    /// Reads the object at `name` of a body.
-    ///
-    /// # Errors
-    /// Every fault in it.
-    pub fn read(fields: &mut Fields<'_>, name: &'static str) -> Result<Self, ApiError> {
-        let Some(raw) = fields.raw(name) else { return Ok(Self::default()) };
-        let mut inner = Fields::of(raw, fields.pointer(name))?;
+    /// Reads the object at `name` of a body; its faults are collected in `fields`.
+    pub fn read(fields: &mut Fields<'_>, name: &'static str) -> Self {
+        let Some(raw) = fields.raw(name) else { return Self::default() };
+        let mut inner = match Fields::of(raw, fields.pointer(name)) {
+            Ok(inner) => inner,
+            Err(fault) => {
+                fields.adopt(fault.errors);
+                return Self::default();
+            }
+        };
         let dust = inner.opt_decimal("dust");
         if dust.as_ref().is_some_and(Decimal::is_negative) {
             inner.fault("dust", "negative", "must not be below zero");
@@ -92,8 +94,8 @@ impl GivenConventions {
             dust,
             holding_period,
         };
-        inner.finish(Unknown::Refused)?;
-        Ok(given)
+        fields.adopt(inner.faults(Unknown::Refused));
+        given
     }
 
     /// Reads overrides from the query of a read.

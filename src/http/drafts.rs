@@ -255,7 +255,17 @@ fn natural_currency(t: &Transaction, portfolio: &Portfolio, terms: Option<&Terms
     match t.kind {
         T::Split | T::Fx => None,
         T::Transfer if t.amount.is_none() && t.fee.is_zero() => None,
-        _ => Some(terms.map_or(portfolio.base_currency, |terms| terms.settlement)),
+        T::Buy
+        | T::Sell
+        | T::Deposit
+        | T::Withdrawal
+        | T::Dividend
+        | T::Interest
+        | T::Fee
+        | T::Tax
+        | T::TransferIn
+        | T::TransferOut
+        | T::Transfer => Some(terms.map_or(portfolio.base_currency, |terms| terms.settlement)),
     }
 }
 
@@ -317,7 +327,7 @@ pub async fn record_drafts(
                 fresh.push(judged);
             }
             Some(known) if same_values(&known, &judged) => {
-                outcomes.push(earlier.map_or(Err(known), Ok));
+                outcomes.push(earlier.ok_or(known));
             }
             Some(_) => {
                 let detail = format!("external_id `{external_id}` is known with other values");

@@ -200,6 +200,24 @@ impl ApiError {
         Self { code: Code::InvalidRequest, detail: lines.join("; "), errors, successor: None }
     }
 
+    /// The same failure; when it is that something was not found, with the field that names it.
+    #[must_use]
+    pub fn named_at(mut self, pointer: impl Into<String>) -> Self {
+        if self.errors.is_empty() && self.code.parts().1 == StatusCode::NOT_FOUND {
+            self.errors.push(FieldError::at(pointer, "not_found", self.detail.clone()));
+        }
+        self
+    }
+
+    /// The same failure of a part of the body that stands at `pointer`.
+    #[must_use]
+    pub fn inside(mut self, pointer: &str) -> Self {
+        for place in self.errors.iter_mut().filter_map(|error| error.pointer.as_mut()) {
+            place.insert_str(0, pointer);
+        }
+        self
+    }
+
     /// One field of the body at fault, under a code of its own.
     pub fn field(code: Code, pointer: &str, rule: &'static str, detail: impl Into<String>) -> Self {
         let detail = detail.into();
@@ -210,10 +228,9 @@ impl ApiError {
 impl From<StorageError> for ApiError {
     fn from(error: StorageError) -> Self {
         let code = match &error {
-            StorageError::Busy(_) => Code::Busy,
             StorageError::Full(_) => Code::StorageFull,
             StorageError::NotCommitted(reason) if reason.contains("full") => Code::StorageFull,
-            StorageError::NotCommitted(_) => Code::Busy,
+            StorageError::Busy(_) | StorageError::NotCommitted(_) => Code::Busy,
             StorageError::Conflict(_)
             | StorageError::MissingReference(_)
             | StorageError::Corrupt(_)
@@ -223,10 +240,12 @@ impl From<StorageError> for ApiError {
             | StorageError::File { .. }
             | StorageError::Driver(_) => Code::Internal,
         };
-        let detail = match code {
-            Code::Busy => "the database is busy; nothing was changed, try again",
-            Code::StorageFull => "the disk is full; nothing was changed",
-            _ => "the service failed; nothing was changed",
+        let detail = if code == Code::Busy {
+            "the database is busy; nothing was changed, try again"
+        } else if code == Code::StorageFull {
+            "the disk is full; nothing was changed"
+        } else {
+            "the service failed; nothing was changed"
         };
         tracing::error!(error = ?error, "storage failed");
         Self::new(code, detail)

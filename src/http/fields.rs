@@ -2,7 +2,7 @@
 //! digits, never through a float.
 
 use crate::domain::decimal::{Decimal, DecimalError};
-use crate::domain::moment::{Moment, Written, parse_written};
+use crate::domain::moment::{Moment, MomentError, Written, parse_written};
 use crate::http::error::{ApiError, Code, FieldError};
 use serde::Deserialize;
 use serde::de::{Deserializer, MapAccess, Visitor};
@@ -104,6 +104,11 @@ fn depth(text: &str) -> usize {
     deepest
 }
 
+/// A name as a part of a JSON Pointer.
+fn escaped(name: &str) -> String {
+    name.replace('~', "~0").replace('/', "~1")
+}
+
 impl<'a> Fields<'a> {
     /// The fields of a whole body.
     ///
@@ -127,7 +132,7 @@ impl<'a> Fields<'a> {
         for (name, _) in &members {
             if !names.insert(name.clone()) {
                 errors.push(FieldError::at(
-                    format!("{pointer}/{name}"),
+                    format!("{pointer}/{}", escaped(name)),
                     "repeated",
                     "is given more than once",
                 ));
@@ -138,12 +143,30 @@ impl<'a> Fields<'a> {
 
     /// The pointer of a field.
     pub fn pointer(&self, name: &str) -> String {
-        format!("{}/{}", self.pointer, name.replace('~', "~0").replace('/', "~1"))
+        format!("{}/{}", self.pointer, escaped(name))
     }
 
     /// Notes a fault of a field.
     pub fn fault(&mut self, name: &str, code: &'static str, detail: impl Into<String>) {
-        self.errors.push(FieldError::at(self.pointer(name), code, detail));
+        let pointer = self.pointer(name);
+        // One fault for a field: what follows from the first is no news.
+        if self.errors.iter().all(|error| error.pointer.as_deref() != Some(&*pointer)) {
+            self.errors.push(FieldError::at(pointer, code, detail));
+        }
+    }
+
+    /// Whether a fault was found so far.
+    pub fn is_faulty(&self) -> bool {
+        !self.errors.is_empty()
+    }
+
+    /// Notes a fault of each of these fields that is given as null: it can be changed, but not cleared.
+    pub fn not_null(&mut self, names: &[&str]) {
+        for name in names {
+            if self.members.iter().any(|(member, raw)| member == name && raw.get() == "null") {
+                self.fault(name, "required", "cannot be cleared");
+            }
+        }
     }
 
     /// Takes over faults found in a part of this object.
@@ -176,7 +199,12 @@ impl<'a> Fields<'a> {
     pub fn opt_text(&mut self, name: &'static str) -> Option<String> {
         let raw = self.raw(name)?;
         if let Ok(text) = serde_json::from_str::<String>(raw.get()) {
-            return Some(text);
+            if !text.contains('\0') {
+                return Some(text);
+            }
+            // PostgreSQL cannot keep it, so neither database does.
+            self.fault(name, "control_character", "contains the character U+0000");
+            return None;
         }
         let pointer = self.pointer(name);
         self.errors.push(wrong_type(&pointer, "a string"));
@@ -246,7 +274,8 @@ impl<'a> Fields<'a> {
         match parse_written(&text) {
             Ok(written) => Some(written),
             Err(error) => {
-                self.fault(name, "not_a_time", error.to_string());
+                let code = if error == MomentError::NoZone { "time_without_zone" } else { "not_a_time" };
+                self.fault(name, code, error.to_string());
                 None
             }
         }

@@ -33,6 +33,7 @@ pub struct Health {
 
 /// What was looked at.
 #[derive(Debug, Serialize, ToSchema)]
+#[expect(clippy::struct_excessive_bools, reason = "each is the answer to one question")]
 pub struct Checks {
     /// The database took a write.
     #[schema(example = true)]

@@ -83,15 +83,12 @@ pub struct ImportReport {
 fn read_options(query: &mut Query) -> Options {
     let mut map = BTreeMap::new();
     for pair in query.text("map").unwrap_or_default().split(',').filter(|pair| !pair.is_empty()) {
-        match pair.split_once('=').and_then(|(field, column)| Some((Field::from_name(field)?, column))) {
-            Some((field, column)) => {
-                map.insert(field, column.to_owned());
-            }
-            None => {
-                let detail =
-                    format!("`{pair}` is not FIELD=COLUMN with a field of {}", Field::NAMES.join(", "));
-                query.fault("map", "malformed", detail);
-            }
+        let named = pair.split_once('=').and_then(|(field, column)| Some((Field::from_name(field)?, column)));
+        if let Some((field, column)) = named {
+            map.insert(field, column.to_owned());
+        } else {
+            let detail = format!("`{pair}` is not FIELD=COLUMN with a field of {}", Field::NAMES.join(", "));
+            query.fault("map", "malformed", detail);
         }
     }
     let time_zone = query.text("tz").and_then(|name| {

@@ -2,14 +2,15 @@
 
 use crate::http::AppState;
 use crate::http::auth::Access;
+use crate::http::digest::sha256;
 use crate::http::error::{ApiError, Code, Failed, Problem, problem_response};
+use crate::http::{assets, markets, portfolios};
 use axum::Router;
 use axum::body::{Body, to_bytes};
-use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::extract::{DefaultBodyLimit, MatchedPath, Request, State};
 use axum::http::{HeaderValue, Method, StatusCode, Uri, header};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Redirect, Response};
-use sha2::{Digest as _, Sha256};
 use tower::ServiceBuilder;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::compression::CompressionLayer;
@@ -117,7 +118,7 @@ async fn entity_tag(request: Request, next: Next) -> Response {
     let Ok(bytes) = to_bytes(body, TAGGED_MAX).await else {
         return ApiError::new(Code::Internal, "the service failed").into_response();
     };
-    let hash: String = Sha256::digest(&bytes).iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+    let hash: String = sha256(&bytes).chars().take(16).collect();
     let version = parts.headers.get(header::ETAG).and_then(|tag| tag.to_str().ok()).unwrap_or("\"\"");
     let version = version.trim_matches('"');
     let tag = if version.is_empty() { format!("\"{hash}\"") } else { format!("\"{version}-{hash}\"") };
@@ -141,7 +142,6 @@ fn has_tag(wanted: Option<&HeaderValue>, tag: &str) -> bool {
     })
 }
 
-#[expect(clippy::needless_pass_by_value, reason = "the layer's signature")]
 fn panicked(_: Box<dyn std::any::Any + Send>) -> Response {
     tracing::error!("a handler panicked");
     ApiError::new(Code::Internal, "the service failed").into_response()
@@ -158,6 +158,19 @@ async fn not_found(uri: Uri) -> Response {
     ApiError::new(Code::NotFound, "Not Found").into_response()
 }
 
-async fn method_not_allowed() -> Response {
-    ApiError::new(Code::MethodNotAllowed, "Method Not Allowed").into_response()
+async fn method_not_allowed(request: Request) -> Response {
+    let matched = request.extensions().get::<MatchedPath>().map(MatchedPath::as_str).unwrap_or_default();
+    let last = request.uri().path().rsplit('/').next().unwrap_or_default();
+    // `/assets/GOLD/prices` fits the route of the actions on an asset, but there is no such action.
+    let known = match matched {
+        "/markets/{market}/{action}" => markets::ACTIONS.iter().any(|(name, _)| *name == last),
+        "/assets/{asset}/{action}" => assets::ACTIONS.iter().any(|(name, _)| *name == last),
+        "/portfolios/{portfolio}/{action}" => portfolios::ACTIONS.iter().any(|(name, _, _)| *name == last),
+        _ => true,
+    };
+    if known {
+        ApiError::new(Code::MethodNotAllowed, "Method Not Allowed").into_response()
+    } else {
+        ApiError::new(Code::NotFound, "Not Found").into_response()
+    }
 }

@@ -234,6 +234,10 @@ pub async fn create_market(
     let closing_time = time_of_day(&mut fields, "closing_time");
     let days = trading_days(&mut fields).unwrap_or_else(|| vec![0, 1, 2, 3, 4]);
     let metadata = fields.metadata().unwrap_or_else(|| "{}".to_owned());
+    if fields.is_faulty() && MarketType::from_name(&market_type).is_none() {
+        let detail = format!("must be one of {}", MarketType::NAMES.join(", "));
+        fields.fault("market_type", "unknown_value", detail);
+    }
     fields.finish(Unknown::Ignored)?;
     let market_type = MarketType::from_name(&market_type).ok_or_else(|| {
         ApiError::field(Code::InvalidEnumeration, "/market_type", "unknown_value", "Invalid market_type")
@@ -306,6 +310,7 @@ pub async fn update_market(
 
 /// Merges the given fields into a market; the currency is looked up by the caller.
 fn patch_fields(fields: &mut Fields<'_>, market: &mut Market) -> Option<String> {
+    fields.not_null(&["name", "market_type", "status", "timezone", "currency", "trading_days"]);
     if let Some(name) = fields.opt_name("name", 255) {
         market.name = name;
     }
@@ -335,6 +340,10 @@ fn patch_fields(fields: &mut Fields<'_>, market: &mut Market) -> Option<String> 
     fields.opt_text("currency")
 }
 
+/// What [`act_on_market`] does, by name.
+pub const ACTIONS: &[(&str, MarketStatus)] =
+    &[("open", MarketStatus::Open), ("close", MarketStatus::Closed), ("halt", MarketStatus::Halted)];
+
 /// Open, close or halt a market
 #[utoipa::path(post, path = "/markets/{market}/{action}", operation_id = "act_on_market", tag = "markets",
     params(("market" = String, Path, description = "Id or code"),
@@ -344,13 +353,11 @@ pub async fn act_on_market(
     State(app): State<AppState>,
     _: Caller<MarketsWrite>,
     Path((name, action)): Path<(String, String)>,
+    mut query: Query,
 ) -> Result<Tagged<MarketView>, ApiError> {
-    let status = match action.as_str() {
-        "open" => MarketStatus::Open,
-        "close" => MarketStatus::Closed,
-        "halt" => MarketStatus::Halted,
-        _ => return Err(ApiError::new(Code::NotFound, "Not Found")),
-    };
+    query.finish()?;
+    let named = ACTIONS.iter().find(|(name, _)| *name == action);
+    let (_, status) = *named.ok_or_else(|| ApiError::new(Code::NotFound, "Not Found"))?;
     let market = app
         .db
         .writer()

@@ -44,16 +44,21 @@ pub fn document() -> Value {
 }
 
 fn add_security(document: &mut Value) {
-    document["security"] = json!([{ "api_key": [] }, { "bearer": [] }]);
-    document["components"]["securitySchemes"] = json!({
-        "api_key": { "type": "apiKey", "in": "header", "name": "X-API-Key" },
-        "bearer": { "type": "http", "scheme": "bearer", "bearerFormat": "art_<prefix>_<secret>" },
-    });
+    if let Some(root) = document.as_object_mut() {
+        root.insert("security".to_owned(), json!([{ "api_key": [] }, { "bearer": [] }]));
+    }
+    if let Some(components) = document.pointer_mut("/components").and_then(Value::as_object_mut) {
+        let schemes = json!({
+            "api_key": { "type": "apiKey", "in": "header", "name": "X-API-Key" },
+            "bearer": { "type": "http", "scheme": "bearer", "bearerFormat": "art_<prefix>_<secret>" },
+        });
+        components.insert("securitySchemes".to_owned(), schemes);
+    }
 }
 
 /// Every operation may fail with a problem document; writes also take an idempotency key.
 fn add_failures(document: &mut Value) {
-    let Some(paths) = document["paths"].as_object_mut() else { return };
+    let Some(paths) = document.pointer_mut("/paths").and_then(Value::as_object_mut) else { return };
     for (path, methods) in paths {
         let Some(methods) = methods.as_object_mut() else { continue };
         for (method, operation) in methods {
@@ -84,8 +89,10 @@ fn add_failures(document: &mut Value) {
 
 /// Gives each object schema an example put together from those of its properties.
 fn add_examples(document: &mut Value) {
-    let Some(schemas) = document["components"]["schemas"].as_object().cloned() else { return };
-    let mut done = schemas.clone();
+    let Some(done) = document.pointer_mut("/components/schemas").and_then(Value::as_object_mut) else {
+        return;
+    };
+    let schemas = done.clone();
     for (name, schema) in &schemas {
         if schema.get("examples").is_none() && schema.get("example").is_none() {
             let example = example_of(schema, &schemas, 0);
@@ -94,7 +101,6 @@ fn add_examples(document: &mut Value) {
             }
         }
     }
-    document["components"]["schemas"] = Value::Object(done);
 }
 
 fn example_of(schema: &Value, all: &Map<String, Value>, depth: usize) -> Value {

@@ -270,7 +270,7 @@ pub async fn portfolio_pnl(
 }
 
 fn own(amounts: &Amounts) -> Option<Amount> {
-    Some(Amount(amounts.own.clone()))
+    amount(Some(&amounts.own))
 }
 
 fn base(amounts: &Amounts) -> Option<Amount> {

@@ -31,7 +31,6 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use chrono_tz::Tz;
 use serde::Serialize;
-use std::collections::HashSet;
 use utoipa::ToSchema;
 
 /// A portfolio.
@@ -258,7 +257,7 @@ pub async fn create_portfolio(
     if opened_at.is_some_and(|(at, _)| at > app.clock.now().plus(FUTURE_MAX)) {
         fields.fault("opened_at", "in_the_future", "lies more than 24 h ahead of the clock");
     }
-    let conventions = GivenConventions::read(&mut fields, "conventions")?.over(&Conventions::default());
+    let conventions = GivenConventions::read(&mut fields, "conventions").over(&Conventions::default());
     let metadata = fields.metadata().unwrap_or_else(|| "{}".to_owned());
     fields.finish(Unknown::Ignored)?;
     caller.may_own(&owner_id)?;
@@ -321,6 +320,7 @@ pub async fn update_portfolio(
                 let mut portfolio = reading::portfolio(tx, &caller, &id).await?;
                 check_match(&posted.headers, portfolio.version)?;
                 let mut fields = Fields::of_body(&posted.bytes)?;
+                fields.not_null(&["name"]);
                 if let Some(name) = fields.opt_name("name", 255) {
                     portfolio.name = name;
                 }
@@ -330,7 +330,7 @@ pub async fn update_portfolio(
                 if fields.has("metadata") {
                     portfolio.metadata = fields.metadata().unwrap_or_else(|| "{}".to_owned());
                 }
-                let given = GivenConventions::read(&mut fields, "conventions")?;
+                let given = GivenConventions::read(&mut fields, "conventions");
                 fields.finish(Unknown::Refused)?;
                 let old = portfolios::conventions(tx, portfolio.id, Moment::MAX, Moment::MAX).await?;
                 let new = given.over(&old);
@@ -338,7 +338,7 @@ pub async fn update_portfolio(
                 if new != old {
                     let from = tx.recorded_at()?;
                     portfolios::insert_conventions(tx, portfolio.id, from, &new).await?;
-                    bookkeeping::refold(tx, random, &portfolio, &HashSet::new()).await?;
+                    bookkeeping::refold(tx, random, &portfolio, &[]).await?;
                 }
                 changed(tx, &portfolio, now).await
             })
@@ -357,6 +357,17 @@ async fn changed(
     Ok(Tagged { version: portfolio.version, body: PortfolioCreated { success: true, portfolio: view } })
 }
 
+/// What [`act_on_portfolio`] does, by name: from which statuses, and to which.
+pub const ACTIONS: &[(&str, &[PortfolioStatus], PortfolioStatus)] = {
+    use PortfolioStatus as P;
+    &[
+        ("freeze", &[P::Active, P::Frozen], P::Frozen),
+        ("unfreeze", &[P::Frozen, P::Active], P::Active),
+        ("deactivate", &[P::Active, P::Frozen, P::Inactive], P::Inactive),
+        ("activate", &[P::Inactive, P::Active], P::Active),
+    ]
+};
+
 /// Freeze, unfreeze, deactivate or activate a portfolio
 #[utoipa::path(post, path = "/portfolios/{portfolio}/{action}", operation_id = "act_on_portfolio", tag = "portfolios",
     params(("portfolio" = String, Path, description = "Id"),
@@ -367,15 +378,11 @@ pub async fn act_on_portfolio(
     State(app): State<AppState>,
     caller: Caller<PortfoliosWrite>,
     Path((id, action)): Path<(String, String)>,
+    mut query: Query,
 ) -> Result<Tagged<PortfolioCreated>, ApiError> {
-    use PortfolioStatus as P;
-    let (from, to): (&[P], P) = match action.as_str() {
-        "freeze" => (&[P::Active, P::Frozen], P::Frozen),
-        "unfreeze" => (&[P::Frozen, P::Active], P::Active),
-        "deactivate" => (&[P::Active, P::Frozen, P::Inactive], P::Inactive),
-        "activate" => (&[P::Inactive, P::Active], P::Active),
-        _ => return Err(ApiError::new(Code::NotFound, "Not Found")),
-    };
+    query.finish()?;
+    let named = ACTIONS.iter().find(|(name, _, _)| *name == action);
+    let (_, from, to) = *named.ok_or_else(|| ApiError::new(Code::NotFound, "Not Found"))?;
     let now = app.clock.now();
     app.db
         .writer()

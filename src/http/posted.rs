@@ -1,7 +1,7 @@
 //! A request with a JSON body, and creating something from it at most once.
 
 use crate::http::AppState;
-use crate::http::auth::hash;
+use crate::http::digest::sha256;
 use crate::http::error::{ApiError, Code};
 use crate::storage::database::Tx;
 use crate::storage::idempotency::{self, KeptAnswer, KeyedRequest};
@@ -12,7 +12,6 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use futures_util::future::BoxFuture;
 use serde::Serialize;
-use sha2::{Digest as _, Sha256};
 
 /// Longest idempotency key.
 const KEY_MAX: usize = 255;
@@ -175,8 +174,8 @@ impl Posted {
         F: for<'t> FnOnce(&'t mut Tx) -> BoxFuture<'t, Result<Answer, ApiError>> + Send + 'static,
     {
         let Some(key) = self.key else { return app.db.writer().write(work).await };
-        let request_hash = Sha256::digest(&self.bytes).iter().map(|byte| format!("{byte:02x}")).collect();
-        let request = KeyedRequest { actor, route: self.route, key: hash(&key), request_hash };
+        let request_hash = sha256(&self.bytes);
+        let request = KeyedRequest { actor, route: self.route, key: sha256(key.as_bytes()), request_hash };
         app.db
             .writer()
             .write(move |tx| {

@@ -109,6 +109,8 @@ pub struct PriceRecorded {
 
 /// A price as it was sent.
 struct Sent {
+    /// Whether the price was spelled `close`.
+    as_close: bool,
     symbol: String,
     quote: Quote,
     observed_at: Option<Moment>,
@@ -133,6 +135,14 @@ fn either<T: PartialEq>(
 }
 
 impl Sent {
+    /// The fault at the spelling of the price that was sent.
+    fn spelled(&self, mut fault: FieldError) -> FieldError {
+        if self.as_close && fault.pointer.as_deref() == Some("/price") {
+            fault.pointer = Some("/close".to_owned());
+        }
+        fault
+    }
+
     fn read(fields: &mut Fields<'_>, now: Moment) -> Self {
         let symbols = [fields.opt_name("symbol", 20), fields.opt_name("ticker", 20)];
         let symbol = either(fields, ["symbol", "ticker"], symbols);
@@ -140,6 +150,7 @@ impl Sent {
             fields.fault("symbol", "required", "is required");
         }
         let prices = [fields.opt_decimal("price"), fields.opt_decimal("close")];
+        let as_close = prices[0].is_none();
         let price = either(fields, ["price", "close"], prices);
         if price.is_none() && fields.raw("price").is_none() && fields.raw("close").is_none() {
             fields.fault("price", "required", "is required");
@@ -157,6 +168,7 @@ impl Sent {
             );
         }
         Self {
+            as_close,
             symbol: symbol.unwrap_or_default().to_uppercase(),
             quote: Quote {
                 price: price.unwrap_or_default(),
@@ -197,12 +209,12 @@ pub async fn record_price(
     let actor = caller.actor.clone();
     let work = deed(move |tx| {
         Box::pin(async move {
-            let asset = reading::asset(tx, &sent.symbol).await?;
+            let asset = reading::asset(tx, &sent.symbol).await.map_err(|error| error.named_at("/symbol"))?;
             let history = assets::terms(tx, &[asset.key], Moment::MAX).await?;
             let terms = history.at(asset.key, sent.observed_at.unwrap_or(now));
             sent.quote
                 .check(terms.is_some_and(|terms| terms.allows_negative_price))
-                .map_err(|error| ApiError::invalid(vec![invalid_quote(&error)]))?;
+                .map_err(|error| ApiError::invalid(vec![sent.spelled(invalid_quote(&error))]))?;
             let source = prices::source(tx, &sent.source).await?;
             let priority =
                 history.at(asset.key, Moment::MAX).map(|t| t.source_priority.clone()).unwrap_or_default();
@@ -253,6 +265,10 @@ pub async fn list_prices(
     let from = query.from("from", Tz::UTC).unwrap_or(Moment::MIN);
     let until = query.before("to", Tz::UTC).unwrap_or(Moment::MAX);
     let (source, interval) = (query.text("source"), query.text("interval"));
+    if interval.as_deref().is_some_and(|name| name != "tick" && Interval::from_name(name).is_none()) {
+        let detail = format!("must be tick or one of {}", Interval::NAMES.join(", "));
+        query.fault("interval", "unknown_value", detail);
+    }
     let limit = query.limit(HISTORY_ROWS);
     let after = query.cursor("prices");
     let known_at = reading::known_at(&app, &mut query).await?.unwrap_or(Moment::MAX);

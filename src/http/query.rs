@@ -1,6 +1,7 @@
 //! Query parameters: every one is known or refused, and lists are paged by an opaque cursor.
 
 use crate::domain::moment::{Moment, MomentError, Written, end_of_day, parse_written, start_of_day};
+use crate::http::digest::hex;
 use crate::http::error::{ApiError, FieldError};
 use crate::storage::page::{After, Page};
 use axum::extract::FromRequestParts;
@@ -8,6 +9,7 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, Uri, header};
 use chrono_tz::Tz;
 use std::collections::BTreeSet;
+use std::fmt::Write as _;
 
 /// Rows a list answers when none are asked for, and the most it answers.
 pub const ROWS: i64 = 1_000;
@@ -33,6 +35,14 @@ impl<S: Send + Sync> FromRequestParts<S> for Query {
         for part in text.split('&').filter(|part| !part.is_empty()) {
             let (name, value) = part.split_once('=').unwrap_or((part, ""));
             match (decoded(name), decoded(value)) {
+                (Some(name), Some(value)) if value.contains(char::is_control) => {
+                    errors.push(FieldError::parameter(
+                        name.clone(),
+                        "control_character",
+                        "contains a control character",
+                    ));
+                    pairs.push((name, String::new()));
+                }
                 (Some(name), Some(value)) => {
                     if pairs.iter().any(|(known, _)| *known == name) {
                         errors.push(FieldError::parameter(
@@ -76,7 +86,10 @@ impl Query {
 
     /// Notes a fault of a parameter.
     pub fn fault(&mut self, name: &'static str, code: &'static str, detail: impl Into<String>) {
-        self.errors.push(FieldError::parameter(name, code, detail));
+        // One fault for a parameter: what follows from the first is no news.
+        if self.errors.iter().all(|error| error.parameter.as_deref() != Some(name)) {
+            self.errors.push(FieldError::parameter(name, code, detail));
+        }
     }
 
     /// A required parameter.
@@ -168,7 +181,7 @@ impl Query {
         let after = unpack(&text).and_then(|plain| {
             let (given, rest) = plain.split_once('\n')?;
             let (key, value) = rest.split_once('\n')?;
-            (given == sort).then_some(())?;
+            (given == sort && !value.contains('\0')).then_some(())?;
             Some(After { key: key.parse().ok()?, value: value.to_owned() })
         });
         if after.is_none() {
@@ -232,12 +245,14 @@ impl Query {
     }
 }
 
-fn encoded(text: &str) -> String {
+/// Percent-encodes everything but letters, digits and `-._~`.
+pub fn encoded(text: &str) -> String {
     text.bytes().fold(String::new(), |mut out, byte| {
         if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
             out.push(char::from(byte));
         } else {
-            out.push_str(&format!("%{byte:02X}"));
+            // Writing to a string cannot fail.
+            write!(out, "%{byte:02X}").unwrap_or_default();
         }
         out
     })
@@ -245,7 +260,7 @@ fn encoded(text: &str) -> String {
 
 /// Cursors are opaque, not secret: hex keeps people from building on their content.
 fn pack(text: &str) -> String {
-    text.bytes().map(|byte| format!("{byte:02x}")).collect()
+    hex(text.as_bytes())
 }
 
 fn unpack(text: &str) -> Option<String> {

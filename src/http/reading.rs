@@ -21,6 +21,7 @@ use chrono_tz::Tz;
 pub async fn market(tx: &mut Tx, name: &str) -> Result<Market, ApiError> {
     let found = match MarketId::parse(name) {
         Some(id) => markets::find_by_id(tx, id).await?,
+        None if name.contains('\0') => None,
         None => markets::find_by_code(tx, &name.to_uppercase()).await?,
     };
     found.ok_or_else(|| ApiError::new(Code::MarketNotFound, "Market not found"))
@@ -33,6 +34,7 @@ pub async fn market(tx: &mut Tx, name: &str) -> Result<Market, ApiError> {
 pub async fn asset(tx: &mut Tx, name: &str) -> Result<Asset, ApiError> {
     let found = match AssetId::parse(name) {
         Some(id) => assets::find_by_id(tx, id).await?,
+        None if name.contains('\0') => None,
         None => assets::find_by_symbol(tx, &name.to_uppercase()).await?,
     };
     found.ok_or_else(|| ApiError::new(Code::AssetNotFound, "Asset not found"))
@@ -52,7 +54,7 @@ pub async fn portfolio<S>(tx: &mut Tx, caller: &Caller<S>, name: &str) -> Result
         .ok_or_else(|| ApiError::new(Code::PortfolioNotFound, format!("Portfolio not found: {name}")))
 }
 
-/// The same, if it existed at `known_at`.
+/// The same as it was known at `known_at`, if it was known then.
 ///
 /// # Errors
 /// [`Code::PortfolioNotFound`].
@@ -63,13 +65,11 @@ pub async fn portfolio_known<S>(
     known_at: Option<Moment>,
 ) -> Result<Portfolio, ApiError> {
     let portfolio = portfolio(tx, caller, name).await?;
-    if known_at.is_some_and(|known_at| known_at < portfolio.created_at) {
-        return Err(ApiError::new(
-            Code::PortfolioNotFound,
-            format!("Portfolio not found at that known_at: {name}"),
-        ));
-    }
-    Ok(portfolio)
+    let Some(known_at) = known_at else { return Ok(portfolio) };
+    let then = portfolios::find_known(tx, portfolio.id, known_at).await?;
+    then.ok_or_else(|| {
+        ApiError::new(Code::PortfolioNotFound, format!("Portfolio not found at that known_at: {name}"))
+    })
 }
 
 /// The unit of money a code in the body names.

@@ -3,8 +3,8 @@
 use crate::http::auth::Door;
 use crate::http::openapi::{self, Frame, Written};
 use crate::http::{
-    AppState, assets, currencies, fx, health, imports, keys, layers, markets, pnl, portfolios, positions,
-    prices, transactions,
+    AppState, assets, currencies, docs, fx, health, imports, keys, layers, markets, pnl, portfolios,
+    position_trades, positions, prices, transactions,
 };
 use axum::extract::DefaultBodyLimit;
 use axum::routing::get;
@@ -13,7 +13,6 @@ use std::sync::Arc;
 use utoipa::OpenApi as _;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
-use utoipa_swagger_ui::{Config, SwaggerUi};
 
 /// The routes, one line each.
 pub fn routes() -> RoutesBuilder {
@@ -43,10 +42,10 @@ pub fn routes() -> RoutesBuilder {
             ))
             .routes(routes!(portfolios::act_on_portfolio))
             .routes(routes!(pnl::portfolio_pnl))
-            .routes(routes!(positions::list_positions, positions::open_position))
+            .routes(routes!(positions::list_positions, position_trades::open_position))
             .routes(routes!(positions::get_position))
-            .routes(routes!(positions::close_position))
-            .routes(routes!(positions::reduce_position))
+            .routes(routes!(position_trades::close_position))
+            .routes(routes!(position_trades::reduce_position))
             .routes(routes!(transactions::list_transactions, transactions::record_transactions))
             .routes(routes!(transactions::get_transaction))
             .routes(routes!(transactions::void_transaction))
@@ -75,8 +74,8 @@ impl RoutesBuilder {
 pub fn service(app: &AppState, door: Door) -> Router {
     let document: Arc<str> = openapi::document().to_string().into();
     let (routes, _) = routes().0.split_for_parts();
-    let described = Router::new().route("/openapi.json", get(openapi::serve)).with_state(Written(document));
-    let pages = SwaggerUi::new("/docs").config(Config::from("/openapi.json"));
-    let all = routes.with_state(app.clone()).merge(described).merge(pages);
+    let described = Router::new().route(docs::DOCUMENT, get(openapi::serve)).with_state(Written(document));
+    let pages = Router::new().route("/docs", get(docs::browser)).route("/docs/problems", get(docs::problems));
+    let all = routes.with_state(app.clone()).merge(described).merge(pages).merge(docs::files());
     layers::around(all, app).layer(Extension(door))
 }

@@ -391,7 +391,7 @@ pub struct VoidRequest {
 
 /// A void, with what was recorded in place.
 #[derive(Debug, Serialize, ToSchema)]
-pub struct Voided {
+pub struct VoidAnswer {
     #[schema(example = true)]
     success: bool,
     id: TransactionId,
@@ -406,7 +406,7 @@ pub struct Voided {
     tag = "transactions",
     params(("portfolio" = String, Path, description = "Id"), ("transaction" = String, Path, description = "Id")),
     request_body = VoidRequest,
-    responses((status = 200, description = "Voided", body = Voided),
+    responses((status = 200, description = "Voided", body = VoidAnswer),
         (status = 409, description = "A later entry could not stand without it", body = Problem, content_type = "application/problem+json")))]
 pub async fn void_transaction(
     State(app): State<AppState>,
@@ -453,7 +453,7 @@ pub async fn void_transaction(
                 None => None,
             };
             let voided = shown.pop().ok_or_else(|| ApiError::new(Code::Internal, "the service failed"))?;
-            Answer::ok(&Voided { success: true, id, voided, replacement })
+            Answer::ok(&VoidAnswer { success: true, id, voided, replacement })
         })
     });
     posted.once(&app, actor, work).await

@@ -92,7 +92,7 @@ impl Tx {
     /// # Errors
     /// [`StorageError::NotCommitted`] in a read transaction, which has none.
     pub fn recorded_at(&self) -> Result<Moment, StorageError> {
-        self.stamp.as_ref().map(|stamp| stamp.recorded_at).ok_or_else(|| not_a_write())
+        self.stamp.as_ref().map(|stamp| stamp.recorded_at).ok_or_else(not_a_write)
     }
 
     /// The next number of the one sequence that orders facts of one commit.

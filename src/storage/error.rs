@@ -54,14 +54,12 @@ pub enum StorageError {
 
 impl From<sqlx::Error> for StorageError {
     fn from(error: sqlx::Error) -> Self {
+        if let sqlx::Error::ColumnDecode { source, index } = &error {
+            return Self::Corrupt(format!("{index}: {source}"));
+        }
         let Some(database) = error.as_database_error() else {
-            return match error {
-                sqlx::Error::PoolTimedOut => Self::Busy(error),
-                sqlx::Error::ColumnDecode { ref source, ref index } => {
-                    Self::Corrupt(format!("{index}: {source}"))
-                }
-                error => Self::Driver(error),
-            };
+            let busy = matches!(error, sqlx::Error::PoolTimedOut);
+            return if busy { Self::Busy(error) } else { Self::Driver(error) };
         };
         match (database.kind(), database.code().as_deref()) {
             (ErrorKind::UniqueViolation, _) => Self::Conflict(error),

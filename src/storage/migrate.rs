@@ -13,10 +13,10 @@ pub fn newest() -> i64 {
 }
 
 fn refused(error: MigrateError) -> StorageError {
-    match error {
-        MigrateError::VersionMissing(found) => StorageError::NewerSchema { found, known: newest() },
-        error => StorageError::Migration(error),
+    if let MigrateError::VersionMissing(found) = error {
+        return StorageError::NewerSchema { found, known: newest() };
     }
+    StorageError::Migration(error)
 }
 
 /// Migrates a SQLite database.

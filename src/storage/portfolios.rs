@@ -115,6 +115,56 @@ pub async fn find(tx: &mut Tx, id: PortfolioId) -> Result<Option<Portfolio>, Sto
     row.map(Portfolio::try_from).transpose()
 }
 
+#[derive(sqlx::FromRow)]
+struct VersionRow {
+    version: i64,
+    recorded_at: Moment,
+    name: String,
+    description: String,
+    status: PortfolioStatus,
+    metadata: String,
+}
+
+/// The portfolio with this id as it was known at `known_at`; `None` when it was not known then.
+pub async fn find_known(
+    tx: &mut Tx,
+    id: PortfolioId,
+    known_at: Moment,
+) -> Result<Option<Portfolio>, StorageError> {
+    const VERSION: &str = "SELECT version, recorded_at, name, description, status, metadata FROM portfolio_versions \
+        WHERE portfolio_id = $1 AND recorded_at <= $2 ORDER BY recorded_at DESC, seq DESC LIMIT 1";
+    const ENTERED: &str =
+        "SELECT MAX(recorded_at) FROM transactions WHERE portfolio_id = $1 AND recorded_at <= $2";
+    const VOIDED: &str = "SELECT MAX(v.recorded_at) FROM transaction_voids v \
+        JOIN transactions t ON t.id = v.transaction_id WHERE t.portfolio_id = $1 AND v.recorded_at <= $2";
+    let Some(mut portfolio) = find(tx, id).await? else { return Ok(None) };
+    let row: Option<VersionRow> =
+        on!(tx, conn => sqlx::query_as(VERSION).bind(id).bind(known_at).fetch_optional(conn).await)?;
+    let Some(row) = row else { return Ok(None) };
+    let entered: Option<Moment> =
+        on!(tx, conn => sqlx::query_scalar(ENTERED).bind(id).bind(known_at).fetch_one(conn).await)?;
+    let voided: Option<Moment> =
+        on!(tx, conn => sqlx::query_scalar(VOIDED).bind(id).bind(known_at).fetch_one(conn).await)?;
+    portfolio.version = row.version;
+    portfolio.name = row.name;
+    portfolio.description = row.description;
+    portfolio.status = row.status;
+    portfolio.metadata = row.metadata;
+    portfolio.updated_at =
+        [Some(row.recorded_at), entered, voided].into_iter().flatten().max().unwrap_or(known_at);
+    Ok(Some(portfolio))
+}
+
+async fn insert_version(tx: &mut Tx, portfolio: &Portfolio) -> Result<(), StorageError> {
+    const SQL: &str = "INSERT INTO portfolio_versions (seq, portfolio_id, recorded_at, version, name, description, \
+        status, metadata) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)";
+    let (seq, recorded_at) = (tx.next_seq()?, tx.recorded_at()?);
+    on!(tx, conn => sqlx::query(SQL)
+        .bind(seq).bind(portfolio.id).bind(recorded_at).bind(portfolio.version).bind(&portfolio.name)
+        .bind(&portfolio.description).bind(portfolio.status).bind(&portfolio.metadata)
+        .execute(conn).await.map(drop))
+}
+
 /// Adds a portfolio; its sequence and stamps are given here.
 pub async fn insert(tx: &mut Tx, mut portfolio: Portfolio) -> Result<Portfolio, StorageError> {
     const SQL: &str = "INSERT INTO portfolios (id, seq, name, description, status, owner_id, base_currency, \
@@ -129,6 +179,7 @@ pub async fn insert(tx: &mut Tx, mut portfolio: Portfolio) -> Result<Portfolio, 
         .bind(&portfolio.initial_capital).bind(portfolio.time_zone.name()).bind(portfolio.opened_at)
         .bind(&portfolio.metadata).bind(portfolio.version).bind(portfolio.created_at).bind(portfolio.updated_at)
         .execute(conn).await.map(drop))?;
+    insert_version(tx, &portfolio).await?;
     Ok(portfolio)
 }
 
@@ -142,6 +193,7 @@ pub async fn update(tx: &mut Tx, mut portfolio: Portfolio) -> Result<Portfolio, 
         .bind(portfolio.id).bind(&portfolio.name).bind(&portfolio.description).bind(portfolio.status)
         .bind(&portfolio.metadata).bind(portfolio.version).bind(portfolio.updated_at)
         .execute(conn).await.map(drop))?;
+    insert_version(tx, &portfolio).await?;
     Ok(portfolio)
 }
 

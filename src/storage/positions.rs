@@ -177,7 +177,27 @@ pub async fn add_member(
         VALUES ($1, $2, $3, $4, $5)";
     let (seq, recorded_at) = (tx.next_seq()?, tx.recorded_at()?);
     on!(tx, conn => sqlx::query(SQL).bind(seq).bind(portfolio).bind(transaction).bind(position).bind(recorded_at)
-        .execute(conn).await.map(drop))
+        .execute(conn).await.map(drop))?;
+    touch(tx, position).await
+}
+
+/// Notes that what an id stands for changed.
+async fn touch(tx: &mut Tx, position: PositionId) -> Result<(), StorageError> {
+    const SQL: &str = "UPDATE positions SET updated_at = $2 WHERE id = $1";
+    let recorded_at = tx.recorded_at()?;
+    on!(tx, conn => sqlx::query(SQL).bind(position).bind(recorded_at).execute(conn).await.map(drop))
+}
+
+/// When what each id stood for last changed, as known at `known_at`.
+pub async fn changed_at(
+    tx: &mut Tx,
+    portfolio: PortfolioId,
+    known_at: Moment,
+) -> Result<Vec<(PositionId, Moment)>, StorageError> {
+    const SQL: &str = "SELECT position_id, MAX(CASE WHEN ended_at <= $2 THEN ended_at ELSE recorded_at END) \
+        FROM position_members WHERE portfolio_id = $1 AND recorded_at <= $2 GROUP BY position_id \
+        ORDER BY position_id LIMIT 100000000";
+    on!(tx, conn => sqlx::query_as(SQL).bind(portfolio).bind(known_at).fetch_all(conn).await)
 }
 
 /// Records that a transaction no longer takes part in a position. What was known before stays readable.
@@ -189,5 +209,6 @@ pub async fn end_member(
     const SQL: &str = "UPDATE position_members SET ended_at = $3 WHERE transaction_id = $1 AND position_id = $2 \
         AND ended_at IS NULL";
     let recorded_at = tx.recorded_at()?;
-    on!(tx, conn => sqlx::query(SQL).bind(transaction).bind(position).bind(recorded_at).execute(conn).await.map(drop))
+    on!(tx, conn => sqlx::query(SQL).bind(transaction).bind(position).bind(recorded_at).execute(conn).await.map(drop))?;
+    touch(tx, position).await
 }

@@ -252,8 +252,10 @@ impl Writer {
             WriterPool::Sqlite(pool) => pool.close().await,
             WriterPool::Postgres(pool) => pool.close().await,
         }
-        if let Some(done) = stop {
-            done.send(()).unwrap_or_default();
+        if let Some(done) = stop
+            && done.send(()).is_err()
+        {
+            tracing::debug!("nobody waits for the writer to stop");
         }
     }
 
@@ -267,18 +269,19 @@ impl Writer {
             tracing::error!(error = %chain(error), "a commit failed; its writes were refused");
         }
         for committed in waiting {
-            drop(committed.send(outcome.as_ref().map(|()| ()).map_err(chain)));
+            drop(committed.send(outcome.as_ref().copied().map_err(chain)));
         }
     }
 
     async fn write(&mut self, runs: Vec<Run>, recorded_at: Moment) -> Result<(), StorageError> {
+        const TAKE: &str = "UPDATE commit_stamp SET last = $1 WHERE id = 1";
+        const NOTE: &str = "UPDATE commit_stamp SET seq = $1 WHERE id = 1";
         let link = match &self.pool {
             WriterPool::Sqlite(pool) => Link::Sqlite(pool.begin_with("BEGIN IMMEDIATE").await?),
             WriterPool::Postgres(pool) => Link::Postgres(pool.begin().await?),
         };
         let mut tx = Tx { link, stamp: Some(Stamp { recorded_at, seq: self.seq }) };
         // Taking the row first makes PostgreSQL serialise commits as SQLite's write lock does.
-        const TAKE: &str = "UPDATE commit_stamp SET last = $1 WHERE id = 1";
         on!(tx, conn => sqlx::query(TAKE).bind(recorded_at).execute(conn).await.map(drop))?;
         for run in runs {
             on!(tx, conn => sqlx::query("SAVEPOINT job").execute(conn).await.map(drop))?;
@@ -289,7 +292,6 @@ impl Writer {
             on!(tx, conn => sqlx::query("RELEASE SAVEPOINT job").execute(conn).await.map(drop))?;
         }
         let seq = tx.stamp.map_or(self.seq, |stamp| stamp.seq);
-        const NOTE: &str = "UPDATE commit_stamp SET seq = $1 WHERE id = 1";
         on!(tx, conn => sqlx::query(NOTE).bind(seq).execute(conn).await.map(drop))?;
         match tx.link {
             Link::Sqlite(open) => open.commit().await?,

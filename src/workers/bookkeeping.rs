@@ -96,7 +96,7 @@ pub async fn void(
     Ok(replacement)
 }
 
-fn own_ids(entries: &[Entry]) -> HashSet<TransactionId> {
+fn own_ids(entries: &[Entry]) -> Vec<TransactionId> {
     entries.iter().map(|entry| entry.transaction.id).collect()
 }
 
@@ -174,7 +174,7 @@ async fn append(
             error,
         })?;
     }
-    let (kept, open) = before.as_ref().map_or((None, BTreeMap::new()), |b| (Some(b.kept), b.open.clone()));
+    let kept = before.as_ref().map(|before| before.kept);
     let last_at = new.last().map(|t| t.executed_at).max(kept.map(|kept| kept.last_at)).unwrap_or(Moment::MIN);
     let kept = Kept {
         last_at,
@@ -182,7 +182,7 @@ async fn append(
         foreign_money: lookup.foreign || kept.is_some_and(|kept| kept.foreign_money),
         stale: false,
     };
-    let open = advance_positions(tx, random, portfolio, before.as_ref(), &mut book, open).await?;
+    let open = advance_positions(tx, random, portfolio, before.as_ref(), &mut book).await?;
     figures::save(tx, portfolio.id, before.as_ref(), &KeptBook { kept, book, open }).await?;
     Ok(())
 }
@@ -194,8 +194,8 @@ async fn advance_positions(
     portfolio: &Portfolio,
     before: Option<&KeptBook>,
     book: &mut Book,
-    mut open: BTreeMap<HoldingKey, PositionId>,
 ) -> Result<BTreeMap<HoldingKey, PositionId>, BookError> {
+    let mut open = before.map(|kept| kept.open.clone()).unwrap_or_default();
     let mut ids: HashMap<(HoldingKey, u64), PositionId> = HashMap::new();
     for (key, id) in &open {
         let cycle = before.and_then(|kept| kept.book.holdings.get(key)).and_then(|h| h.cycle.as_ref());
@@ -205,14 +205,13 @@ async fn advance_positions(
     }
     for member in std::mem::take(&mut book.memberships) {
         let at = (member.holding.clone(), member.cycle);
-        let id = match ids.get(&at) {
-            Some(id) => *id,
-            None => {
-                let id = PositionId(random.uuid_v7(tx.recorded_at()?)?);
-                positions::save(tx, fresh_position(portfolio, id, &at)).await?;
-                ids.insert(at, id);
-                id
-            }
+        let id = if let Some(id) = ids.get(&at) {
+            *id
+        } else {
+            let id = PositionId(random.uuid_v7(tx.recorded_at()?)?);
+            positions::save(tx, fresh_position(portfolio, id, &at)).await?;
+            ids.insert(at, id);
+            id
         };
         positions::add_member(tx, portfolio.id, member.transaction, id).await?;
     }
@@ -220,7 +219,7 @@ async fn advance_positions(
         if let Some(id) = ids.get(&(key.clone(), cycle.ordinal))
             && let Some(mut position) = positions::find(tx, portfolio.id, *id).await?
         {
-            position.status = CLOSED.to_owned();
+            CLOSED.clone_into(&mut position.status);
             position.closed = Some(cycle);
             positions::save(tx, position).await?;
         }
@@ -262,7 +261,7 @@ pub async fn refold(
     tx: &mut Tx,
     random: Random,
     portfolio: &Portfolio,
-    own: &HashSet<TransactionId>,
+    own: &[TransactionId],
 ) -> Result<(), BookError> {
     let ledger = transactions::in_force(tx, portfolio.id, Moment::MAX, Moment::MAX).await?;
     let conventions = portfolios::conventions(tx, portfolio.id, Moment::MAX, Moment::MAX).await?;
@@ -325,24 +324,41 @@ async fn reassign_positions(
         let own = members.get(at).map(Vec::as_slice).unwrap_or_default();
         let candidates = own.iter().filter_map(|t| had.get(t)).flatten().filter(|id| !taken.contains_key(id));
         let oldest = candidates.min_by_key(|id| age.get(id).copied().unwrap_or(i64::MAX)).copied();
-        let (id, issued_seq, created_at) = match oldest.and_then(|id| issued.iter().find(|p| p.id == id)) {
-            Some(known) => (known.id, known.issued_seq, known.created_at),
-            None => (PositionId(random.uuid_v7(tx.recorded_at()?)?), 0, Moment(0)),
+        let known = oldest.and_then(|id| issued.iter().find(|position| position.id == id));
+        let id = match known {
+            Some(known) => known.id,
+            None => PositionId(random.uuid_v7(tx.recorded_at()?)?),
         };
-        let mut position = IssuedPosition { issued_seq, created_at, ..fresh_position(portfolio, id, at) };
+        let mut position = fresh_position(portfolio, id, at);
         position.closed = closed.remove(at);
         if position.closed.is_some() {
-            position.status = CLOSED.to_owned();
+            CLOSED.clone_into(&mut position.status);
         } else {
             open.insert(at.0.clone(), id);
         }
-        positions::save(tx, position).await?;
+        match known {
+            Some(known) if stands_for_the_same(known, &position) => {}
+            Some(known) => {
+                let (issued_seq, created_at) = (known.issued_seq, known.created_at);
+                positions::save(tx, IssuedPosition { issued_seq, created_at, ..position }).await?;
+            }
+            None => drop(positions::save(tx, position).await?),
+        }
         taken.insert(id, at.clone());
         now.extend(own.iter().map(|transaction| (*transaction, id)));
     }
     retire_unused(tx, &issued, &taken, &ever, &now).await?;
     record_members(tx, portfolio, &ever, &now).await?;
     Ok(open)
+}
+
+/// Whether an id still stands for what it stood for.
+fn stands_for_the_same(known: &IssuedPosition, now: &IssuedPosition) -> bool {
+    known.holding == now.holding
+        && known.ordinal == now.ordinal
+        && known.status == now.status
+        && known.closed == now.closed
+        && known.successor.is_none()
 }
 
 /// A replacement inherits the ids of the entry it replaced, through any number of replacements.
@@ -373,6 +389,9 @@ async fn retire_unused(
             .map(|(transaction, _, _)| *transaction)
             .collect();
         let successor = now.iter().find(|(transaction, _)| own.contains(transaction)).map(|(_, id)| *id);
+        if position.status == UNUSED && (successor.is_none() || successor == position.successor) {
+            continue;
+        }
         let retired = IssuedPosition {
             ordinal: None,
             status: UNUSED.to_owned(),

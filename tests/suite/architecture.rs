@@ -31,7 +31,7 @@ struct Layer {
 }
 
 /// Adding a top-level module means adding a line here.
-const LAYERS: [Layer; 12] = [
+const LAYERS: [Layer; 13] = [
     Layer {
         name: "domain",
         uses: Some(&["domain"]),
@@ -57,6 +57,7 @@ const LAYERS: [Layer; 12] = [
         ],
     },
     Layer { name: "clock", uses: Some(&["clock", "domain"]), never: &["sqlx", "axum"] },
+    Layer { name: "random", uses: Some(&["random", "domain"]), never: &["sqlx", "axum"] },
     Layer {
         name: "storage",
         uses: Some(&["storage", "domain", "clock"]),
@@ -64,12 +65,12 @@ const LAYERS: [Layer; 12] = [
     },
     Layer {
         name: "workers",
-        uses: Some(&["workers", "domain", "storage", "clock", "telemetry"]),
+        uses: Some(&["workers", "domain", "storage", "clock", "random", "telemetry"]),
         never: &["sqlx", "axum", "utoipa", "clap"],
     },
     Layer {
         name: "http",
-        uses: Some(&["http", "domain", "storage", "workers", "clock", "telemetry"]),
+        uses: Some(&["http", "domain", "storage", "workers", "clock", "random", "telemetry"]),
         never: &["sqlx", "clap"],
     },
     Layer {

@@ -1,3 +1,5 @@
 //! The API over real connections, by noun.
 
+mod bad_input;
 mod smoke;
+mod transcripts;

@@ -4,4 +4,5 @@ mod architecture;
 mod http;
 mod pnl_golden;
 mod pnl_laws;
+mod process;
 mod support;

@@ -3,6 +3,8 @@
 //! The form of the files is told in `tests/golden/README.md`. `tests/golden/outside.py` computes every figure
 //! again, in fractions and without a line of this engine. [`cases`] runs the truth cases of other systems.
 
+#![cfg(test)]
+
 mod cases;
 mod compact;
 mod figures;

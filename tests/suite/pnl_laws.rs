@@ -1,6 +1,8 @@
 //! Laws of profit and loss, over ledgers made by chance: every convention, several assets, accounts and
 //! currencies, with rates that make divisions necessary. None of them allows for a rounding unless it says so.
 
+#![cfg(test)]
+
 mod invariance;
 mod world;
 
@@ -154,8 +156,8 @@ fn the_dice_reach_everything() {
         accepted += world.transactions.len();
         kinds.extend(world.transactions.iter().map(|t| t.kind));
         rules.extend(world.refused.iter().map(|(_, _, rule)| {
-            let words = format!("{rule:?}");
-            words.split([' ', '{']).next().unwrap().to_owned()
+            let named = format!("{rule:?}");
+            named.split([' ', '{']).next().unwrap().to_owned()
         }));
         let mut book = Book::default();
         for t in &world.transactions {

@@ -5,6 +5,8 @@
 
 mod cash;
 mod deliveries;
+#[cfg(test)]
+mod tests;
 mod trades;
 
 use crate::domain::asset::TermsHistory;

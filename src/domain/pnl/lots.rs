@@ -251,3 +251,6 @@ impl Lots {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

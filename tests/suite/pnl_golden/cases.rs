@@ -67,8 +67,8 @@ fn settlement(case: &Value, asset: &str, base: Currency) -> Currency {
     let of_asset = |entry: &&Value| text(entry, "asset") == Some(asset);
     let stated = list(case, "assets").iter().find(of_asset);
     let stated = stated.and_then(|a| text(a, "settlement").or_else(|| text(a, "currency")));
-    let entries = list(case, "events").iter().chain(list(case, "prices")).filter(of_asset);
-    stated.or_else(|| entries.filter_map(|entry| text(entry, "currency")).next()).map_or(base, currency)
+    let mut entries = list(case, "events").iter().chain(list(case, "prices")).filter(of_asset);
+    stated.or_else(|| entries.find_map(|entry| text(entry, "currency"))).map_or(base, currency)
 }
 
 fn scenario(case: &Value) -> Scenario {

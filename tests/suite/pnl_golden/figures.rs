@@ -109,10 +109,6 @@ fn unrealized_at_spot(seen: &Seen<'_>) -> Option<Decimal> {
     gains.sum()
 }
 
-fn own(items: &[&Item], pick: impl Fn(&Item) -> &Amounts) -> Option<Decimal> {
-    Some(items.iter().map(|item| pick(item).own.clone()).sum())
-}
-
 fn base(items: &[&Item], pick: impl Fn(&Item) -> &Amounts) -> Option<Decimal> {
     items.iter().map(|item| pick(item).base.clone()).sum()
 }
@@ -155,7 +151,7 @@ fn of_items(name: &str, seen: &Seen<'_>) -> Option<Decimal> {
         // Signs as the truth cases have them: the notional of a short contract is shown without one.
         "notional" => total("notional", in_base).map(|value| value.abs()),
         "avg_cost" if quantity.is_zero() => None,
-        "avg_cost" => own(&items, |item| &item.worth.cost_basis)?.divide(&quantity),
+        "avg_cost" => total("cost_basis", false)?.divide(&quantity),
         "total_pnl" | "gross_pnl" => {
             sum(total("realized_pnl", in_base).as_ref(), total("unrealized_pnl", in_base).as_ref())
         }

@@ -7,6 +7,7 @@ use artifact::domain::fx::Rates;
 use artifact::domain::ids::{AssetKey, TransactionId};
 use artifact::domain::moment::{HOUR, Moment};
 use artifact::domain::pnl::book::{Book, Context, EVERY_ACCOUNT, HoldingKey, LedgerError, MissingRate};
+use artifact::domain::pnl::holding::Holding;
 use artifact::domain::pnl::lots::PickError;
 use artifact::domain::pnl::report::{Priced, Report, Valuation, report};
 use artifact::domain::portfolio::{Conventions, CostBasis, FeeMode, LotScope, ShortMode, TaxMode};
@@ -263,7 +264,7 @@ impl World {
         };
         book.holdings
             .get(&HoldingKey { account, asset })
-            .map(|holding| holding.quantity())
+            .map(Holding::quantity)
             .unwrap_or_default()
     }
 
@@ -318,7 +319,8 @@ impl World {
             4 => held.abs(),
             quarters => enterable(&(held.abs() * Decimal::from(quarters) * Decimal::new(25, 2))),
         };
-        let quantity = if against && !roll.flag(1) { some } else { roll.quantity.clone() };
+        let quantity =
+            if against && !roll.flag(1) && some.is_positive() { some } else { roll.quantity.clone() };
         (t.fee, t.tax) = (roll.fee.clone(), roll.tax.clone());
         if matches!(t.kind, T::Buy | T::Sell | T::TransferIn) {
             let free = roll.asset == INVERSE.0 && roll.luck % 32 == 3;

@@ -1,0 +1,62 @@
+//! kill -9 at any moment: what was answered is there, unchanged and once; what was not can be sent again.
+
+use super::load::{Chance, Load, Tally};
+use super::{OPEN, Place, Service};
+use crate::support::Backend;
+use std::time::Duration;
+
+/// Clients writing at once.
+const WRITERS: u64 = 8;
+/// Those of them who hang up before some answers.
+const HASTY: u64 = 3;
+/// Longest time from the start of a process to a healthy service.
+const UP: Duration = Duration::from_secs(5);
+
+/// Starts the service after a kill; every fifth time it is killed once more while it is starting.
+fn recover(place: &Place, round: u64, chance: &mut Chance) -> Service {
+    if round.is_multiple_of(5) {
+        let mut starting = place.command(&[&["serve"], OPEN.as_slice()].concat()).spawn().unwrap();
+        std::thread::sleep(Duration::from_millis(chance.below(150)));
+        starting.kill().unwrap();
+        starting.wait().unwrap();
+    }
+    place.serve(&OPEN)
+}
+
+async fn rounds(backend: Backend, rounds: u64) -> Tally {
+    let place = Place::new(backend).await;
+    let mut chance = Chance::new(rounds);
+    let mut service = place.serve(&OPEN);
+    let mut load = Load::begin(&service.api, WRITERS).await;
+    let mut sum = Tally::default();
+    for round in 0..rounds {
+        let api = service.api.clone();
+        let pause = Duration::from_millis(50 + chance.below(550));
+        load.run(&api, HASTY, pause, || service.kill()).await;
+        service = recover(&place, round, &mut chance);
+        assert!(service.took < UP, "round {round}: up after {:?}", service.took);
+        assert!(service.api.healthy().await, "round {round}: {:?}", service.err.all());
+        let tally = load.settle(&service.api).await;
+        sum = Tally { answered: tally.answered, kept: sum.kept + tally.kept, lost: sum.lost + tally.lost };
+    }
+    service.stop();
+    // Nothing is shown from memory only: a process that never saw the writes shows the same.
+    let service = place.serve(&OPEN);
+    load.settle(&service.api).await;
+    service.stop();
+    sum
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn twenty_kills_lose_no_answered_write_on_sqlite() {
+    let tally = rounds(Backend::Sqlite, 20).await;
+    eprintln!("{tally:?}");
+    assert!(tally.answered > 400 && tally.kept > 0 && tally.lost > 20, "too little was tried: {tally:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn five_kills_lose_no_answered_write_on_postgres() {
+    let tally = rounds(Backend::Postgres, 5).await;
+    eprintln!("{tally:?}");
+    assert!(tally.answered > 100 && tally.kept + tally.lost > 5, "too little was tried: {tally:?}");
+}

@@ -1,0 +1,1 @@
+//! The acceptance of the project on real price history.

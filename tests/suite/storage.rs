@@ -1,0 +1,23 @@
+//! The tables, each family on both databases, and what the writer and the lock promise.
+//!
+//! What belongs in these tests is what the database could get wrong: order, uniqueness, what a snapshot sees.
+
+mod access;
+mod assets;
+mod currencies;
+mod earlier;
+mod figures;
+mod idempotency;
+mod lock;
+mod markets;
+mod paging;
+mod portfolios;
+mod positions;
+mod price_versions;
+mod prices;
+mod rates;
+pub(crate) mod raw;
+mod samples;
+mod settling;
+mod transactions;
+mod writer;
