@@ -343,9 +343,9 @@ pub async fn create_asset(
     let id = AssetId(app.random.uuid_v7(app.clock.now())?);
     let work = deed(move |tx| {
         Box::pin(async move {
-            let market = markets::find_by_code(tx, &market_code.to_uppercase())
-                .await?
-                .ok_or_else(|| ApiError::new(Code::MarketNotFound, "Market not found").named_at("/market_code"))?;
+            let market = markets::find_by_code(tx, &market_code.to_uppercase()).await?.ok_or_else(|| {
+                ApiError::new(Code::MarketNotFound, "Market not found").named_at("/market_code")
+            })?;
             let asset_type = AssetType::from_name(&asset_type).ok_or_else(|| {
                 ApiError::field(
                     Code::InvalidEnumeration,

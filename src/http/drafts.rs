@@ -17,6 +17,7 @@ use crate::storage::database::Tx;
 use crate::storage::transactions::{self, Entry};
 use crate::workers::bookkeeping;
 use serde_json::value::RawValue;
+use std::collections::HashMap;
 
 /// A transaction as it was sent, with the pointer of its object for messages.
 #[derive(Debug)]
@@ -132,13 +133,10 @@ impl Draft {
             Some(Written::Day(day)) => (start_of_day(day, portfolio.time_zone), true),
             None => (now, false),
         };
+        let mut faults = Vec::new();
         if executed_at > now.plus(FUTURE_MAX) {
             let detail = "lies more than 24 h ahead of the clock";
-            return Err(ApiError::invalid(vec![FieldError::at(
-                self.at("executed_at"),
-                "in_the_future",
-                detail,
-            )]));
+            faults.push(FieldError::at(self.at("executed_at"), "in_the_future", detail));
         }
         let Some(kind) = self.kind else {
             return Err(ApiError::invalid(vec![FieldError::at(self.at("type"), "required", "is required")]));
@@ -149,7 +147,8 @@ impl Draft {
         t.to_account.clone_from(&self.to_account);
         let terms = match &self.symbol {
             Some(symbol) => {
-                let asset = reading::asset(tx, symbol).await?;
+                let named = reading::asset(tx, symbol).await;
+                let asset = named.map_err(|error| error.named_at(self.at("symbol")))?;
                 t.asset = Some(asset.key);
                 let history = assets::terms(tx, &[asset.key], Moment::MAX).await?;
                 history.at(asset.key, executed_at).cloned()
@@ -169,13 +168,18 @@ impl Draft {
         t.ratio_num = numbers.ratio.clone().or_else(|| numbers.ratio_num.clone());
         t.ratio_den = if numbers.ratio.is_some() { Some(Decimal::ONE) } else { numbers.ratio_den.clone() };
         t.lots.clone_from(&self.lots);
-        self.set_currencies(tx, portfolio, terms.as_ref(), &mut t).await?;
+        faults.extend(self.set_currencies(tx, portfolio, terms.as_ref(), &mut t).await?);
         let allows_negative = terms.as_ref().is_some_and(|terms| terms.allows_negative_price);
-        let broken = t.check(allows_negative);
-        if !broken.is_empty() {
-            let wire = |field: &'static str| if field == "asset" { "symbol" } else { field };
-            let faults = broken.iter().map(|b| FieldError::at(self.at(wire(b.field)), b.code, b.detail));
-            return Err(ApiError::invalid(faults.collect()));
+        for broken in t.check(allows_negative) {
+            let at = self.at(self.on_the_wire(broken.field));
+            // A quantity below zero is less than any commission, also than one nobody gave.
+            let given = broken.field != "fee_asset_quantity" || numbers.fee_asset_quantity.is_some();
+            if given && faults.iter().all(|fault| fault.pointer.as_ref() != Some(&at)) {
+                faults.push(FieldError::at(at, broken.code, broken.detail));
+            }
+        }
+        if !faults.is_empty() {
+            return Err(ApiError::invalid(faults));
         }
         let mut entry = Entry::new(portfolio.id, t, &self.note);
         entry.external_id.clone_from(&self.external_id);
@@ -183,19 +187,34 @@ impl Draft {
         Ok(Judged { entry, moment_stated: self.executed_at.is_some() })
     }
 
-    /// Looks up the units of money, and holds trades to the currency their asset settles in.
+    /// The field a rule of the ledger is about, as it was sent.
+    fn on_the_wire(&self, field: &'static str) -> &'static str {
+        match field {
+            "asset" => "symbol",
+            "ratio_num" | "ratio_den" if self.numbers.ratio.is_some() => "ratio",
+            other => other,
+        }
+    }
+
+    /// Looks up the units of money, and holds trades to the currency their asset settles in. Returns what is wrong
+    /// with them.
     async fn set_currencies(
         &self,
         tx: &mut Tx,
         portfolio: &Portfolio,
         terms: Option<&Terms>,
         t: &mut Transaction,
-    ) -> Result<(), ApiError> {
-        if let Some(code) = &self.currency {
-            t.currency = Some(reading::currency(tx, code, &self.at("currency")).await?);
-        }
-        if let Some(code) = &self.to_currency {
-            t.to_currency = Some(reading::currency(tx, code, &self.at("to_currency")).await?);
+    ) -> Result<Vec<FieldError>, ApiError> {
+        let mut faults = Vec::new();
+        let named = [("currency", &self.currency), ("to_currency", &self.to_currency)];
+        for (field, code) in named {
+            let Some(code) = code else { continue };
+            match reading::currency(tx, code, &self.at(field)).await {
+                Ok(unit) if field == "currency" => t.currency = Some(unit),
+                Ok(unit) => t.to_currency = Some(unit),
+                Err(error) if error.errors.is_empty() => return Err(error),
+                Err(error) => faults.extend(error.errors),
+            }
         }
         let natural = natural_currency(t, portfolio, terms);
         if let (Some(given), Some(terms)) = (t.currency, terms)
@@ -206,22 +225,17 @@ impl Draft {
                 "money of this asset is in {}; where cash moved in the portfolio's currency, give fx_rate",
                 terms.settlement
             );
-            return Err(ApiError::invalid(vec![FieldError::at(
-                self.at("currency"),
-                "currency_mismatch",
-                detail,
-            )]));
+            faults.push(FieldError::at(self.at("currency"), "currency_mismatch", detail));
         }
         t.currency = t.currency.or(natural);
         let own = t.currency == Some(portfolio.base_currency);
         if own && t.fx_rate.as_ref().is_some_and(|rate| *rate != Decimal::ONE) {
             let detail = "must be 1 for money in the portfolio's own currency";
-            return Err(ApiError::invalid(vec![FieldError::at(self.at("fx_rate"), "not_one", detail)]));
-        }
-        if own {
+            faults.push(FieldError::at(self.at("fx_rate"), "not_one", detail));
+        } else if own {
             t.fx_rate = None;
         }
-        Ok(())
+        Ok(faults)
     }
 
     /// The entry that takes the place of `original`.
@@ -304,13 +318,22 @@ pub async fn record_drafts(
     portfolio: &Portfolio,
     drafts: Vec<Draft>,
 ) -> Result<Vec<Recorded>, ApiError> {
-    let many = drafts.len() > 1;
+    let mut faults = Vec::new();
     let mut outcomes: Vec<Result<usize, Entry>> = Vec::with_capacity(drafts.len());
     let mut fresh: Vec<Judged> = Vec::new();
     let mut conflicts = Vec::new();
+    let mut places: HashMap<TransactionId, String> = HashMap::new();
     for draft in drafts {
-        let pointer = draft.at("external_id");
-        let judged = draft.judge(tx, random, portfolio).await?;
+        let (place, pointer) = (draft.pointer.clone(), draft.at("external_id"));
+        let judged = match draft.judge(tx, random, portfolio).await {
+            Ok(judged) => judged,
+            Err(error) if error.code == Code::InvalidRequest => {
+                faults.extend(error.errors);
+                continue;
+            }
+            Err(error) => return Err(error),
+        };
+        places.insert(judged.entry.transaction.id, place);
         let Some(external_id) = judged.entry.external_id.clone() else {
             outcomes.push(Ok(fresh.len()));
             fresh.push(judged);
@@ -335,12 +358,15 @@ pub async fn record_drafts(
             }
         }
     }
+    if !faults.is_empty() {
+        return Err(ApiError::invalid(faults));
+    }
     if !conflicts.is_empty() {
         let detail = "an external_id is known with other values; nothing was recorded".to_owned();
         return Err(ApiError { code: Code::ExternalIdConflict, detail, errors: conflicts, successor: None });
     }
     let entries = fresh.into_iter().map(|judged| judged.entry).collect();
-    let ids = |error: bookkeeping::BookError| point_at_entry(error, many);
+    let ids = |error: bookkeeping::BookError| point_at_entry(error, &places);
     let recorded = bookkeeping::record(tx, random, portfolio, entries).await.map_err(ids)?;
     let mut first = vec![true; recorded.len()];
     let take = |outcome: Result<usize, Entry>| match outcome {
@@ -353,13 +379,13 @@ pub async fn record_drafts(
     Ok(outcomes.into_iter().filter_map(take).collect())
 }
 
-/// A ledger refusal points at a field of the one entry sent; of several it names the transaction in words only.
-fn point_at_entry(error: bookkeeping::BookError, many: bool) -> ApiError {
-    let mut refused = ApiError::from(error);
-    if many {
-        refused.errors.clear();
-    }
-    refused
+/// A ledger refusal points at a field of the entry that cannot stand.
+fn point_at_entry(error: bookkeeping::BookError, places: &HashMap<TransactionId, String>) -> ApiError {
+    let place = match &error {
+        bookkeeping::BookError::Refused { transaction, .. } => places.get(transaction).cloned(),
+        bookkeeping::BookError::Storage(_) | bookkeeping::BookError::Random(_) => None,
+    };
+    ApiError::from(error).inside(&place.unwrap_or_default())
 }
 
 /// Whether a known entry says the same as one sent again. A moment that was not stated is not compared.

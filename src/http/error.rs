@@ -209,6 +209,15 @@ impl ApiError {
         self
     }
 
+    /// The same failure of query parameters: what points into the body names a parameter.
+    #[must_use]
+    pub fn of_parameters(mut self) -> Self {
+        for error in &mut self.errors {
+            error.parameter = error.parameter.take().or_else(|| error.pointer.take());
+        }
+        self
+    }
+
     /// The same failure of a part of the body that stands at `pointer`.
     #[must_use]
     pub fn inside(mut self, pointer: &str) -> Self {

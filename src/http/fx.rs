@@ -2,7 +2,7 @@
 
 use crate::domain::currency::Currency;
 use crate::domain::decimal::Decimal;
-use crate::domain::moment::Moment;
+use crate::domain::moment::{Moment, Written, start_of_day};
 use crate::domain::price::{DEFAULT_SOURCE, FUTURE_MAX, Outcome};
 use crate::http::AppState;
 use crate::http::auth::{Caller, PricesRead, PricesWrite};
@@ -12,10 +12,13 @@ use crate::http::posted::{Answer, Posted, deed};
 use crate::http::query::{HISTORY_ROWS, Query};
 use crate::http::reading;
 use crate::http::wire::Time;
+use crate::storage::database::Tx;
+use crate::storage::page::After;
 use crate::storage::rates::{self, RatePoint, RateRange};
 use crate::storage::{figures, prices};
 use axum::Json;
 use axum::extract::State;
+use axum::response::{IntoResponse as _, Response};
 use chrono_tz::Tz;
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -42,7 +45,7 @@ pub struct NewRate {
     quote: Currency,
     /// this much, above zero.
     rate: Decimal,
-    /// RFC 3339; without a zone it is UTC. Default now.
+    /// RFC 3339 with a zone, or a day: that day at 00:00 UTC. Default now.
     #[schema(example = "2026-01-31T16:00:00Z")]
     timestamp: Option<String>,
     /// Default `api`.
@@ -71,7 +74,10 @@ pub async fn record_rate(
     let mut fields = Fields::of_body(&posted.bytes)?;
     let (base, quote) = (fields.text("base", 10), fields.text("quote", 10));
     let rate = fields.decimal("rate");
-    let observed_at = fields.opt_utc("timestamp");
+    let observed_at = fields.opt_time("timestamp").map(|written| match written {
+        Written::Moment(moment) => moment,
+        Written::Day(day) => start_of_day(day, Tz::UTC),
+    });
     let source = fields.opt_name("source", 64).unwrap_or_else(|| DEFAULT_SOURCE.to_owned());
     if !rate.is_positive() {
         fields.fault("rate", "not_positive", "must be greater than zero");
@@ -86,10 +92,12 @@ pub async fn record_rate(
     fields.finish(Unknown::Refused)?;
     let work = deed(move |tx| {
         Box::pin(async move {
-            let base = reading::currency(tx, &base, "/base").await?;
-            let quote = reading::currency(tx, &quote, "/quote").await?;
+            let (base, quote) = pair(tx, (&base, "/base"), (&quote, "/quote")).await?;
             let key = prices::source(tx, &source).await?;
-            let observed_at = observed_at.unwrap_or(now);
+            let observed_at = match observed_at {
+                Some(stated) => stated,
+                None => free_moment(tx, (base, quote), &source, now).await?,
+            };
             let point = RatePoint { base, quote, observed_at, source, recorded_at: tx.recorded_at()?, rate };
             let outcome = rates::record(tx, key, &point).await?;
             if outcome != Outcome::Duplicate {
@@ -99,6 +107,47 @@ pub async fn record_rate(
         })
     });
     posted.once(&app, caller.actor, work).await
+}
+
+/// Two units of money; both are looked up, so that both faults are told.
+async fn pair(
+    tx: &mut Tx,
+    (base, base_at): (&str, &str),
+    (quote, quote_at): (&str, &str),
+) -> Result<(Currency, Currency), ApiError> {
+    match (reading::currency(tx, base, base_at).await, reading::currency(tx, quote, quote_at).await) {
+        (Ok(base), Ok(quote)) => Ok((base, quote)),
+        (Err(mut first), Err(second)) => {
+            first.errors.extend(second.errors);
+            Err(ApiError::invalid(first.errors))
+        }
+        (Err(error), _) | (_, Err(error)) => Err(error),
+    }
+}
+
+/// The first moment from `now` on that this source has no rate of the pair for: rates that arrive together
+/// without a timestamp are different rates.
+async fn free_moment(
+    tx: &mut Tx,
+    (base, quote): (Currency, Currency),
+    source: &str,
+    now: Moment,
+) -> Result<Moment, ApiError> {
+    let mut moment = now;
+    loop {
+        let range = RateRange {
+            base,
+            quote,
+            from: moment,
+            until: moment.plus(1),
+            known_at: Moment::MAX,
+            limit: HISTORY_ROWS,
+        };
+        if rates::history(tx, range).await?.iter().all(|point| point.source != source) {
+            return Ok(moment);
+        }
+        moment = moment.plus(1);
+    }
 }
 
 fn view(point: RatePoint) -> RateView {
@@ -121,22 +170,34 @@ fn view(point: RatePoint) -> RateView {
         ("to" = Option<String>, Query, description = "Up to this moment, not included, or through this day"),
         ("known_at" = Option<String>, Query, description = "As known then"),
         ("limit" = Option<i64>, Query, description = "Rows wanted, at most 10000"),
+        ("cursor" = Option<String>, Query, description = "From the `Link` header of the page before"),
     ),
     responses((status = 200, description = "Rates in order of time", body = [RateView])))]
 pub async fn list_rates(
     State(app): State<AppState>,
     _: Caller<PricesRead>,
     mut query: Query,
-) -> Result<Json<Vec<RateView>>, ApiError> {
+) -> Result<Response, ApiError> {
     let (base, quote) = (query.required("base"), query.required("quote"));
     let from = query.from("from", Tz::UTC).unwrap_or(Moment::MIN);
     let until = query.before("to", Tz::UTC).unwrap_or(Moment::MAX);
     let limit = query.limit(HISTORY_ROWS);
+    // The page before ended at a moment, of which it held so many rates.
+    let after = query.cursor("rates").and_then(|after| Some((Moment(after.value.parse().ok()?), after.key)));
     let known_at = reading::known_at(&app, &mut query).await?.unwrap_or(Moment::MAX);
     query.finish()?;
     let mut tx = app.db.read().await?;
-    let base = reading::currency(&mut tx, &base, "/base").await?;
-    let quote = reading::currency(&mut tx, &quote, "/quote").await?;
-    let points = rates::history(&mut tx, RateRange { base, quote, from, until, known_at, limit }).await?;
-    Ok(Json(points.into_iter().map(view).collect()))
+    let units = pair(&mut tx, (&base, "base"), (&quote, "quote")).await;
+    let (base, quote) = units.map_err(ApiError::of_parameters)?;
+    let (from, passed) = after.map_or((from, 0), |(moment, passed)| (moment.max(from), passed.max(0)));
+    let range = RateRange { base, quote, from, until, known_at, limit: limit.saturating_add(passed) };
+    let mut points = rates::history(&mut tx, range).await?;
+    let full = points.len() == usize::try_from(range.limit).unwrap_or(usize::MAX);
+    let next = points.last().filter(|_| full).map(|last| {
+        let held = points.iter().rev().take_while(|point| point.observed_at == last.observed_at).count();
+        After { value: last.observed_at.0.to_string(), key: i64::try_from(held).unwrap_or(i64::MAX) }
+    });
+    points.drain(..points.len().min(usize::try_from(passed).unwrap_or_default()));
+    let link = next.map(|after| query.next_link("rates", &after)).unwrap_or_default();
+    Ok((link, Json(points.into_iter().map(view).collect::<Vec<RateView>>())).into_response())
 }

@@ -47,6 +47,9 @@ async fn request_id(State(app): State<AppState>, request: Request, next: Next) -
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
     let started = app.clock.elapsed();
     let mut response = next.run(request).await;
+    if let Some(error) = stray(&response) {
+        response = error.into_response();
+    }
     if let Some(Failed(problem)) = response.extensions_mut().remove::<Failed>() {
         let problem = Problem { request_id: Some(id.clone()), ..problem };
         let status = response.status();
@@ -66,6 +69,25 @@ async fn request_id(State(app): State<AppState>, request: Request, next: Next) -
         u64::try_from(app.clock.elapsed().saturating_sub(started).as_millis()).unwrap_or(u64::MAX);
     tracing::info!(request.id = %id, %method, path, status = response.status().as_u16(), duration_ms, "answered");
     response
+}
+
+/// A failure that some library answered in words of its own, as a problem of ours.
+fn stray(response: &Response) -> Option<ApiError> {
+    if response.extensions().get::<Failed>().is_some() {
+        return None;
+    }
+    let (code, detail) = match response.status() {
+        // Only a path that cannot be decoded is refused in this way.
+        StatusCode::BAD_REQUEST | StatusCode::NOT_FOUND => (Code::NotFound, "Not Found"),
+        StatusCode::METHOD_NOT_ALLOWED => (Code::MethodNotAllowed, "Method Not Allowed"),
+        StatusCode::PAYLOAD_TOO_LARGE => (Code::BodyTooLarge, "the body is larger than this route takes"),
+        StatusCode::UNSUPPORTED_MEDIA_TYPE => {
+            (Code::UnsupportedMediaType, "the body may be sent as it is, or in gzip or zstd")
+        }
+        StatusCode::INTERNAL_SERVER_ERROR => (Code::Internal, "the service failed"),
+        _ => return None,
+    };
+    Some(ApiError::new(code, detail))
 }
 
 /// In open-loopback mode a request must name the loopback host: a page from elsewhere that reaches this port

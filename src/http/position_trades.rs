@@ -177,7 +177,7 @@ pub async fn open_position(
             if faults.iter().any(|fault| fault.code == "required" || fault.code == "wrong_type") {
                 return Err(ApiError::invalid(faults));
             }
-            let asset = reading::asset(tx, &symbol).await?;
+            let asset = reading::asset(tx, &symbol).await.map_err(|error| error.named_at("/asset_symbol"))?;
             let side = Side::from_name(&side).ok_or_else(|| {
                 ApiError::field(
                     Code::InvalidEnumeration,

@@ -3,11 +3,12 @@
 use crate::http::AppState;
 use crate::http::digest::sha256;
 use crate::http::error::{ApiError, Code};
+use crate::http::query::Query;
 use crate::storage::database::Tx;
 use crate::storage::idempotency::{self, KeptAnswer, KeyedRequest};
 use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
-use axum::extract::{FromRequest, Request};
+use axum::extract::{FromRequest, MatchedPath, Request};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use futures_util::future::BoxFuture;
@@ -34,6 +35,7 @@ impl<S: Send + Sync> FromRequest<S> for Posted {
         let headers = request.headers().clone();
         let route = format!("{} {}", request.method(), request.uri().path());
         let key = idempotency_key(&headers)?;
+        refuse_parameters(&request)?;
         let bytes = body_bytes(Bytes::from_request(request, state).await)?;
         if !bytes.is_empty() && !is_json(&headers) {
             return Err(ApiError::new(
@@ -43,6 +45,18 @@ impl<S: Send + Sync> FromRequest<S> for Posted {
         }
         Ok(Self { bytes: quote_non_numbers(bytes), headers, route, key })
     }
+}
+
+/// The earlier service passed over query parameters on its routes; here nothing else does.
+const OLD_ROUTES: [&str; 5] =
+    ["/markets", "/assets", "/prices", "/portfolios", "/portfolios/{portfolio}/positions"];
+
+fn refuse_parameters(request: &Request) -> Result<(), ApiError> {
+    let matched = request.extensions().get::<MatchedPath>().map(MatchedPath::as_str).unwrap_or_default();
+    if OLD_ROUTES.contains(&matched) {
+        return Ok(());
+    }
+    Query::of_uri(request.uri()).finish()
 }
 
 /// Puts bare `NaN` and `Infinity` into quotes. They are not JSON, but clients write them all the same; as strings

@@ -29,7 +29,14 @@ impl<S: Send + Sync> FromRequestParts<S> for Query {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
-        let text = parts.uri.query().unwrap_or_default();
+        Ok(Self::of_uri(&parts.uri))
+    }
+}
+
+impl Query {
+    /// The parameters of an address.
+    pub fn of_uri(uri: &Uri) -> Self {
+        let text = uri.query().unwrap_or_default();
         let mut pairs: Vec<(String, String)> = Vec::new();
         let mut errors = Vec::new();
         for part in text.split('&').filter(|part| !part.is_empty()) {
@@ -56,7 +63,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Query {
                 _ => errors.push(FieldError::parameter(name, "not_text", "is not UTF-8 text")),
             }
         }
-        Ok(Self { uri: parts.uri.clone(), pairs, read: BTreeSet::new(), errors })
+        Self { uri: uri.clone(), pairs, read: BTreeSet::new(), errors }
     }
 }
 

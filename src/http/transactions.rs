@@ -252,9 +252,13 @@ pub async fn record_transactions(
             }
             for (index, part) in parts.into_iter().enumerate() {
                 let pointer = if many { format!("/{index}") } else { String::new() };
-                let mut fields = Fields::of(part, pointer.clone())?;
-                drafts.push(Draft::read(&mut fields, pointer, now));
-                faults.extend(fields.faults(Unknown::Refused));
+                match Fields::of(part, pointer.clone()) {
+                    Ok(mut fields) => {
+                        drafts.push(Draft::read(&mut fields, pointer, now));
+                        faults.extend(fields.faults(Unknown::Refused));
+                    }
+                    Err(fault) => faults.extend(fault.errors),
+                }
             }
             if !faults.is_empty() {
                 return Err(ApiError::invalid(faults));
@@ -427,10 +431,17 @@ pub async fn void_transaction(
             let draft = match fields.raw("replacement") {
                 Some(raw) => {
                     let pointer = fields.pointer("replacement");
-                    let mut inner = Fields::of(raw, pointer.clone())?;
-                    let draft = Draft::read(&mut inner, pointer, now);
-                    inner.finish(Unknown::Refused)?;
-                    Some(draft)
+                    match Fields::of(raw, pointer.clone()) {
+                        Ok(mut inner) => {
+                            let draft = Draft::read(&mut inner, pointer, now);
+                            fields.adopt(inner.faults(Unknown::Refused));
+                            Some(draft)
+                        }
+                        Err(fault) => {
+                            fields.adopt(fault.errors);
+                            None
+                        }
+                    }
                 }
                 None => None,
             };
@@ -443,8 +454,9 @@ pub async fn void_transaction(
                 Some(draft) => Some(draft.into_replacement(tx, random, &portfolio, &entry).await?),
                 None => None,
             };
-            let replacement =
-                bookkeeping::void(tx, random, &portfolio, &entry, (&reason, replacement)).await?;
+            let replacement = bookkeeping::void(tx, random, &portfolio, &entry, (&reason, replacement))
+                .await
+                .map_err(|error| ApiError::from(error).inside("/replacement"))?;
             let voided = find(tx, &portfolio, &entry.transaction.id.to_string()).await?;
             let id = voided.transaction.id;
             let mut shown = views(tx, vec![voided]).await?;

@@ -166,7 +166,7 @@ impl Database {
         Ok(Self { readers, writer, stamps, _lock: Arc::new(Lock { _file: file, _session: session }) })
     }
 
-    /// Opens a snapshot for reading.
+    /// Opens a snapshot for reading; it is taken by the first query.
     ///
     /// # Errors
     /// [`StorageError::Busy`] when every reader is taken for too long.

@@ -29,9 +29,10 @@ impl<S> Page<S> {
     }
 }
 
-/// A `LIKE` pattern (escape `\`) for texts that contain `part`, in any case of ASCII letters.
+/// A `LIKE` pattern (escape `\`) for texts that contain `part`, in any case of ASCII letters: the only ones that
+/// `LOWER` of either database knows.
 pub(super) fn contains(part: &str) -> String {
-    let escaped = part.to_lowercase().replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_");
+    let escaped = part.to_ascii_lowercase().replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_");
     format!("%{escaped}%")
 }
 

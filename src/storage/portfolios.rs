@@ -210,7 +210,8 @@ pub async fn delete(tx: &mut Tx, id: PortfolioId) -> Result<(), StorageError> {
     on!(tx, conn => sqlx::query(SQL).bind(id).execute(conn).await.map(drop))
 }
 
-/// The conventions in force at `as_of`, as known at `known_at`; before the first, the first.
+/// The conventions in force at `as_of`, as known at `known_at`; before the first, the first; without any, the
+/// defaults.
 pub async fn conventions(
     tx: &mut Tx,
     id: PortfolioId,
@@ -219,8 +220,13 @@ pub async fn conventions(
 ) -> Result<Conventions, StorageError> {
     const SQL: &str = "SELECT conventions FROM portfolio_conventions WHERE portfolio_id = $1 AND effective_at <= $2 \
         AND recorded_at <= $3 ORDER BY effective_at DESC, seq DESC LIMIT 1";
-    let text: Option<String> = on!(tx, conn => sqlx::query_scalar(SQL)
+    const FIRST: &str = "SELECT conventions FROM portfolio_conventions WHERE portfolio_id = $1 \
+        AND recorded_at <= $2 ORDER BY effective_at, seq DESC LIMIT 1";
+    let mut text: Option<String> = on!(tx, conn => sqlx::query_scalar(SQL)
         .bind(id).bind(as_of).bind(known_at).fetch_optional(conn).await)?;
+    if text.is_none() {
+        text = on!(tx, conn => sqlx::query_scalar(FIRST).bind(id).bind(known_at).fetch_optional(conn).await)?;
+    }
     text.map_or_else(|| Ok(Conventions::default()), |text| from_json(&text))
 }
 

@@ -2,14 +2,18 @@
 //! for the disk.
 //!
 //! A commit is stamped `recorded_at = max(clock, last + 1 microsecond)`, so the order of stamps is the order of
-//! commits whatever the clock does. A job that is refused is undone by its savepoint and leaves nothing.
+//! commits whatever the clock does. A job that is refused, or panics, is undone by its savepoint and leaves nothing.
 
 use crate::clock::Clock;
 use crate::domain::moment::{HOUR, Moment};
 use crate::storage::database::{Link, Tx, WriterPool, on};
 use crate::storage::error::StorageError;
 use futures_util::future::BoxFuture;
+use std::future::poll_fn;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::task::Poll;
 use std::time::Duration;
 use tokio::sync::{Notify, mpsc, oneshot};
 
@@ -163,10 +167,9 @@ pub struct WriterHandle {
 
 impl WriterHandle {
     pub(super) async fn start(pool: WriterPool, stamps: Arc<Stamps>) -> Result<Self, StorageError> {
-        let (last, seq) = last_stamp(&pool).await?;
-        stamps.set_last(last);
+        stamps.set_last(last_stamp(&pool).await?);
         let (queue, jobs) = mpsc::channel(QUEUE);
-        tokio::spawn(Writer { pool, stamps, seq }.run(jobs));
+        tokio::spawn(Writer { pool, stamps }.run(jobs));
         Ok(Self { queue })
     }
 
@@ -184,10 +187,12 @@ impl WriterHandle {
         let (result_in, result_out) = oneshot::channel();
         let run: Run = Box::new(move |tx| {
             Box::pin(async move {
-                let result = work(tx).await;
-                let keep = result.is_ok();
-                // The caller may have gone away; the write stands all the same.
-                drop(result_in.send(result));
+                let result = outlived(async { work(tx).await }).await;
+                let keep = matches!(result, Some(Ok(_)));
+                if let Some(result) = result {
+                    // The caller may have gone away; the write stands all the same.
+                    drop(result_in.send(result));
+                }
                 keep
             })
         });
@@ -195,7 +200,9 @@ impl WriterHandle {
         let stopped = || E::from(StorageError::NotCommitted("the writer has stopped".to_owned()));
         self.queue.send(Message::Job(Job { run, committed })).await.map_err(|_| stopped())?;
         match outcome.await {
-            Ok(Ok(())) => result_out.await.map_err(|_| stopped())?,
+            Ok(Ok(())) => result_out.await.unwrap_or_else(|_| {
+                Err(E::from(StorageError::NotCommitted("the write panicked".to_owned())))
+            }),
             Ok(Err(reason)) => Err(E::from(StorageError::NotCommitted(reason))),
             Err(_) => Err(stopped()),
         }
@@ -210,22 +217,31 @@ impl WriterHandle {
     }
 }
 
-async fn last_stamp(pool: &WriterPool) -> Result<(i64, i64), StorageError> {
-    const SQL: &str = "SELECT last, seq FROM commit_stamp WHERE id = 1";
+/// Runs a write to its end; `None` when it panics, which must not stop the writer for everybody else.
+async fn outlived<T>(work: impl Future<Output = T>) -> Option<T> {
+    let mut work = pin!(work);
+    poll_fn(|context| {
+        let polled = catch_unwind(AssertUnwindSafe(|| work.as_mut().poll(context)));
+        polled.map_or(Poll::Ready(None), |polled| polled.map(Some))
+    })
+    .await
+}
+
+async fn last_stamp(pool: &WriterPool) -> Result<i64, StorageError> {
+    const SQL: &str = "SELECT last FROM commit_stamp WHERE id = 1";
     Ok(match pool {
-        WriterPool::Sqlite(pool) => sqlx::query_as(SQL).fetch_one(pool).await?,
-        WriterPool::Postgres(pool) => sqlx::query_as(SQL).fetch_one(pool).await?,
+        WriterPool::Sqlite(pool) => sqlx::query_scalar(SQL).fetch_one(pool).await?,
+        WriterPool::Postgres(pool) => sqlx::query_scalar(SQL).fetch_one(pool).await?,
     })
 }
 
 struct Writer {
     pool: WriterPool,
     stamps: Arc<Stamps>,
-    seq: i64,
 }
 
 impl Writer {
-    async fn run(mut self, mut jobs: mpsc::Receiver<Message>) {
+    async fn run(self, mut jobs: mpsc::Receiver<Message>) {
         let mut stop = None;
         while stop.is_none()
             && let Some(message) = jobs.recv().await
@@ -248,6 +264,9 @@ impl Writer {
                 self.commit(group).await;
             }
         }
+        if let Err(error) = self.keep_last().await {
+            tracing::warn!(error = %chain(&error), "the latest moment answered for was not kept");
+        }
         match &self.pool {
             WriterPool::Sqlite(pool) => pool.close().await,
             WriterPool::Postgres(pool) => pool.close().await,
@@ -259,8 +278,19 @@ impl Writer {
         }
     }
 
+    /// Keeps the latest moment that was answered for: a restart with the clock set back must not stamp before it.
+    async fn keep_last(&self) -> Result<(), StorageError> {
+        const SQL: &str = "UPDATE commit_stamp SET last = $1 WHERE id = 1 AND last < $1";
+        let last = self.stamps.locked().last;
+        match &self.pool {
+            WriterPool::Sqlite(pool) => drop(sqlx::query(SQL).bind(last).execute(pool).await?),
+            WriterPool::Postgres(pool) => drop(sqlx::query(SQL).bind(last).execute(pool).await?),
+        }
+        Ok(())
+    }
+
     /// Runs a group of jobs in one transaction and tells each the outcome of the commit.
-    async fn commit(&mut self, group: Vec<Job>) {
+    async fn commit(&self, group: Vec<Job>) {
         let (runs, waiting): (Vec<_>, Vec<_>) = group.into_iter().map(|job| (job.run, job.committed)).unzip();
         let recorded_at = self.stamps.begin();
         let outcome = self.write(runs, recorded_at).await;
@@ -273,16 +303,18 @@ impl Writer {
         }
     }
 
-    async fn write(&mut self, runs: Vec<Run>, recorded_at: Moment) -> Result<(), StorageError> {
-        const TAKE: &str = "UPDATE commit_stamp SET last = $1 WHERE id = 1";
+    async fn write(&self, runs: Vec<Run>, recorded_at: Moment) -> Result<(), StorageError> {
+        const TAKE: &str = "UPDATE commit_stamp SET last = $1 WHERE id = 1 RETURNING seq";
         const NOTE: &str = "UPDATE commit_stamp SET seq = $1 WHERE id = 1";
         let link = match &self.pool {
             WriterPool::Sqlite(pool) => Link::Sqlite(pool.begin_with("BEGIN IMMEDIATE").await?),
             WriterPool::Postgres(pool) => Link::Postgres(pool.begin().await?),
         };
-        let mut tx = Tx { link, stamp: Some(Stamp { recorded_at, seq: self.seq }) };
-        // Taking the row first makes PostgreSQL serialise commits as SQLite's write lock does.
-        on!(tx, conn => sqlx::query(TAKE).bind(recorded_at).execute(conn).await.map(drop))?;
+        let mut tx = Tx { link, stamp: None };
+        // Taking the row first makes PostgreSQL serialise commits as SQLite's write lock does. The sequence goes on
+        // from what is in the database: a commit whose answer was lost with the connection may have been made.
+        let seq = on!(tx, conn => sqlx::query_scalar(TAKE).bind(recorded_at).fetch_one(conn).await)?;
+        tx.stamp = Some(Stamp { recorded_at, seq });
         for run in runs {
             on!(tx, conn => sqlx::query("SAVEPOINT job").execute(conn).await.map(drop))?;
             let keep = run(&mut tx).await;
@@ -291,13 +323,12 @@ impl Writer {
             }
             on!(tx, conn => sqlx::query("RELEASE SAVEPOINT job").execute(conn).await.map(drop))?;
         }
-        let seq = tx.stamp.map_or(self.seq, |stamp| stamp.seq);
+        let seq = tx.stamp.map_or(seq, |stamp| stamp.seq);
         on!(tx, conn => sqlx::query(NOTE).bind(seq).execute(conn).await.map(drop))?;
         match tx.link {
             Link::Sqlite(open) => open.commit().await?,
             Link::Postgres(open) => open.commit().await?,
         }
-        self.seq = seq;
         Ok(())
     }
 }

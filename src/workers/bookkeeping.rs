@@ -299,7 +299,9 @@ async fn reassign_positions(
     }
     inherit_from_replaced(tx, portfolio, &mut had).await?;
     let issued = positions::issued(tx, portfolio.id).await?;
-    let age: HashMap<PositionId, i64> = issued.iter().map(|p| (p.id, p.issued_seq)).collect();
+    let by_id: HashMap<PositionId, &IssuedPosition> =
+        issued.iter().map(|position| (position.id, position)).collect();
+    let age = |id: &PositionId| by_id.get(id).map_or(i64::MAX, |position| position.issued_seq);
 
     // Positions in order of time, each with its transactions.
     let memberships = std::mem::take(&mut book.memberships);
@@ -323,8 +325,8 @@ async fn reassign_positions(
     for at in &order {
         let own = members.get(at).map(Vec::as_slice).unwrap_or_default();
         let candidates = own.iter().filter_map(|t| had.get(t)).flatten().filter(|id| !taken.contains_key(id));
-        let oldest = candidates.min_by_key(|id| age.get(id).copied().unwrap_or(i64::MAX)).copied();
-        let known = oldest.and_then(|id| issued.iter().find(|position| position.id == id));
+        let oldest = candidates.min_by_key(|id| age(id)).copied();
+        let known = oldest.and_then(|id| by_id.get(&id).copied());
         let id = match known {
             Some(known) => known.id,
             None => PositionId(random.uuid_v7(tx.recorded_at()?)?),

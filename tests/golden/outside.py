@@ -38,6 +38,11 @@ def of_asset(name, rows):
         return total(lambda r: r[side]["notional"] if r[side]["notional"] is None else abs(r[side]["notional"]))
     if plain == "avg_cost":
         return total(lambda r: r["own"]["cost_basis"]) / q if q else None
+    if plain == "avg_entry":
+        lots = rows[0]["held"].lots
+        at_one = sum(l.q * l.unit for l in lots) / sum(l.q for l in lots)
+        many = rows[0]["many"]
+        return many / at_one if rows[0]["inverse"] else at_one / many
     if plain in ("total_pnl", "gross_pnl", "net_pnl"):
         gross = plus(held("realized"), total(lambda r: r[side]["unrealized"]))
         return minus(gross, held("fees")) if plain == "net_pnl" else gross

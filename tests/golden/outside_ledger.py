@@ -521,7 +521,8 @@ def value(scenario, ledger, at):
             base["unrealized_fx"] = minus(conv(own["cost_basis"]), base["cost_basis"])
         own["unrealized"] = own["unrealized_gross"] - costs
         base["unrealized"] = minus(base["unrealized_gross"], costs_b)
-        row["margined"] = ledger.margined(asset)
+        row["margined"], row["inverse"] = ledger.margined(asset), ledger.inverse(asset)
+        row["many"] = F(ledger.terms.get(asset, {}).get("multiplier", "1"))
         rows.append(row)
     return rows
 

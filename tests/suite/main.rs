@@ -2,7 +2,10 @@
 
 mod architecture;
 mod http;
+mod migrations;
 mod pnl_golden;
 mod pnl_laws;
 mod process;
+mod storage;
 mod support;
+mod twins;

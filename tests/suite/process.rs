@@ -3,6 +3,8 @@
 //! Every process here has a data directory of its own, listens on a free loopback port, sees nothing of the
 //! environment of the tests, and is ended by its process id.
 
+#![cfg(test)]
+
 mod commands;
 mod demo;
 mod earlier;

@@ -283,6 +283,24 @@ impl TestApp {
         self.send("DELETE", path, &[], b"").await
     }
 
+    /// Every row of a list, page by page through the `Link` headers; also checks that no page is too long.
+    pub(crate) async fn every(&self, path: &str, limit: usize) -> Vec<Value> {
+        let join = if path.contains('?') { '&' } else { '?' };
+        let (mut next, mut rows) = (Some(format!("{path}{join}limit={limit}")), Vec::new());
+        while let Some(path) = next {
+            let reply = self.get(&path).await;
+            let page = reply.expect(200);
+            let page = page.as_array().unwrap();
+            assert!(page.len() <= limit, "{path} has {} rows", page.len());
+            rows.extend(page.iter().cloned());
+            next = reply.headers.get("link").map(|link| {
+                let link = link.to_str().unwrap();
+                link.strip_prefix('<').unwrap().strip_suffix(">; rel=\"next\"").unwrap().to_owned()
+            });
+        }
+        rows
+    }
+
     /// COMEX and BINANCE, GOLD and BTC-USD, and a portfolio with this much capital; returns its id.
     pub(crate) async fn gold_and_bitcoin(&self, capital: &str) -> String {
         use serde_json::json;

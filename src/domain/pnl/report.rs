@@ -7,6 +7,7 @@ use crate::domain::currency::Currency;
 use crate::domain::decimal::Decimal;
 use crate::domain::fx::Rates;
 use crate::domain::ids::AssetKey;
+use crate::domain::interval::Interval;
 use crate::domain::moment::{DAY, HOUR, Moment};
 use crate::domain::pnl::amounts::{Amounts, difference, sum};
 use crate::domain::pnl::book::{Book, HoldingKey, MissingRate, SplitEvent};
@@ -87,6 +88,13 @@ pub struct Worth {
 }
 
 impl Worth {
+    /// Average price of entry, before costs: of an inverse contract the harmonic mean. `None` when flat.
+    pub fn average_entry(&self, terms: &Terms) -> Option<Decimal> {
+        let units = self.quantity.abs() * &terms.multiplier;
+        let gross = &self.opening_gross.own;
+        if terms.inverse { units.divide(gross) } else { gross.divide(&units) }
+    }
+
     /// Sets what may have been rounded to what `parts` leave of `whole`.
     fn become_rest<'a>(&mut self, whole: &Self, parts: impl Iterator<Item = &'a Self>) {
         self.market_value = whole.market_value.clone();
@@ -493,15 +501,19 @@ fn adjusted(mark: &Mark, splits: &[SplitEvent], zone: Tz) -> Decimal {
 /// Whether a price was observed before a split. A point of a day or longer is compared by date: its UTC date
 /// if it is stamped 00:00Z, else its date in the market's zone.
 fn precedes(mark: &Mark, split: &SplitEvent, zone: Tz) -> bool {
-    let daily = mark.interval.ends_with(['d', 'w', 'M']);
-    if !daily {
+    if !Interval::from_name(&mark.interval).is_some_and(Interval::is_daily_or_longer) {
         return mark.observed_at < split.at;
     }
     let point_zone = if mark.observed_at.0.rem_euclid(DAY) == 0 { Tz::UTC } else { zone };
-    // A split given as a day starts at some midnight; half a day later is that day in any zone.
-    let split_at = if split.whole_day { split.at.plus(12 * HOUR) } else { split.at };
-    match (mark.observed_at.day_in(point_zone), split_at.day_in(zone)) {
+    // A split given as a day starts at midnight in the zone of its market or of the portfolio, which need not
+    // be one: 13 and a half hours later it is that day in UTC, for every zone from Honolulu to Auckland.
+    let split_day =
+        if split.whole_day { split.at.plus(27 * HOUR / 2).day_in(Tz::UTC) } else { split.at.day_in(zone) };
+    match (mark.observed_at.day_in(point_zone), split_day) {
         (Some(point), Some(split_day)) => point < split_day,
         _ => mark.observed_at < split.at,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -152,6 +152,7 @@ fn of_items(name: &str, seen: &Seen<'_>) -> Option<Decimal> {
         "notional" => total("notional", in_base).map(|value| value.abs()),
         "avg_cost" if quantity.is_zero() => None,
         "avg_cost" => total("cost_basis", false)?.divide(&quantity),
+        "avg_entry" => items.first().and_then(|item| item.worth.average_entry(seen.terms(item.asset))),
         "total_pnl" | "gross_pnl" => {
             sum(total("realized_pnl", in_base).as_ref(), total("unrealized_pnl", in_base).as_ref())
         }

@@ -103,6 +103,7 @@ pub(super) struct ExpectedLot {
 
 /// A ledger folded and valued at one moment.
 pub(super) struct Seen<'a> {
+    assets: &'a Assets,
     pub(super) check: &'a Check,
     pub(super) book: Book,
     pub(super) report: Report,
@@ -112,6 +113,12 @@ pub(super) struct Seen<'a> {
     pub(super) rates: &'a Rates,
     pub(super) base: Currency,
     pub(super) at: Moment,
+}
+
+impl Seen<'_> {
+    pub(super) fn terms(&self, asset: AssetKey) -> &Terms {
+        self.assets.terms(asset)
+    }
 }
 
 /// The start of a day, or the moment itself; and whether it was a day.
@@ -193,7 +200,8 @@ impl Scenario {
         let with = Valuation { base: self.base, assets: &priced, rates: &self.rates, at, age_at: at };
         let report = report(&book, with);
         let (rates, base) = (&self.rates, self.base);
-        Seen { check, book, report, refused, transactions, conventions, rates, base, at }
+        let assets = &self.assets;
+        Seen { assets, check, book, report, refused, transactions, conventions, rates, base, at }
     }
 
     /// Every expected figure that is not what comes out. `skip` tells which names are not looked at, and why.

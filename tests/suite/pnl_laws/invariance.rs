@@ -9,7 +9,7 @@ use artifact::domain::pnl::amounts::Amounts;
 use artifact::domain::pnl::book::{AccountState, Book, EVERY_ACCOUNT, HoldingKey, fold};
 use artifact::domain::pnl::holding::{Holding, Totals};
 use artifact::domain::pnl::lots::{Lot, Lots};
-use artifact::domain::pnl::report::{Item, Report};
+use artifact::domain::pnl::report::Report;
 use artifact::domain::portfolio::{Conventions, CostBasis, FeeMode, TaxMode};
 use artifact::domain::transaction::{LotPick, Transaction, TransactionType as T};
 use proptest::prelude::*;
@@ -69,14 +69,8 @@ fn same_report(a: &Report, b: &Report, apart: Apart) -> Result<(), TestCaseError
         for (a, b) in sums_of(&a.totals).iter().zip(sums_of(&b.totals).iter()) {
             prop_assert!(amounts_alike(a, b, apart), "{}: {:?} and {:?}", which, a, b);
         }
-        let price = |item: &Item| item.price.as_ref().map(|used| &used.price);
-        prop_assert!(
-            known_alike(price(a), price(b), apart),
-            "{}: {:?} and {:?}",
-            which,
-            price(a),
-            price(b)
-        );
+        let prices = [a, b].map(|item| item.price.as_ref().map(|used| &used.price));
+        prop_assert!(known_alike(prices[0], prices[1], apart), "{}: {:?}", which, prices);
     }
     Ok(())
 }

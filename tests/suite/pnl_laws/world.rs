@@ -262,10 +262,7 @@ impl World {
             LotScope::Account => t.account.clone(),
             LotScope::Global => EVERY_ACCOUNT.to_owned(),
         };
-        book.holdings
-            .get(&HoldingKey { account, asset })
-            .map(Holding::quantity)
-            .unwrap_or_default()
+        book.holdings.get(&HoldingKey { account, asset }).map(Holding::quantity).unwrap_or_default()
     }
 
     fn entry(&self, roll: &Roll, place: usize, at: Moment, book: &Book) -> Transaction {
@@ -302,7 +299,16 @@ impl World {
                 t.ratio_num = Some(Decimal::from(roll.quarters));
                 t.ratio_den = Some(Decimal::from(1 + i64::from(roll.flags % 4)));
             }
-            _ => money(&mut t, roll),
+            T::Transfer
+            | T::Deposit
+            | T::Withdrawal
+            | T::Dividend
+            | T::Interest
+            | T::Fee
+            | T::Tax
+            | T::Fx => {
+                money(&mut t, roll);
+            }
         }
         t
     }
@@ -310,11 +316,8 @@ impl World {
     fn units(&self, t: &mut Transaction, roll: &Roll, book: &Book) {
         t.asset = Some(if roll.luck == 77 { UNKNOWN } else { AssetKey(roll.asset) });
         let held = self.held(t, book);
-        let against = match t.kind {
-            T::Buy => held.is_negative(),
-            T::TransferIn => false,
-            _ => held.is_positive(),
-        };
+        let against = if t.kind == T::Buy { held.is_negative() } else { held.is_positive() };
+        let against = against && t.kind != T::TransferIn;
         let some = match roll.quarters {
             4 => held.abs(),
             quarters => enterable(&(held.abs() * Decimal::from(quarters) * Decimal::new(25, 2))),
@@ -341,11 +344,7 @@ impl World {
             t.currency = Some(c(["USD", "JPY", "SEK"][roll.account]));
         }
         let leaving = &quantity + &t.fee_asset_quantity;
-        let moved = match t.kind {
-            T::Buy => &quantity - &t.fee_asset_quantity,
-            T::Sell => leaving,
-            _ => quantity.clone(),
-        };
+        let moved = if t.kind == T::Buy { &quantity - &t.fee_asset_quantity } else { leaving };
         t.quantity = Some(quantity);
         if against && self.conventions.cost_basis == CostBasis::Specific {
             let needed =
@@ -453,7 +452,9 @@ impl World {
                 };
                 self.wrong_picks(t, &quantity, book).or_else(into_short)
             }
-            _ => None,
+            T::Deposit | T::Withdrawal | T::Dividend | T::Interest | T::Fee | T::Tax | T::Split | T::Fx => {
+                None
+            }
         }
     }
 
@@ -526,29 +527,26 @@ fn money(t: &mut Transaction, roll: &Roll) {
     let currency = currencies[usize::from(roll.flags % 4)];
     t.amount = Some(roll.price.clone());
     t.currency = Some(c(currency));
-    match t.kind {
-        T::Transfer => {
-            t.to_account = Some(["b", "c", "main"][roll.account].to_owned());
-            t.fee = roll.fee.clone();
-        }
-        T::Dividend => {
-            t.asset = Some(AssetKey(roll.asset));
-            t.currency = roll.flag(2).then(|| c(currency));
-            (t.fee, t.tax) = (roll.fee.clone(), roll.tax.clone());
-        }
-        T::Fx => {
-            t.to_amount = Some(roll.quantity.clone());
-            t.to_currency = Some(c(currencies[usize::from((roll.flags % 4 + 1) % 4)]));
-            t.fee = roll.fee.clone();
-        }
-        T::Fee | T::Tax if roll.flag(3) => t.asset = Some(AssetKey(roll.asset)),
-        T::Fee | T::Tax => {}
-        _ => {
-            (t.fee, t.tax) =
-                (roll.fee.clone(), if t.kind == T::Interest { roll.tax.clone() } else { Decimal::ZERO })
-        }
+    if !matches!(t.kind, T::Fee | T::Tax) {
+        t.fee = roll.fee.clone();
     }
-    if t.kind != T::Fx && t.kind != T::Transfer && roll.luck % 9 == 4 {
+    if matches!(t.kind, T::Dividend | T::Interest) {
+        t.tax = roll.tax.clone();
+    }
+    if t.kind == T::Dividend || matches!(t.kind, T::Fee | T::Tax) && roll.flag(3) {
+        t.asset = Some(AssetKey(roll.asset));
+    }
+    if t.kind == T::Dividend && !roll.flag(2) {
+        t.currency = None;
+    }
+    if t.kind == T::Transfer {
+        t.to_account = Some(["b", "c", "main"][roll.account].to_owned());
+    }
+    if t.kind == T::Fx {
+        t.to_amount = Some(roll.quantity.clone());
+        t.to_currency = Some(c(currencies[usize::from((roll.flags % 4 + 1) % 4)]));
+    }
+    if !matches!(t.kind, T::Fx | T::Transfer) && roll.luck % 9 == 4 {
         t.fx_rate = Some(Decimal::new(77, 2));
     }
 }

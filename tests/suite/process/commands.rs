@@ -53,7 +53,7 @@ fn ageless(value: &Value) -> Value {
             let kept = fields.iter().filter(|(name, _)| *name != "age");
             Value::Object(kept.map(|(name, one)| (name.clone(), ageless(one))).collect())
         }
-        _ => value.clone(),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => value.clone(),
     }
 }
 

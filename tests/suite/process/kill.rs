@@ -1,6 +1,6 @@
 //! kill -9 at any moment: what was answered is there, unchanged and once; what was not can be sent again.
 
-use super::load::{Chance, Load, Tally};
+use super::load::{Chance, Load, Round, Tally};
 use super::{OPEN, Place, Service};
 use crate::support::Backend;
 use std::time::Duration;
@@ -31,8 +31,9 @@ async fn rounds(backend: Backend, rounds: u64) -> Tally {
     let mut sum = Tally::default();
     for round in 0..rounds {
         let api = service.api.clone();
-        let pause = Duration::from_millis(50 + chance.below(550));
-        load.run(&api, HASTY, pause, || service.kill()).await;
+        let pause = Duration::from_micros(chance.below(30_000));
+        let until = Round { hasty: HASTY, answers: 5 + chance.below(100), pause };
+        load.run(&api, until, || service.kill()).await;
         service = recover(&place, round, &mut chance);
         assert!(service.took < UP, "round {round}: up after {:?}", service.took);
         assert!(service.api.healthy().await, "round {round}: {:?}", service.err.all());
@@ -51,7 +52,7 @@ async fn rounds(backend: Backend, rounds: u64) -> Tally {
 async fn twenty_kills_lose_no_answered_write_on_sqlite() {
     let tally = rounds(Backend::Sqlite, 20).await;
     eprintln!("{tally:?}");
-    assert!(tally.answered > 400 && tally.kept > 0 && tally.lost > 20, "too little was tried: {tally:?}");
+    assert!(tally.answered > 800 && tally.kept > 0 && tally.lost > 20, "too little was tried: {tally:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -1,6 +1,6 @@
 //! How the service starts, who may come in, who may not share its data, and how it ends.
 
-use super::load::{Chance, Load};
+use super::load::{Chance, Load, Round};
 use super::{CLOSED, OPEN, Place, finish, program};
 use crate::on_both;
 use crate::support::{Backend, Scratch};
@@ -21,7 +21,9 @@ async fn end_under_load(backend: Backend, rounds: u64) {
     let mut load = Load::begin(&service.api, 6).await;
     for round in 0..rounds {
         let api = service.api.clone();
-        load.run(&api, 0, Duration::from_millis(100 + chance.below(300)), || service.terminate()).await;
+        let pause = Duration::from_micros(chance.below(30_000));
+        let until = Round { hasty: 0, answers: 20 + chance.below(40), pause };
+        load.run(&api, until, || service.terminate()).await;
         let started = Instant::now();
         assert_eq!(service.end(DOWN), 0, "round {round}");
         assert!(started.elapsed() < DOWN);

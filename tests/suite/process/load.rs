@@ -8,12 +8,16 @@ use artifact::domain::decimal::Decimal;
 use artifact::domain::moment::{DAY, Moment};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 const SYMBOLS: [&str; 2] = ["GOLD", "BTC-USD"];
 const CAPITAL: &str = "1000000000";
 /// Most writes of one writer in one round.
 const WRITES: usize = 2_000;
+/// Longest round.
+const LONGEST: Duration = Duration::from_secs(4);
 /// 2026-01-01, in microseconds.
 const BASE: i64 = 20_454 * DAY;
 
@@ -162,7 +166,7 @@ impl Writer {
     fn price(&mut self) -> (String, Value, Effect) {
         let earlier = self.writes.iter().rev().find_map(|write| match &write.effect {
             Effect::Price { symbol, at, .. } => Some((*symbol, at.clone())),
-            _ => None,
+            Effect::Rows(_) | Effect::Portfolio { .. } => None,
         });
         let fresh = (usize::try_from(self.chance.below(2)).unwrap(), self.moment());
         let (symbol, at) = earlier.filter(|_| self.chance.below(4) == 0).unwrap_or(fresh);
@@ -173,7 +177,7 @@ impl Writer {
 
     /// Writes until an answer stays away. A hasty writer now and then hangs up before the answer has come: what
     /// it asked for may be done all the same.
-    async fn work(mut self, api: Api, hasty: bool) -> Self {
+    async fn work(mut self, api: Api, hasty: bool, answers: Arc<AtomicU64>) -> Self {
         for _ in 0..WRITES {
             let mut write = self.think();
             let asked = api.post_keyed(&write.path, &write.key, &write.body);
@@ -194,6 +198,7 @@ impl Writer {
                 write.answer = Some(reply.json()).filter(|_| !write.refused);
             }
             let go_on = write.answer.is_some();
+            answers.fetch_add(u64::from(go_on), Ordering::SeqCst);
             self.writes.push(write);
             if !go_on {
                 break;
@@ -218,12 +223,11 @@ impl Writer {
             let Effect::Rows(rows) = &write.effect else { continue };
             let found: Vec<Value> = rows.iter().filter_map(|row| there.remove(&row.at)).collect();
             assert!(found.is_empty() || found.len() == rows.len(), "half a batch: {write:?}");
-            match &write.answer {
-                Some(answer) => assert_eq!(found, acknowledged(answer), "an answered write changed or went"),
-                None => {
-                    assert!(found.is_empty() || !write.refused, "refused, and done all the same: {write:?}");
-                    kept.push(!found.is_empty());
-                }
+            if let Some(answer) = &write.answer {
+                assert_eq!(found, acknowledged(answer), "an answered write changed or went");
+            } else {
+                assert!(found.is_empty() || !write.refused, "refused, and done all the same: {write:?}");
+                kept.push(!found.is_empty());
             }
         }
         assert!(there.is_empty(), "nobody sent {there:?}");
@@ -234,7 +238,7 @@ impl Writer {
     async fn compare_totals(&self, api: &Api, marks: &[Decimal; 2]) {
         let rows = self.writes.iter().flat_map(|write| match &write.effect {
             Effect::Rows(rows) => rows.as_slice(),
-            _ => &[],
+            Effect::Price { .. } | Effect::Portfolio { .. } => &[],
         });
         let capital = Decimal::parse_input(CAPITAL).unwrap();
         let (mut cash, mut fees, mut contributed) = (capital.clone(), Decimal::ZERO, capital);
@@ -281,6 +285,17 @@ fn acknowledged(answer: &Value) -> Vec<Value> {
     }
 }
 
+/// How long the writers are let alone.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Round {
+    /// The first so many writers are hasty.
+    pub(super) hasty: u64,
+    /// Until so many writes are answered,
+    pub(super) answers: u64,
+    /// and then this much longer.
+    pub(super) pause: Duration,
+}
+
 /// What a round came to.
 #[derive(Debug, Default)]
 pub(super) struct Tally {
@@ -290,6 +305,12 @@ pub(super) struct Tally {
     pub(super) kept: usize,
     /// Writes without an answer that were found undone.
     pub(super) lost: usize,
+}
+
+impl Tally {
+    fn note(&mut self, kept: bool) {
+        *(if kept { &mut self.kept } else { &mut self.lost }) += 1;
+    }
 }
 
 /// All writers.
@@ -321,15 +342,19 @@ impl Load {
         Self { writers: all }
     }
 
-    /// Lets everybody write, ends the service by `end` after a while, and waits until everybody has noticed.
-    /// The first `hasty` writers are hasty.
-    pub(super) async fn run(&mut self, api: &Api, hasty: u64, pause: Duration, end: impl FnOnce()) {
+    /// Lets everybody write, ends the service by `end` in the middle of it, and waits until everybody has noticed.
+    pub(super) async fn run(&mut self, api: &Api, round: Round, end: impl FnOnce()) {
+        let answers = Arc::new(AtomicU64::new(0));
         let start = |writer: Writer| {
-            let hasty = writer.number < hasty;
-            tokio::spawn(writer.work(api.clone(), hasty))
+            let hasty = writer.number < round.hasty;
+            tokio::spawn(writer.work(api.clone(), hasty, Arc::clone(&answers)))
         };
         let tasks: Vec<_> = self.writers.drain(..).map(start).collect();
-        tokio::time::sleep(pause).await;
+        let started = Instant::now();
+        while answers.load(Ordering::SeqCst) < round.answers && started.elapsed() < LONGEST {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        tokio::time::sleep(round.pause).await;
         end();
         for task in tasks {
             self.writers.push(task.await.unwrap());
@@ -370,7 +395,7 @@ impl Load {
         let mut tally = Tally::default();
         for writer in &self.writers {
             for kept in writer.compare_ledger(api).await {
-                if kept { tally.kept += 1 } else { tally.lost += 1 }
+                tally.note(kept);
             }
         }
         self.compare_portfolios(api, &mut tally).await;
@@ -393,11 +418,7 @@ impl Load {
             let found = there.remove(name);
             let Some(answer) = &write.answer else {
                 assert!(found.is_none() || !write.refused, "refused, and done all the same: {write:?}");
-                if found.is_some() {
-                    tally.kept += 1
-                } else {
-                    tally.lost += 1
-                }
+                tally.note(found.is_some());
                 continue;
             };
             let mut wanted = answer.clone();

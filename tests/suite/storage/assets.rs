@@ -1,7 +1,9 @@
 //! Assets and their terms.
 
 use super::paging::{SEARCHES, assert_pages, found_in};
-use super::samples::{NAMES, add_asset, add_assets, add_market, asset, bare, c, d, m, market, portfolio, read, shown, uuid};
+use super::samples::{
+    NAMES, add_asset, add_assets, add_market, asset, bare, c, d, m, market, portfolio, read, shown, uuid,
+};
 use crate::on_both;
 use crate::support::TestDb;
 use artifact::domain::asset::{Asset, AssetStatus, AssetType, Terms};

@@ -21,7 +21,7 @@ on_both! {
         add(&db, "DOGEX", 8).await.unwrap();
         assert_eq!(find("DOGEX").await, Some(c("DOGEX")));
         // Case tells units apart, and what is no code at all is no unit.
-        for code in ["dogex", "DOGEx", "DOGE", "", "U$D", "TOOLONGACODE"] {
+        for code in ["dogex", "DOGEx", "DOGEXX", "", "U$D", "TOOLONGACODE"] {
             assert_eq!(find(code).await, None, "{code}");
         }
     }

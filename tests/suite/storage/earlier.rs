@@ -47,8 +47,18 @@ async fn markets_and_assets_are_read_in_order_of_entry_and_the_file_is_left_as_i
         .iter()
         .map(|row| {
             [
-                &row.id, &row.code, &row.name, &row.market_type, &row.timezone, &row.currency, &row.status,
-                &row.opening_time, &row.closing_time, &row.trading_days, &row.metadata, &row.created_at,
+                &row.id,
+                &row.code,
+                &row.name,
+                &row.market_type,
+                &row.timezone,
+                &row.currency,
+                &row.status,
+                &row.opening_time,
+                &row.closing_time,
+                &row.trading_days,
+                &row.metadata,
+                &row.created_at,
             ]
             .map(text)
             .join(" ")
@@ -61,8 +71,15 @@ async fn markets_and_assets_are_read_in_order_of_entry_and_the_file_is_left_as_i
         .iter()
         .map(|row| {
             [
-                &row.id, &row.symbol, &row.name, &row.asset_type, &row.status, &row.market_id, &row.currency,
-                &row.metadata, &row.created_at,
+                &row.id,
+                &row.symbol,
+                &row.name,
+                &row.asset_type,
+                &row.status,
+                &row.market_id,
+                &row.currency,
+                &row.metadata,
+                &row.created_at,
             ]
             .map(text)
             .join(" ")

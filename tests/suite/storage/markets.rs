@@ -1,7 +1,7 @@
 //! Markets.
 
 use super::paging::{SEARCHES, assert_pages, found_in};
-use super::samples::{NAMES, add_market, c, market, read, shown};
+use super::samples::{NAMES, add_market, c, market, read, shown, uuid};
 use crate::on_both;
 use crate::support::TestDb;
 use artifact::domain::ids::MarketId;
@@ -54,7 +54,7 @@ on_both! {
         let by_id = markets::find_by_id(tx, put.id).await.unwrap().unwrap();
         assert_eq!((shown(&by_code), shown(&by_id)), (shown(&put), shown(&put)));
         assert!(markets::find_by_code(tx, "nyse").await.unwrap().is_none());
-        assert!(markets::find_by_id(tx, MarketId(super::samples::uuid())).await.unwrap().is_none());
+        assert!(markets::find_by_id(tx, MarketId(uuid())).await.unwrap().is_none());
     }
 
     async fn an_update_changes_everything_but_code_and_identity(backend) {

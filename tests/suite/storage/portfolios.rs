@@ -11,7 +11,9 @@ use artifact::domain::ids::PortfolioId;
 use artifact::domain::moment::Moment;
 use artifact::domain::pnl::book::{Book, HoldingKey};
 use artifact::domain::pnl::holding::Holding;
-use artifact::domain::portfolio::{Conventions, CostBasis, FeeMode, LotScope, Portfolio, PortfolioStatus, ShortMode, TaxMode};
+use artifact::domain::portfolio::{
+    Conventions, CostBasis, FeeMode, LotScope, Portfolio, PortfolioStatus, ShortMode, TaxMode,
+};
 use artifact::domain::transaction::TransactionType;
 use artifact::storage::figures::{self, Kept, KeptBook};
 use artifact::storage::page::{After, Page};

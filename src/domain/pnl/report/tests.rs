@@ -1,0 +1,77 @@
+//! Which splits divide which prices, and what a price is called.
+
+use super::*;
+use crate::domain::moment::start_of_day;
+use chrono::NaiveDate;
+
+fn d(text: &str) -> Decimal {
+    text.parse().unwrap()
+}
+
+fn at(text: &str) -> Moment {
+    Moment::parse(text).unwrap()
+}
+
+fn mark(observed_at: &str, interval: &str) -> Mark {
+    Mark {
+        price: d("90"),
+        observed_at: at(observed_at),
+        recorded_at: Moment::MAX,
+        source: "api".to_owned(),
+        interval: interval.to_owned(),
+    }
+}
+
+fn split(at: Moment, whole_day: bool, numerator: &str, denominator: &str) -> SplitEvent {
+    SplitEvent { at, whole_day, numerator: d(numerator), denominator: d(denominator) }
+}
+
+fn day(zone: Tz) -> Moment {
+    start_of_day(NaiveDate::from_ymd_opt(2024, 6, 10).unwrap(), zone)
+}
+
+#[test]
+fn a_candle_of_the_day_of_a_split_is_of_new_units_wherever_the_day_was_meant() {
+    let zones = [
+        Tz::UTC,
+        Tz::America__New_York,
+        Tz::Asia__Tokyo,
+        Tz::Pacific__Auckland,
+        Tz::Pacific__Honolulu,
+        Tz::Europe__Berlin,
+    ];
+    for given_in in zones {
+        let splits = [split(day(given_in), true, "2", "1")];
+        for market in zones {
+            let price = |observed_at| adjusted(&mark(observed_at, "1d"), &splits, market);
+            assert_eq!(price("2024-06-10T00:00:00Z"), d("90"), "{given_in} {market}");
+            assert_eq!(price("2024-06-09T00:00:00Z"), d("45"), "{given_in} {market}");
+        }
+    }
+}
+
+#[test]
+fn a_candle_that_starts_with_the_day_of_its_market_has_the_date_of_its_market() {
+    let splits = [split(day(Tz::America__New_York), true, "2", "1")];
+    let price = |observed_at| adjusted(&mark(observed_at, "1d"), &splits, Tz::America__New_York);
+    assert_eq!(price("2024-06-10T04:00:00Z"), d("90"));
+    assert_eq!(price("2024-06-09T04:00:00Z"), d("45"));
+}
+
+#[test]
+fn a_price_within_the_day_is_compared_by_its_moment() {
+    let splits = [split(at("2024-06-10T14:00:00Z"), false, "2", "1")];
+    for interval in ["", "1m", "1h", "12h"] {
+        let price = |observed_at| adjusted(&mark(observed_at, interval), &splits, Tz::UTC);
+        assert_eq!((price("2024-06-10T13:59:59Z"), price("2024-06-10T14:00:00Z")), (d("45"), d("90")));
+    }
+}
+
+#[test]
+fn splits_that_undo_each_other_leave_the_price_as_it_was() {
+    let later = |hour| at(&format!("2024-06-1{hour}T00:00:00Z"));
+    let splits = [split(later(0), false, "7", "3"), split(later(1), false, "3", "7")];
+    assert_eq!(adjusted(&mark("2024-06-01T00:00:00Z", ""), &splits, Tz::UTC), d("90"));
+    let splits = [split(later(0), false, "3", "1"), split(later(1), false, "3", "1")];
+    assert_eq!(adjusted(&mark("2024-06-01T00:00:00Z", ""), &splits, Tz::UTC), d("10"));
+}
