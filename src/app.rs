@@ -79,12 +79,32 @@ impl App {
         Ok(shown)
     }
 
+    /// Opens the owner's socket. From then on commands find this service; connections wait until it is served.
+    ///
+    /// # Errors
+    /// When it cannot be made; a service does without it.
+    pub fn owner_socket(&self) -> std::io::Result<UnixListener> {
+        owner_socket(&self.directory)
+    }
+
     /// Serves until `stop` is cancelled, then lets requests under way finish and closes the database.
     ///
     /// # Errors
     /// When a listener fails.
     pub async fn serve(&self, listener: TcpListener, stop: CancellationToken) -> std::io::Result<()> {
-        let socket = owner_socket(&self.directory);
+        self.serve_both(listener, self.owner_socket(), stop).await
+    }
+
+    /// The same with an owner's socket opened before.
+    ///
+    /// # Errors
+    /// When a listener fails.
+    pub async fn serve_both(
+        &self,
+        listener: TcpListener,
+        socket: std::io::Result<UnixListener>,
+        stop: CancellationToken,
+    ) -> std::io::Result<()> {
         let network = router::service(&self.state, Door::Network);
         let owner = router::service(&self.state, Door::Owner);
         let ending = |stop: CancellationToken| async move { stop.cancelled().await };

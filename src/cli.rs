@@ -110,7 +110,7 @@ struct Common {
     /// Use PostgreSQL: `postgres://user@host/database`
     #[arg(long, global = true, value_name = "URL")]
     database_url: Option<String>,
-    /// Configuration file [default: <data>/artifact.toml]
+    /// Configuration file [default: `artifact.toml` in the data directory]
     #[arg(long, global = true, value_name = "FILE")]
     config: Option<PathBuf>,
     /// Print data as JSON

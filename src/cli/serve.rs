@@ -40,11 +40,13 @@ pub(super) async fn run(context: &Context) -> Result<(), Failure> {
         say(&format!("First start: this admin key is shown once, keep it safe.\n\n  {key}\n"))?;
     }
     let engine = app.state.db.engine().await?;
+    // Before the line that says so: whoever has read it may run a command.
+    let socket = app.owner_socket();
     say(&format!(
         "artifact {} listening on http://{} ({engine})",
         env!("CARGO_PKG_VERSION"),
         listener.local_addr()?
     ))?;
-    app.serve(listener, stop).await?;
+    app.serve_both(listener, socket, stop).await?;
     say("stopped")
 }

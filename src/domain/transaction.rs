@@ -183,6 +183,13 @@ impl Transaction {
         ]
     }
 
+    /// Where it stands in the fold: by moment, then by place. A split given as a day comes before every other entry of
+    /// that day's first moment.
+    pub fn order(&self) -> (Moment, bool, i64) {
+        let day_split = self.whole_day && self.kind == TransactionType::Split;
+        (self.executed_at, !day_split, self.place)
+    }
+
     /// Every rule the entry breaks by itself, without looking at the ledger.
     pub fn check(&self, allows_negative_price: bool) -> Vec<Broken> {
         let mut broken = Vec::new();

@@ -19,7 +19,7 @@ use crate::storage::assets::{self, AssetFilter, AssetSort};
 use crate::storage::database::Tx;
 use crate::storage::error::StorageError;
 use crate::storage::page::After;
-use crate::storage::{markets, portfolios, prices, transactions};
+use crate::storage::{figures, markets, portfolios, prices, transactions};
 use crate::workers::bookkeeping;
 use axum::Json;
 use axum::extract::{Path, State};
@@ -468,12 +468,33 @@ async fn change_asset(
     }
     let terms = given.over(tx, &old).await?;
     check_settlement(&terms, asset.currency)?;
+    check_contract(tx, &asset, (&old, &terms), effective_at).await?;
     let asset = assets::update(tx, asset).await?;
     if history.at(asset.key, effective_at) != Some(&terms) {
         assets::insert_terms(tx, asset.key, effective_at, &terms).await?;
         apply_terms(tx, random, &asset, &terms).await?;
     }
     Ok(Tagged { version: asset.version, body: view(tx, asset).await? })
+}
+
+/// How a contract moves cash is fixed while a position in it is open, and for the past once it was traded: a
+/// position opened under one rule cannot be closed under another.
+async fn check_contract(
+    tx: &mut Tx,
+    asset: &Asset,
+    (old, new): (&Terms, &Terms),
+    effective_at: Moment,
+) -> Result<(), ApiError> {
+    let same = old.margined == new.margined && old.inverse == new.inverse && old.settlement == new.settlement;
+    if same || transactions::holders(tx, asset.key).await?.is_empty() {
+        return Ok(());
+    }
+    let open = !figures::open_positions(tx, asset.key).await?.is_empty();
+    if open || effective_at < tx.recorded_at()? {
+        let detail = "margined, inverse and settlement are fixed while a position is open, and for dates already traded";
+        return Err(ApiError::new(Code::Fixed, detail));
+    }
+    Ok(())
 }
 
 fn effective_at(fields: &mut Fields<'_>, now: Moment) -> Moment {

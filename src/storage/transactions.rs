@@ -169,7 +169,13 @@ pub async fn in_force(
         query.push(") ORDER BY t.executed_at, t.place, t.seq LIMIT 100000000");
         query.build_query_as().fetch_all(conn).await
     })?;
-    rows.into_iter().map(|row| Entry::try_from(row).map(|entry| entry.transaction)).collect()
+    let mut ledger = Vec::with_capacity(rows.len());
+    for row in rows {
+        ledger.push(Entry::try_from(row)?.transaction);
+    }
+    // Nearly sorted already; only splits given as a day move.
+    ledger.sort_by_key(Transaction::order);
+    Ok(ledger)
 }
 
 /// Which entries are wanted.

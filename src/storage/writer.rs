@@ -283,8 +283,8 @@ impl Writer {
         const SQL: &str = "UPDATE commit_stamp SET last = $1 WHERE id = 1 AND last < $1";
         let last = self.stamps.locked().last;
         match &self.pool {
-            WriterPool::Sqlite(pool) => drop(sqlx::query(SQL).bind(last).execute(pool).await?),
-            WriterPool::Postgres(pool) => drop(sqlx::query(SQL).bind(last).execute(pool).await?),
+            WriterPool::Sqlite(pool) => sqlx::query(SQL).bind(last).execute(pool).await.map(|_| ())?,
+            WriterPool::Postgres(pool) => sqlx::query(SQL).bind(last).execute(pool).await.map(|_| ())?,
         }
         Ok(())
     }

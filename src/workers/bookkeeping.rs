@@ -59,8 +59,12 @@ pub async fn record(
         recorded.push(transactions::insert(tx, entry).await?);
     }
     let kept = figures::kept(tx, portfolio.id).await?;
-    let first = recorded.iter().map(|entry| entry.transaction.executed_at).min();
-    let in_order = kept.is_none_or(|kept| !kept.stale && first.is_none_or(|first| first >= kept.last_at));
+    let comes_last = |kept: Kept| {
+        // At the moment of the last entry folded, only a split given as a day would belong before it.
+        let after = (kept.last_at, true, i64::MIN);
+        !kept.stale && recorded.iter().all(|entry| entry.transaction.order() > after)
+    };
+    let in_order = kept.is_none_or(comes_last);
     if in_order {
         append(tx, random, portfolio, &recorded).await?;
     } else {
@@ -160,7 +164,7 @@ async fn append(
     entries: &[Entry],
 ) -> Result<(), BookError> {
     let mut new: Vec<Transaction> = entries.iter().map(|entry| entry.transaction.clone()).collect();
-    new.sort_by_key(|t| (t.executed_at, t.place));
+    new.sort_by_key(Transaction::order);
     let touched: BTreeSet<AssetKey> = new.iter().filter_map(|t| t.asset).collect();
     let touched: Vec<AssetKey> = touched.into_iter().collect();
     let before = figures::load(tx, portfolio.id, Some(&touched)).await?;

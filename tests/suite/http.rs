@@ -1,11 +1,18 @@
 //! The API over real connections, by noun.
 
 mod assets;
+mod auth;
 mod bad_input;
+mod health;
+mod idempotency;
+mod incremental;
 mod markets;
+mod pnl;
 mod portfolios;
 mod positions;
 mod prices;
+mod script;
 mod smoke;
 mod transactions;
 mod transcripts;
+mod versions;

@@ -3,6 +3,7 @@
 mod architecture;
 mod http;
 mod migrations;
+mod openapi;
 mod pnl_golden;
 mod pnl_laws;
 mod process;

@@ -1,5 +1,7 @@
 //! The schema: the same on both databases, built step by step, and never taken over from a newer version.
 
+#![cfg(test)]
+
 use crate::on_both;
 use crate::storage::raw::Raw;
 use crate::support::{Backend, Scratch, TestDb, fresh_location};

@@ -267,6 +267,15 @@ fn signal(name: &str, process: u32) {
     assert!(sent.success());
 }
 
+/// Why no answer came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Broken {
+    /// Nobody listened.
+    NobodyThere,
+    /// The connection stood, and ended too early.
+    CutOff,
+}
+
 /// The way to a running service.
 #[derive(Debug, Clone)]
 struct Api {
@@ -275,14 +284,14 @@ struct Api {
 }
 
 impl Api {
-    /// Sends a request; `None` when no whole answer came back.
+    /// Sends a request, and says how far it came when no whole answer came back.
     async fn attempt(
         &self,
         method: &str,
         path: &str,
         headers: &[(&str, &str)],
         body: &[u8],
-    ) -> Option<Reply> {
+    ) -> Result<Reply, Broken> {
         let mut request = Request::builder().method(method).uri(path);
         if !headers.iter().any(|(name, _)| *name == "host") {
             request = request.header("host", self.address.to_string());
@@ -295,15 +304,16 @@ impl Api {
         }
         let request = request.body(Full::new(Bytes::copy_from_slice(body))).unwrap();
         let exchange = async {
-            let stream = TcpStream::connect(self.address).await.ok()?;
+            let stream = TcpStream::connect(self.address).await.map_err(|_| Broken::NobodyThere)?;
+            let cut = |_| Broken::CutOff;
             let (mut sender, connection) =
-                hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.ok()?;
+                hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(cut)?;
             let driver = tokio::spawn(connection);
-            let response = sender.send_request(request).await.ok()?;
+            let response = sender.send_request(request).await.map_err(cut)?;
             let (status, headers) = (response.status(), response.headers().clone());
-            let body = response.into_body().collect().await.ok()?.to_bytes();
+            let body = response.into_body().collect().await.map_err(cut)?.to_bytes();
             driver.abort();
-            Some(Reply { status, headers, body })
+            Ok(Reply { status, headers, body })
         };
         tokio::time::timeout(PATIENCE, exchange).await.expect("an answer or a broken connection")
     }
@@ -318,7 +328,7 @@ impl Api {
     }
 
     /// A POST with an idempotency key, over a connection that may break.
-    async fn post_keyed(&self, path: &str, key: &str, body: &Value) -> Option<Reply> {
+    async fn post_keyed(&self, path: &str, key: &str, body: &Value) -> Result<Reply, Broken> {
         let headers = [("content-type", "application/json"), ("idempotency-key", key)];
         self.attempt("POST", path, &headers, body.to_string().as_bytes()).await
     }
@@ -338,6 +348,6 @@ impl Api {
 
     async fn healthy(&self) -> bool {
         let reply = self.attempt("GET", "/health", &[], b"").await;
-        reply.is_some_and(|reply| reply.status == 200)
+        reply.is_ok_and(|reply| reply.status == 200)
     }
 }

@@ -2,6 +2,8 @@
 //!
 //! What belongs in these tests is what the database could get wrong: order, uniqueness, what a snapshot sees.
 
+#![cfg(test)]
+
 mod access;
 mod assets;
 mod currencies;

@@ -161,10 +161,10 @@ on_both! {
         desk.trade("buy", "10", "100", "2026-02-01").await;
         let sale = desk.trade("sell", "10", "110", "2026-02-02").await;
         desk.trade("buy", "5", "120", "2026-02-03").await;
-        let before = desk.list("").await;
+        desk.app.set_clock("2026-11-23T13:00:00Z");
+        let before = desk.list("?known_at=2026-11-23T12:30:00Z").await;
         let [older, newer] = [before[0]["id"].clone(), before[1]["id"].clone()];
         assert_eq!((&before[0]["status"], &before[1]["status"]), (&json!("CLOSED"), &json!("OPEN")));
-        desk.app.set_clock("2026-11-23T13:00:00Z");
         desk.void(&sale).await.expect(200);
         let after = desk.list("").await;
         assert_eq!(after.len(), 1);

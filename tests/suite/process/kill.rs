@@ -37,13 +37,13 @@ async fn rounds(backend: Backend, rounds: u64) -> Tally {
         service = recover(&place, round, &mut chance);
         assert!(service.took < UP, "round {round}: up after {:?}", service.took);
         assert!(service.api.healthy().await, "round {round}: {:?}", service.err.all());
-        let tally = load.settle(&service.api).await;
-        sum = Tally { answered: tally.answered, kept: sum.kept + tally.kept, lost: sum.lost + tally.lost };
+        let tally = load.settle(&service.api, false).await;
+        sum.add(&tally);
     }
     service.stop();
     // Nothing is shown from memory only: a process that never saw the writes shows the same.
     let service = place.serve(&OPEN);
-    load.settle(&service.api).await;
+    load.settle(&service.api, true).await;
     service.stop();
     sum
 }

@@ -1,6 +1,6 @@
 //! How the service starts, who may come in, who may not share its data, and how it ends.
 
-use super::load::{Chance, Load, Round};
+use super::load::{Chance, Load, Round, Tally};
 use super::{CLOSED, OPEN, Place, finish, program};
 use crate::on_both;
 use crate::support::{Backend, Scratch};
@@ -19,6 +19,7 @@ async fn end_under_load(backend: Backend, rounds: u64) {
     let mut chance = Chance::new(7);
     let mut service = place.serve(&OPEN);
     let mut load = Load::begin(&service.api, 6).await;
+    let mut sum = Tally::default();
     for round in 0..rounds {
         let api = service.api.clone();
         let pause = Duration::from_micros(chance.below(30_000));
@@ -28,10 +29,12 @@ async fn end_under_load(backend: Backend, rounds: u64) {
         assert_eq!(service.end(DOWN), 0, "round {round}");
         assert!(started.elapsed() < DOWN);
         service = place.serve(&OPEN);
-        let tally = load.settle(&service.api).await;
+        let tally = load.settle(&service.api, true).await;
         assert_eq!(tally.kept, 0, "round {round}: writes were done whose answers were not sent");
-        assert!(tally.answered > 0);
+        sum.add(&tally);
     }
+    // Whoever was let in gets an answer; a connection still waiting to be let in may be cut off now and then.
+    assert!(sum.answered > 40 && sum.cut_off * 4 <= sum.lost, "{sum:?}");
     service.stop();
 }
 

@@ -3,7 +3,7 @@
 //! Everything a writer does is told apart by its moment: each ledger row has an `executed_at` of its own, each
 //! price an `observed_at` of its own. What a ledger amounts to is computed here, from what was sent.
 
-use super::Api;
+use super::{Api, Broken};
 use artifact::domain::decimal::Decimal;
 use artifact::domain::moment::{DAY, Moment};
 use serde_json::{Value, json};
@@ -75,12 +75,15 @@ struct Write {
     answer: Option<Value>,
     /// It was answered that nothing was done.
     refused: bool,
+    /// It was sent, and no answer came.
+    cut_off: bool,
 }
 
 /// One client with a ledger of its own.
 #[derive(Debug)]
 struct Writer {
     number: u64,
+    round: u64,
     chance: Chance,
     ledger: String,
     next: u64,
@@ -143,7 +146,7 @@ impl Writer {
             }
             4 => {
                 self.next += 1;
-                let name = format!("made-{}-{}", self.number, self.next);
+                let name = format!("made-{}-{}-{}", self.round, self.number, self.next);
                 let capital = self.chance.amount(9_000);
                 let body = json!({ "name": name, "owner_id": "load", "initial_capital": capital });
                 ("/portfolios".to_owned(), body, Effect::Portfolio { name })
@@ -159,7 +162,7 @@ impl Writer {
             }
         };
         let key = format!("key-{}-{}", self.number, self.writes.len());
-        Write { key, path, body, effect, answer: None, refused: false }
+        Write { key, path, body, effect, answer: None, refused: false, cut_off: false }
     }
 
     /// A new price, or another value for one that was sent before.
@@ -178,16 +181,18 @@ impl Writer {
     /// Writes until an answer stays away. A hasty writer now and then hangs up before the answer has come: what
     /// it asked for may be done all the same.
     async fn work(mut self, api: Api, hasty: bool, answers: Arc<AtomicU64>) -> Self {
+        self.round += 1;
         for _ in 0..WRITES {
             let mut write = self.think();
             let asked = api.post_keyed(&write.path, &write.key, &write.body);
             let reply = if hasty && self.chance.below(10) == 0 {
                 let patience = Duration::from_micros(500 + self.chance.below(12_000));
-                tokio::time::timeout(patience, asked).await.ok().flatten()
+                tokio::time::timeout(patience, asked).await.unwrap_or(Err(Broken::CutOff))
             } else {
                 asked.await
             };
-            if let Some(reply) = &reply {
+            write.cut_off = matches!(reply, Err(Broken::CutOff));
+            if let Ok(reply) = &reply {
                 write.refused = reply.status == 503;
                 assert!(
                     reply.status.is_success() || write.refused,
@@ -305,9 +310,19 @@ pub(super) struct Tally {
     pub(super) kept: usize,
     /// Writes without an answer that were found undone.
     pub(super) lost: usize,
+    /// Writes that were sent and got no answer.
+    pub(super) cut_off: usize,
 }
 
 impl Tally {
+    /// Takes a later round into account; that one has counted all answers so far itself.
+    pub(super) fn add(&mut self, round: &Self) {
+        self.answered = round.answered;
+        self.kept += round.kept;
+        self.lost += round.lost;
+        self.cut_off += round.cut_off;
+    }
+
     fn note(&mut self, kept: bool) {
         *(if kept { &mut self.kept } else { &mut self.lost }) += 1;
     }
@@ -337,7 +352,7 @@ impl Load {
                 "opened_at": "2025-12-31T00:00:00Z" });
             let ledger = api.post("/portfolios", &body).await.expect(201)["id"].as_str().unwrap().to_owned();
             let (chance, held) = (Chance::new(number), [Decimal::ZERO, Decimal::ZERO]);
-            all.push(Writer { number, chance, ledger, next: 0, held, writes: Vec::new() });
+            all.push(Writer { number, round: 0, chance, ledger, next: 0, held, writes: Vec::new() });
         }
         Self { writers: all }
     }
@@ -362,14 +377,17 @@ impl Load {
     }
 
     /// Compares everything the service shows with what was sent to it, then sends again what was not answered
-    /// and compares once more.
-    pub(super) async fn settle(&mut self, api: &Api) -> Tally {
-        let mut tally = self.compare(api).await;
+    /// and compares once more. Of the portfolios made, those of the last round only unless `all` are wanted: the list
+    /// values every one of them.
+    pub(super) async fn settle(&mut self, api: &Api, all: bool) -> Tally {
+        let made = if all { "made-".to_owned() } else { format!("made-{}-", self.writers[0].round) };
+        let mut tally = self.compare(api, &made).await;
         for write in self.writers.iter_mut().flat_map(|writer| &mut writer.writes) {
             if write.answer.is_some() {
                 tally.answered += 1;
                 continue;
             }
+            tally.cut_off += usize::from(write.cut_off);
             let reply = api.post_keyed(&write.path, &write.key, &write.body).await.unwrap();
             assert!(reply.status.is_success(), "{}", String::from_utf8_lossy(&reply.body));
             let again = api.post_keyed(&write.path, &write.key, &write.body).await.unwrap();
@@ -378,11 +396,14 @@ impl Load {
                 (reply.status, &reply.body),
                 "a key answers the same twice"
             );
-            assert_eq!(again.headers["idempotency-replayed"], "true");
+            assert!(
+                again.headers.get("idempotency-replayed").is_some_and(|said| said == "true"),
+                "done again: {write:?}"
+            );
             write.answer = Some(reply.json());
             write.refused = false;
         }
-        let settled = self.compare(api).await;
+        let settled = self.compare(api, &made).await;
         assert_eq!(settled.kept + settled.lost, 0);
         let marks = self.marks();
         for writer in &self.writers {
@@ -391,14 +412,14 @@ impl Load {
         tally
     }
 
-    async fn compare(&self, api: &Api) -> Tally {
+    async fn compare(&self, api: &Api, made: &str) -> Tally {
         let mut tally = Tally::default();
         for writer in &self.writers {
             for kept in writer.compare_ledger(api).await {
                 tally.note(kept);
             }
         }
-        self.compare_portfolios(api, &mut tally).await;
+        self.compare_portfolios(api, made, &mut tally).await;
         self.compare_prices(api).await;
         tally
     }
@@ -407,14 +428,17 @@ impl Load {
         self.writers.iter().flat_map(|writer| &writer.writes)
     }
 
-    async fn compare_portfolios(&self, api: &Api, tally: &mut Tally) {
+    async fn compare_portfolios(&self, api: &Api, made: &str, tally: &mut Tally) {
         let mut there: BTreeMap<String, Value> = BTreeMap::new();
-        for one in api.every("/portfolios?owner_id=load&q=made-&limit=100").await {
+        for one in api.every(&format!("/portfolios?owner_id=load&q={made}&limit=100")).await {
             let twice = there.insert(one["name"].as_str().unwrap().to_owned(), one);
             assert!(twice.is_none(), "doubled: {twice:?}");
         }
         for write in self.writes() {
             let Effect::Portfolio { name } = &write.effect else { continue };
+            if !name.starts_with(made) {
+                continue;
+            }
             let found = there.remove(name);
             let Some(answer) = &write.answer else {
                 assert!(found.is_none() || !write.refused, "refused, and done all the same: {write:?}");

@@ -34,7 +34,7 @@ async fn symbols(db: &TestDb, filter: &AssetFilter) -> Vec<String> {
     rows.into_iter().map(|row| row.symbol).collect()
 }
 
-fn cursor(row: &Asset, sort: &AssetSort) -> After {
+fn cursor(row: &Asset, sort: AssetSort) -> After {
     let value = match sort {
         AssetSort::CreatedAt => row.key.0.to_string(),
         AssetSort::Symbol => row.symbol.clone(),

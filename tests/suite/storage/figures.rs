@@ -32,9 +32,10 @@ fn entry(assets: &[AssetKey], line: &str) -> Transaction {
         return t;
     }
     t.asset = Some(assets[asset.parse::<usize>().unwrap()]);
-    match kind {
-        TransactionType::Split => (t.ratio_num, t.ratio_den) = (Some(d(quantity)), Some(d(number))),
-        _ => (t.quantity, t.price) = (Some(d(quantity)), Some(d(number))),
+    if kind == TransactionType::Split {
+        (t.ratio_num, t.ratio_den) = (Some(d(quantity)), Some(d(number)));
+    } else {
+        (t.quantity, t.price) = (Some(d(quantity)), Some(d(number)));
     }
     t
 }

@@ -26,7 +26,7 @@ async fn codes(db: &TestDb, filter: &MarketFilter) -> Vec<String> {
     rows.into_iter().map(|row| row.code).collect()
 }
 
-fn cursor(row: &Market, sort: &MarketSort) -> After {
+fn cursor(row: &Market, sort: MarketSort) -> After {
     let value = match sort {
         MarketSort::CreatedAt => row.key.0.to_string(),
         MarketSort::Code => row.code.clone(),

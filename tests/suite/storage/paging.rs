@@ -3,7 +3,7 @@
 use artifact::storage::page::{After, Page};
 
 /// Every row of a list, fetched page by page.
-pub(super) async fn walk<T, S, F>(mut page: Page<S>, cursor: fn(&T, &S) -> After, list: F) -> Vec<T>
+pub(super) async fn walk<T, S: Copy, F>(mut page: Page<S>, cursor: fn(&T, S) -> After, list: F) -> Vec<T>
 where
     F: AsyncFn(&Page<S>) -> Vec<T>,
 {
@@ -11,8 +11,8 @@ where
     loop {
         let some = list(&page).await;
         assert!(i64::try_from(some.len()).unwrap() <= page.limit, "more rows than asked for");
-        let Some(last) = some.last() else { return rows };
-        page.after = Some(cursor(last, &page.sort));
+        let Some(lowest) = some.last() else { return rows };
+        page.after = Some(cursor(lowest, page.sort));
         rows.extend(some);
         assert!(rows.len() <= 100, "the pages never end");
     }
@@ -20,12 +20,12 @@ where
 
 /// Walks a list in both directions with pages of several sizes: each row comes exactly once, in the order of the
 /// bytes of the sort value and then of the key.
-pub(super) async fn assert_pages<T, S: Copy, F>(sort: S, cursor: fn(&T, &S) -> After, numeric: bool, list: F)
+pub(super) async fn assert_pages<T, S: Copy, F>(sort: S, cursor: fn(&T, S) -> After, numeric: bool, list: F)
 where
     F: AsyncFn(&Page<S>) -> Vec<T>,
 {
     let place = |row: &T| {
-        let After { value, key } = cursor(row, &sort);
+        let After { value, key } = cursor(row, sort);
         if numeric { (String::new(), key) } else { (value, key) }
     };
     let whole = list(&Page::first(sort, 100)).await;

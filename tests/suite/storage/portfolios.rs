@@ -37,7 +37,7 @@ async fn names(db: &TestDb, filter: &PortfolioFilter) -> Vec<String> {
     rows.into_iter().map(|row| row.name).collect()
 }
 
-fn cursor(row: &Portfolio, sort: &PortfolioSort) -> After {
+fn cursor(row: &Portfolio, sort: PortfolioSort) -> After {
     let value = match sort {
         PortfolioSort::CreatedAt => row.seq.to_string(),
         PortfolioSort::Name => row.name.clone(),
@@ -136,6 +136,59 @@ on_both! {
         assert_eq!(shown(&find(other.id).await), shown(&other));
     }
 
+    async fn a_portfolio_is_known_as_it_was_then(backend) {
+        let db = TestDb::open(backend).await;
+        let put = add_portfolio(&db, portfolio("first")).await;
+        add_portfolio(&db, portfolio("another")).await;
+        let update = async |change: Portfolio| db.write(move |tx| Box::pin(portfolios::update(tx, change))).await;
+        let second = update(Portfolio {
+            name: "second".to_owned(),
+            description: "é".to_owned(),
+            status: PortfolioStatus::Frozen,
+            metadata: "{\"x\":1}".to_owned(),
+            ..put.clone()
+        })
+        .await;
+        let third = update(Portfolio { name: "third".to_owned(), ..second.clone() }).await;
+        // The book changed, and changed again: that shows in the time alone.
+        let entry = Entry::new(put.id, bare(TransactionType::Deposit, "2020-01-01T00:00:00Z"), "");
+        let entered = db
+            .write(move |tx| {
+                Box::pin(async move {
+                    let entry = transactions::insert(tx, entry).await?;
+                    portfolios::touch(tx, put.id).await?;
+                    Ok(entry)
+                })
+            })
+            .await;
+        let id = entered.transaction.id;
+        let voided_at = db
+            .write(move |tx| {
+                Box::pin(async move {
+                    transactions::void(tx, id, "", None).await?;
+                    portfolios::touch(tx, put.id).await?;
+                    tx.recorded_at()
+                })
+            })
+            .await;
+        let known = async |known_at| {
+            let found = portfolios::find_known(&mut read(&db).await, put.id, known_at).await.unwrap();
+            found.map(|found| shown(&found))
+        };
+        let at = |updated_at, row: &Portfolio| Some(shown(&Portfolio { updated_at, ..row.clone() }));
+        assert_eq!(known(put.created_at.plus(-1)).await, None);
+        assert_eq!(known(put.created_at).await, at(put.updated_at, &put));
+        assert_eq!(known(second.updated_at.plus(-1)).await, at(put.updated_at, &put));
+        assert_eq!(known(second.updated_at).await, at(second.updated_at, &second));
+        assert_eq!(known(third.updated_at).await, at(third.updated_at, &third));
+        assert_eq!(known(entered.recorded_at).await, at(entered.recorded_at, &third));
+        assert_eq!(known(voided_at).await, at(voided_at, &third));
+        let now = portfolios::find(&mut read(&db).await, put.id).await.unwrap().unwrap();
+        assert_eq!(known(Moment::MAX).await, Some(shown(&now)));
+        let nobody = PortfolioId(uuid());
+        assert!(portfolios::find_known(&mut read(&db).await, nobody, Moment::MAX).await.unwrap().is_none());
+    }
+
     async fn pages_hold_each_portfolio_once_in_every_order(backend) {
         let db = TestDb::open(backend).await;
         add_all(&db).await;
@@ -214,8 +267,8 @@ on_both! {
     }
 
     async fn deleting_a_portfolio_takes_all_that_is_in_it_and_nothing_else(backend) {
-        const TABLES: [&str; 9] = [
-            "portfolios", "portfolio_conventions", "transactions", "transaction_voids", "positions",
+        const TABLES: [&str; 10] = [
+            "portfolios", "portfolio_versions", "portfolio_conventions", "transactions", "transaction_voids", "positions",
             "position_members", "ledger_states", "holdings", "assets",
         ];
         let db = TestDb::open(backend).await;
@@ -228,7 +281,7 @@ on_both! {
         set(&db, stays.id, Moment::MIN, &Conventions::default()).await;
         db.write(move |tx| Box::pin(portfolios::delete(tx, gone.id))).await;
         for table in TABLES {
-            let left = i64::from(["portfolios", "portfolio_conventions", "assets"].contains(&table));
+            let left = i64::from(["portfolios", "portfolio_versions", "portfolio_conventions", "assets"].contains(&table));
             assert_eq!(raw.number(&format!("SELECT COUNT(*) FROM {table}")).await, left, "{table}");
         }
         assert_eq!(names(&db, &PortfolioFilter::default()).await, ["stays"]);

@@ -167,6 +167,28 @@ on_both! {
         assert_eq!(positions::members(tx, two, Moment::MAX).await.unwrap(), []);
     }
 
+    async fn a_position_changes_when_a_transaction_joins_or_leaves_it(backend) {
+        let db = TestDb::open(backend).await;
+        let (one, two, assets) = setting(&db).await;
+        let (p, q) = (save(&db, new(one, assets[0])).await.id, save(&db, new(one, assets[0])).await.id);
+        let (t, u) = (trade(&db, one).await, trade(&db, one).await);
+        let known = async |known_at| positions::changed_at(&mut read(&db).await, one, known_at).await.unwrap();
+        let joined = join(&db, one, t, p).await;
+        let grown = join(&db, one, u, p).await;
+        let other = join(&db, one, u, q).await;
+        let shrunk = part(&db, t, p).await;
+        assert_eq!(known(joined.plus(-1)).await, []);
+        assert_eq!(known(joined).await, [(p, joined)]);
+        assert_eq!(known(grown).await, [(p, grown)]);
+        assert_eq!(known(shrunk.plus(-1)).await, [(p, grown), (q, other)]);
+        assert_eq!(known(shrunk).await, [(p, shrunk), (q, other)]);
+        assert_eq!(known(Moment::MAX).await, known(shrunk).await);
+        assert_eq!(positions::changed_at(&mut read(&db).await, two, Moment::MAX).await.unwrap(), []);
+        // The row itself says the same of the present.
+        let row = positions::find(&mut read(&db).await, one, p).await.unwrap().unwrap();
+        assert_eq!(row.updated_at, shrunk);
+    }
+
     async fn an_ended_membership_is_not_ended_again(backend) {
         let db = TestDb::open(backend).await;
         let (one, _, assets) = setting(&db).await;

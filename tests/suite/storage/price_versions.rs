@@ -215,11 +215,13 @@ impl Pair<'_> {
 
 on_both! {
     async fn any_history_of_prices_reads_as_the_list_of_its_versions_does(backend) {
-        for seed in 0..6 {
-            let db = TestDb::open(backend).await;
-            let asset = add_assets(&db, &["GOLD"]).await[0];
-            let sources = [add_source(&db, "api").await, add_source(&db, "slow").await, add_source(&db, "fast").await];
-            let (mut pair, mut dice) = (Pair { db: &db, asset, sources, model: Model::default(), step: (seed, 0) }, Dice(seed));
+        let db = TestDb::open(backend).await;
+        let assets = add_assets(&db, &["A", "B", "C", "D", "E", "F"]).await;
+        let [one, two, three] = SOURCES;
+        let sources = [add_source(&db, one).await, add_source(&db, two).await, add_source(&db, three).await];
+        for (seed, asset) in (0..).zip(assets) {
+            let mut pair = Pair { db: &db, asset, sources, model: Model::default(), step: (seed, 0) };
+            let mut dice = Dice(seed);
             for step in 0..40 {
                 pair.step = (seed, step);
                 match dice.roll(10) {
@@ -234,7 +236,6 @@ on_both! {
                 }
                 pair.compare(&mut dice).await;
             }
-            db.db.close().await;
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Exchange rates.
 
+use super::raw::Raw;
 use super::samples::{add_source, c, d, m, read, shown};
 use crate::on_both;
 use crate::support::TestDb;
@@ -147,6 +148,33 @@ on_both! {
         assert_eq!(read_at(10, 8).await.unwrap(), "1.10");
         assert_eq!(read_at(10, 9).await.unwrap(), "1.11");
         assert_eq!(read_at(20, 0).await, None);
+    }
+
+    async fn a_withdrawn_rate_gives_way_to_the_one_before_it(backend) {
+        let db = TestDb::open(backend).await;
+        let ecb = add_source(&db, "ecb").await;
+        record(&db, ecb, "EUR/USD", Moment(10), "1").await;
+        let (_, stamp) = record(&db, ecb, "EUR/USD", Moment(20), "2").await;
+        let (at, seq) = db.write(|tx| Box::pin(async { Ok((tx.recorded_at()?, tx.next_seq()?)) })).await;
+        let mut raw = Raw::open(&db.location).await;
+        raw.run(&format!(
+            "INSERT INTO rates (base, quote, observed_at, source_key, seq, recorded_at, withdrawn, rate) \
+             VALUES ('EUR', 'USD', 20, {}, {seq}, {}, TRUE, '2')",
+            ecb.0, at.0
+        ))
+        .await;
+        let now = async |known_at| {
+            let tx = &mut read(&db).await;
+            let newest = eur_usd(&rates::newest(tx, Moment(20), known_at).await.unwrap(), Moment(20));
+            let all = eur_usd(&rates::all(tx, Moment(20), known_at).await.unwrap(), Moment(20));
+            assert_eq!(newest, all);
+            all.unwrap()
+        };
+        assert_eq!((now(stamp).await, now(Moment::MAX).await), ("2".to_owned(), "1".to_owned()));
+        assert_eq!(history(&db, range("EUR/USD")).await, ["10 ecb 1"]);
+        // The same rate again is a correction of the withdrawal, not a duplicate of what was withdrawn.
+        assert_eq!(record(&db, ecb, "EUR/USD", Moment(20), "2").await.0, Outcome::Corrected);
+        assert_eq!(now(Moment::MAX).await, "2");
     }
 
     async fn all_rates_end_with_their_last_moment(backend) {

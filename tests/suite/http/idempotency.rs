@@ -1,0 +1,105 @@
+//! A retry is harmless.
+
+use crate::on_both;
+use crate::support::{Reply, TestApp};
+use futures_util::future::join_all;
+use serde_json::{Value, json};
+
+async fn keyed(app: &TestApp, path: &str, key: &str, body: &Value) -> Reply {
+    let headers = [("content-type", "application/json"), ("idempotency-key", key)];
+    app.send("POST", path, &headers, body.to_string().as_bytes()).await
+}
+
+fn replayed(reply: &Reply) -> bool {
+    reply.headers.get("idempotency-replayed").is_some_and(|value| value == "true")
+}
+
+fn portfolio() -> Value {
+    json!({ "name": "n", "owner_id": "o", "initial_capital": 1000 })
+}
+
+on_both! {
+    async fn the_first_answer_is_given_again_on_every_route_that_creates(backend) {
+        let app = TestApp::start(backend).await;
+        let id = app.gold_and_bitcoin("100000").await;
+        let open = json!({ "asset_symbol": "GOLD", "position_type": "LONG", "quantity": 10, "price": 1 });
+        let position = app.post(&format!("/portfolios/{id}/positions"), &open).await.expect(201);
+        let entry = app.post(&format!("/portfolios/{id}/transactions"), &json!({ "type": "deposit", "amount": 1 })).await.expect(201);
+        let at = |path: &str| format!("/portfolios/{id}{path}");
+        let of = |value: &Value| value["id"].as_str().unwrap().to_owned();
+        let routes = [
+            ("/markets".to_owned(), json!({ "code": "M", "name": "M", "market_type": "OTC", "timezone": "UTC" })),
+            ("/assets".to_owned(), json!({ "symbol": "A", "name": "A", "asset_type": "STOCK", "market_code": "COMEX" })),
+            ("/currencies".to_owned(), json!({ "code": "PTS", "name": "P" })),
+            ("/prices".to_owned(), json!({ "symbol": "GOLD", "price": 2 })),
+            ("/fx".to_owned(), json!({ "base": "EUR", "quote": "USD", "rate": 2 })),
+            ("/portfolios".to_owned(), portfolio()),
+            (at("/positions"), open),
+            (at(&format!("/positions/{}/reduce", of(&position))), json!({ "price": 1, "quantity": 1 })),
+            (at(&format!("/positions/{}/close", of(&position))), json!({ "price": 1 })),
+            (at("/transactions"), json!([{ "type": "deposit", "amount": 5 }])),
+            (at(&format!("/transactions/{}/void", of(&entry))), json!({ "reason": "r" })),
+        ];
+        let mut app = app;
+        for (path, body) in &routes {
+            let first = keyed(&app, path, "k-1", body).await;
+            assert!(first.status.is_success() && !replayed(&first), "{path}: {}", first.json());
+            let before = [app.get(&at("")).await.json(), app.get("/portfolios").await.json(), app.get("/prices?symbol=GOLD").await.json()];
+            app = app.restart().await;
+            for key in ["k-1", "\"k-1\""] {
+                let again = keyed(&app, path, key, body).await;
+                assert!(replayed(&again), "{path}");
+                assert_eq!((again.status, &again.body), (first.status, &first.body), "{path}");
+                assert_eq!(again.headers.get("location"), first.headers.get("location"), "{path}");
+            }
+            let after = [app.get(&at("")).await.json(), app.get("/portfolios").await.json(), app.get("/prices?symbol=GOLD").await.json()];
+            assert_eq!(after, before, "{path}");
+            let mut other = body.clone();
+            match &mut other {
+                Value::Array(rows) => rows.push(json!({ "type": "deposit", "amount": 6 })),
+                fields => {
+                    let name = ["price", "rate", "reason", "name"].into_iter().find(|name| fields.get(name).is_some());
+                    fields[name.unwrap()] = json!("3");
+                }
+            }
+            assert_eq!(keyed(&app, path, "k-1", &other).await.code(422), "idempotency_key_reused", "{path}");
+        }
+        app.stop().await;
+    }
+
+    async fn a_refusal_keeps_no_key(backend) {
+        let app = TestApp::start(backend).await;
+        let id = app.gold_and_bitcoin("100").await;
+        let path = format!("/portfolios/{id}/positions");
+        let open = |quantity: u32| json!({ "asset_symbol": "GOLD", "position_type": "LONG", "quantity": quantity, "price": 100 });
+        assert_eq!(keyed(&app, &path, "k", &open(2)).await.code(400), "insufficient_capital");
+        assert_eq!(keyed(&app, &path, "k", &json!({})).await.code(422), "invalid_request");
+        let done = keyed(&app, &path, "k", &open(1)).await;
+        assert!(done.status == 201 && !replayed(&done));
+        assert!(replayed(&keyed(&app, &path, "k", &open(1)).await));
+        // The scope of a key is the route: elsewhere it is another key.
+        assert!(!replayed(&keyed(&app, "/portfolios", "k", &portfolio()).await));
+        app.stop().await;
+    }
+
+    async fn a_key_in_flight_runs_once(backend) {
+        let app = TestApp::start(backend).await;
+        let body = portfolio();
+        let replies = join_all((0..12).map(|_| keyed(&app, "/portfolios", "same", &body))).await;
+        assert!(replies.iter().all(|reply| reply.status == 201 && reply.body == replies[0].body));
+        assert_eq!(replies.iter().filter(|reply| !replayed(reply)).count(), 1);
+        assert_eq!(app.get("/portfolios").await.expect(200).as_array().unwrap().len(), 1);
+        app.stop().await;
+    }
+
+    async fn a_key_is_kept_for_a_day(backend) {
+        let app = TestApp::start(backend).await;
+        keyed(&app, "/portfolios", "k", &portfolio()).await.expect(201);
+        app.set_clock("2026-11-24T11:59:59Z");
+        assert!(replayed(&keyed(&app, "/portfolios", "k", &portfolio()).await));
+        app.set_clock("2026-11-24T12:00:01Z");
+        assert!(!replayed(&keyed(&app, "/portfolios", "k", &portfolio()).await));
+        assert_eq!(app.get("/portfolios").await.expect(200).as_array().unwrap().len(), 2);
+        app.stop().await;
+    }
+}
