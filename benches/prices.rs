@@ -1,5 +1,7 @@
 //! Durable single posts of prices over HTTP: many connections share commits, one connection pays for each.
 
+#![expect(clippy::expect_used, reason = "a measurement that cannot go on says where it stopped")]
+
 use crate::{ROUNDS, median, row};
 use artifact::app::App;
 use artifact::clock::Clock;

@@ -157,11 +157,18 @@ fn choose<T>(
     }
 }
 
+/// The line, from 1, at which a part of a text begins.
+fn line_of(text: &str, part: Option<std::ops::Range<usize>>) -> usize {
+    let before = part.and_then(|part| text.get(..part.start)).unwrap_or_default();
+    before.matches('\n').count() + 1
+}
+
 fn read_file(path: &Path, must_exist: bool) -> Result<Option<File>, ConfigError> {
     match std::fs::read_to_string(path) {
         Ok(text) => toml::from_str(&text).map(Some).map_err(|error| ConfigError::Malformed {
             path: path.display().to_string(),
-            reason: error.to_string(),
+            // The line itself stays out of the message: it may hold a password.
+            reason: format!("line {}: {}", line_of(&text, error.span()), error.message()),
         }),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound && !must_exist => Ok(None),
         Err(source) => Err(ConfigError::Unreadable { path: path.display().to_string(), source }),
@@ -320,6 +327,16 @@ mod tests {
         let flags = Flags { config: Some(file.clone()), ..Flags::default() };
         let error = Config::load(flags, &none).unwrap_err().to_string();
         assert!(error.contains("lisen"), "{error}");
+        std::fs::remove_file(file).unwrap();
+    }
+
+    #[test]
+    fn a_malformed_file_is_told_by_its_line_and_never_quoted() {
+        let file = std::env::temp_dir().join(format!("artifact-secret-{}.toml", std::process::id()));
+        std::fs::write(&file, "log = \"info\"\ndatabase_url = \"postgres://u:hunter2@h/db\n").unwrap();
+        let flags = Flags { config: Some(file.clone()), ..Flags::default() };
+        let error = Config::load(flags, &none).unwrap_err().to_string();
+        assert!(error.contains("line 2") && !error.contains("hunter2"), "{error}");
         std::fs::remove_file(file).unwrap();
     }
 

@@ -290,6 +290,10 @@ pub async fn refold(
 /// Decides which id each position has after the past changed: in order of time, each keeps the oldest id that one
 /// of its transactions ever had and no other position took, else it gets a new one. An id left over names the
 /// position that holds its transactions now.
+///
+/// A transaction that takes part in several positions, because it crosses zero or moves units between accounts,
+/// counts for the last of them only, and for one it opens: else the earlier one would take the older id of the later
+/// one, and the two would swap ids at each fold.
 async fn reassign_positions(
     tx: &mut Tx,
     random: Random,
@@ -326,9 +330,15 @@ async fn reassign_positions(
     let mut taken: HashMap<PositionId, (HoldingKey, u64)> = HashMap::new();
     let mut now: Vec<(TransactionId, PositionId)> = Vec::new();
     let mut open = BTreeMap::new();
-    for at in &order {
+    let mut last: HashMap<TransactionId, usize> = HashMap::new();
+    for (index, at) in order.iter().enumerate() {
+        last.extend(members.get(at).into_iter().flatten().map(|transaction| (*transaction, index)));
+    }
+    for (index, at) in order.iter().enumerate() {
         let own = members.get(at).map(Vec::as_slice).unwrap_or_default();
-        let candidates = own.iter().filter_map(|t| had.get(t)).flatten().filter(|id| !taken.contains_key(id));
+        let counts = own.iter().enumerate().filter(|(n, t)| *n == 0 || last.get(t) == Some(&index));
+        let ids = counts.filter_map(|(_, t)| had.get(t)).flatten();
+        let candidates = ids.filter(|id| !taken.contains_key(id));
         let oldest = candidates.min_by_key(|id| age(id)).copied();
         let known = oldest.and_then(|id| by_id.get(&id).copied());
         let id = match known {

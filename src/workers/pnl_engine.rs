@@ -174,7 +174,8 @@ async fn price_assets(
     Ok((known, priced))
 }
 
-/// Finds the id each position of a past book had: the oldest of its transactions' ids not taken before it.
+/// Finds the id each position of a past book had: the one that most of its transactions had and no earlier position
+/// took, of several the oldest. A transaction that crossed zero had the ids of two positions.
 fn name_positions(
     book: &mut Book,
     members: &[(TransactionId, PositionId)],
@@ -187,20 +188,25 @@ fn name_positions(
         had.entry(*transaction).or_default().push(*position);
     }
     let mut order: Vec<(HoldingKey, u64)> = Vec::new();
-    let mut best: HashMap<(HoldingKey, u64), Vec<PositionId>> = HashMap::new();
+    let mut best: HashMap<(HoldingKey, u64), HashMap<PositionId, usize>> = HashMap::new();
     for member in std::mem::take(&mut book.memberships) {
         let at = (member.holding, member.cycle);
         if !best.contains_key(&at) {
             order.push(at.clone());
         }
-        best.entry(at).or_default().extend(had.get(&member.transaction).into_iter().flatten());
+        let votes = best.entry(at).or_default();
+        for id in had.get(&member.transaction).into_iter().flatten() {
+            *votes.entry(*id).or_default() += 1;
+        }
     }
     let mut named: HashMap<(HoldingKey, u64), PositionId> = HashMap::new();
     let mut taken = std::collections::HashSet::new();
     for at in order {
         let ids = best.remove(&at).unwrap_or_default();
-        let oldest = ids.into_iter().filter(|id| !taken.contains(id)).min_by_key(|id| rank.get(id).copied());
-        if let Some(id) = oldest {
+        let free = ids.into_iter().filter(|(id, _)| !taken.contains(id));
+        if let Some((id, _)) =
+            free.min_by_key(|(id, votes)| (std::cmp::Reverse(*votes), rank.get(id).copied()))
+        {
             taken.insert(id);
             named.insert(at, id);
         }

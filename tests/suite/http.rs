@@ -1,5 +1,7 @@
 //! The API over real connections, by noun.
 
+#![cfg(test)]
+
 mod assets;
 mod auth;
 mod bad_input;

@@ -1,5 +1,7 @@
 //! The document of the API: what is served is what is committed, and it says what generators need.
 
+#![cfg(test)]
+
 use crate::support::{Backend, TestApp};
 use serde_json::Value;
 use std::collections::BTreeSet;

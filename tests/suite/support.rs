@@ -1,5 +1,7 @@
 //! A whole service for one test: a fresh database of either kind, a clock that the test moves, real sockets.
 
+#![cfg(test)]
+
 use artifact::app::App;
 use artifact::clock::Clock;
 use artifact::domain::moment::Moment;

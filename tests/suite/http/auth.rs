@@ -23,7 +23,7 @@ on_both! {
         let foreign = format!("art_000000000000_{secret}");
         let document: serde_json::Value = app.get("/openapi.json").await.expect(200);
         for (path, operations) in document["paths"].as_object().unwrap() {
-            let path = path.replace('{', "").replace('}', "");
+            let path = path.replace(['{', '}'], "");
             for method in operations.as_object().unwrap().keys().filter(|name| ["get", "post", "put", "patch", "delete"].contains(&name.as_str())) {
                 if path.starts_with("/health") {
                     continue;

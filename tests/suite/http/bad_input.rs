@@ -1,5 +1,6 @@
 //! Bad input: one problem document with every field at fault, never a 5xx, and nothing is changed.
 
+mod ledger_table;
 mod tables;
 
 use crate::on_both;
@@ -104,7 +105,7 @@ on_both! {
         world.refuses(tables::REFERENCE).await;
         world.refuses(tables::PRICES).await;
         world.refuses(tables::PORTFOLIOS).await;
-        world.refuses(tables::LEDGER).await;
+        world.refuses(ledger_table::LEDGER).await;
         world.app.stop().await;
     }
 

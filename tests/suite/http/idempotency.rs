@@ -55,12 +55,11 @@ on_both! {
             let after = [app.get(&at("")).await.json(), app.get("/portfolios").await.json(), app.get("/prices?symbol=GOLD").await.json()];
             assert_eq!(after, before, "{path}");
             let mut other = body.clone();
-            match &mut other {
-                Value::Array(rows) => rows.push(json!({ "type": "deposit", "amount": 6 })),
-                fields => {
-                    let name = ["price", "rate", "reason", "name"].into_iter().find(|name| fields.get(name).is_some());
-                    fields[name.unwrap()] = json!("3");
-                }
+            if let Some(rows) = other.as_array_mut() {
+                rows.push(json!({ "type": "deposit", "amount": 6 }));
+            } else {
+                let name = ["price", "rate", "reason", "name"].into_iter().find(|name| other.get(name).is_some());
+                other[name.unwrap()] = json!("3");
             }
             assert_eq!(keyed(&app, path, "k-1", &other).await.code(422), "idempotency_key_reused", "{path}");
         }

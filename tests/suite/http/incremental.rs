@@ -19,7 +19,7 @@ fn plain(value: &mut Value) {
         }
         Value::Array(rows) => rows.iter_mut().for_each(plain),
         Value::String(text) if text.starts_with("9999-12-31") => *value = Value::Null,
-        _ => {}
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
     }
 }
 
@@ -45,8 +45,9 @@ fn differ(at: &str, kept: &Value, anew: &Value, found: &mut Vec<String>) {
     }
 }
 
-async fn compare(player: &mut Player, portfolio: &str, about: &str) {
-    for path in ["", "/positions", "/pnl", "/pnl?by=account", "/pnl?by=lot"] {
+async fn compare(player: &mut Player, portfolio: &str, step: usize, about: &str) {
+    let by = ["/pnl", "/pnl?by=account", "/pnl?by=lot"][step % 3];
+    for path in ["", "/positions", by] {
         let path = format!("/portfolios/{portfolio}{path}");
         let join = if path.contains('?') { '&' } else { '?' };
         let kept = read(player, path.clone()).await;
@@ -85,10 +86,11 @@ async fn play(backend: Backend, seed: u64, steps: usize) -> [usize; 2] {
         assert!(answer.0 < 500, "{call:?}: {answer:?}");
         outcomes[usize::from(answer.0 >= 400)] += 1;
         script.learn(&call, player.app.clock.now(), &answer);
-        compare(&mut player, &portfolio, &format!("seed {seed}, step {step}: {call:?} -> {answer:?}")).await;
+        let about = format!("seed {seed}, step {step}: {call:?} -> {answer:?}");
+        compare(&mut player, &portfolio, step, &about).await;
     }
     player.app = player.app.restart().await;
-    compare(&mut player, &portfolio, "after a restart").await;
+    compare(&mut player, &portfolio, 1, "after a restart").await;
     player.app.stop().await;
     outcomes
 }
@@ -96,8 +98,8 @@ async fn play(backend: Backend, seed: u64, steps: usize) -> [usize; 2] {
 on_both! {
     async fn the_kept_book_equals_a_recomputation_after_every_entry(backend) {
         let mut outcomes = [0, 0];
-        for seed in 1..=8 {
-            let [done, refused] = play(backend, seed, 60).await;
+        for seed in 100..112 {
+            let [done, refused] = play(backend, seed, 45).await;
             outcomes = [outcomes[0] + done, outcomes[1] + refused];
         }
         // A script that is mostly refused proves nothing.

@@ -5,8 +5,9 @@ use crate::support::TestApp;
 use artifact::domain::moment::{HOUR, Moment};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 
-/// SplitMix64: small, and the same everywhere.
+/// `SplitMix64`: small, and the same everywhere.
 pub(super) struct Dice(pub(super) u64);
 
 impl Dice {
@@ -23,7 +24,7 @@ impl Dice {
     }
 
     pub(super) fn pick<T: Clone>(&mut self, from: &[T]) -> T {
-        from[usize::try_from(self.below(from.len() as u64)).unwrap()].clone()
+        from[usize::try_from(self.below(u64::try_from(from.len()).unwrap())).unwrap()].clone()
     }
 
     /// A decimal with up to three decimals.
@@ -71,7 +72,7 @@ impl Player {
                 if number == next {
                     self.names.push(id.to_owned());
                 }
-                out.push_str(&format!("<{number}>"));
+                write!(out, "<{number}>").unwrap();
                 rest = &rest[36..];
             } else {
                 out.push(first);

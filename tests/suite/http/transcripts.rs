@@ -83,7 +83,7 @@ fn decimal(value: &Value) -> Option<Decimal> {
     match value {
         Value::String(text) => Decimal::parse_input(text).ok(),
         Value::Number(number) => Decimal::parse_input(&number.to_string()).ok(),
-        _ => None,
+        Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => None,
     }
 }
 

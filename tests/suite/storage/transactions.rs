@@ -183,6 +183,27 @@ on_both! {
         assert_eq!(ledger.listed(&everything()).await, all);
     }
 
+    async fn the_fold_gets_a_split_given_as_a_day_before_what_else_that_day_began_with(backend) {
+        let db = TestDb::open(backend).await;
+        let ledger = ledger(&db).await;
+        for (note, kind, whole_day) in [
+            ("trade", TransactionType::Buy, true),
+            ("split by the clock", TransactionType::Split, false),
+            ("split of the day", TransactionType::Split, true),
+            ("later split of the day", TransactionType::Split, true),
+        ] {
+            let mut entry = ledger.entry("2026-03-01T00:00:00Z", note);
+            (entry.transaction.kind, entry.transaction.whole_day) = (kind, whole_day);
+            ledger.add(entry).await;
+        }
+        ledger.note("2026-02-28T23:59:59.999999Z", "the day before").await;
+        let order = ["the day before", "split of the day", "later split of the day", "trade", "split by the clock"];
+        assert_eq!(ledger.in_force(Moment::MAX, Moment::MAX).await, order);
+        // A list is in order of entry.
+        let listed = ledger.listed(&everything()).await;
+        assert_eq!(listed[1..], ["trade", "split by the clock", "split of the day", "later split of the day"]);
+    }
+
     async fn a_void_counts_from_the_moment_it_was_recorded(backend) {
         let db = TestDb::open(backend).await;
         let ledger = ledger(&db).await;
