@@ -27,6 +27,10 @@ impl Dice {
         list[usize::try_from(self.below(u64::try_from(list.len()).unwrap())).unwrap()]
     }
 
+    fn pick(&mut self, list: &[usize]) -> usize {
+        list[usize::try_from(self.below(u64::try_from(list.len()).unwrap())).unwrap()]
+    }
+
     fn amount(&mut self) -> String {
         format!("{}.{:02}", 1 + self.below(900), self.below(100))
     }
@@ -245,9 +249,6 @@ fn next_call(dice: &mut Dice, ids: &Ids) -> (Call, usize) {
     let own = |list: &[(usize, String)]| -> Vec<usize> {
         list.iter().enumerate().filter(|(_, (portfolio, _))| *portfolio == p).map(|(n, _)| n).collect()
     };
-    let pick = |dice: &mut Dice, list: &[usize]| {
-        list[usize::try_from(dice.below(u64::try_from(list.len()).unwrap())).unwrap()]
-    };
     let transactions = own(&ids.transactions);
     let positions = own(&ids.positions);
     let symbol = dice.one_of(&SYMBOLS);
@@ -260,7 +261,7 @@ fn next_call(dice: &mut Dice, ids: &Ids) -> (Call, usize) {
             } else {
                 json!({ "replacement": entry(dice) })
             };
-            ("POST", format!("{base}/transactions/{{t{}}}/void", pick(dice, &transactions)), Some(body))
+            ("POST", format!("{base}/transactions/{{t{}}}/void", dice.pick(&transactions)), Some(body))
         }
         10..=12 => {
             let side = dice.one_of(&["LONG", "LONG", "SHORT", "SIDEWAYS"]);
@@ -270,10 +271,10 @@ fn next_call(dice: &mut Dice, ids: &Ids) -> (Call, usize) {
         13 if !positions.is_empty() => {
             let deed = dice.one_of(&["close", "reduce"]);
             let body = json!({ "quantity": dice.amount(), "price": dice.amount() });
-            ("POST", format!("{base}/positions/{{o{}}}/{deed}", pick(dice, &positions)), Some(body))
+            ("POST", format!("{base}/positions/{{o{}}}/{deed}", dice.pick(&positions)), Some(body))
         }
         14 if !positions.is_empty() => {
-            ("GET", format!("{base}/positions/{{o{}}}", pick(dice, &positions)), None)
+            ("GET", format!("{base}/positions/{{o{}}}", dice.pick(&positions)), None)
         }
         15 | 16 => {
             let mut body = json!({ "symbol": symbol, "price": dice.amount(), "timestamp": dice.moment() });
