@@ -12,7 +12,7 @@ mod serve;
 
 use crate::app::{App, location};
 use crate::clock::Clock;
-use crate::config::{Config, ConfigError, Flags, process_environment};
+use crate::config::{Config, ConfigError, Flags, Origin, process_environment};
 use crate::http::auth::Access;
 use crate::http::error::ApiError;
 use crate::http::openapi;
@@ -266,9 +266,7 @@ async fn dispatch(cli: Cli) -> Result<(), Failure> {
         | Command::Version => {}
     }
     let context = Context { config: Config::load(flags, &process_environment)?, json: cli.common.json };
-    if matches!(cli.command, Command::Serve(_) | Command::Demo(_)) {
-        telemetry::start(&context.config.log.value, context.config.log_format.value);
-    }
+    start_log(&cli.command, &context.config);
     match cli.command {
         Command::Serve(_) => serve::run(&context).await,
         Command::Demo(_) => demo::run(&context).await,
@@ -283,6 +281,27 @@ async fn dispatch(cli: Cli) -> Result<(), Failure> {
         Command::Checklist => run_checklist(&context),
         Command::Health => doctor::health(&context).await,
         Command::Version => run_version(&context).await,
+    }
+}
+
+/// Starts the log of a command that serves. The demo's live ticks would push its tour off the screen, so it tells of
+/// trouble only, unless somebody asked for more.
+fn start_log(command: &Command, config: &Config) {
+    let quiet = config.log.origin == Origin::Default;
+    match command {
+        Command::Demo(_) if quiet => telemetry::start("warn", config.log_format.value),
+        Command::Serve(_) | Command::Demo(_) => telemetry::start(&config.log.value, config.log_format.value),
+        Command::Seed(_)
+        | Command::Ingest(_)
+        | Command::ImportEarlier(_)
+        | Command::Migrate
+        | Command::Config(_)
+        | Command::Doctor(_)
+        | Command::Keys(_)
+        | Command::Openapi
+        | Command::Checklist
+        | Command::Health
+        | Command::Version => {}
     }
 }
 

@@ -157,18 +157,21 @@ fn choose<T>(
     }
 }
 
-/// The line, from 1, at which a part of a text begins.
-fn line_of(text: &str, part: Option<std::ops::Range<usize>>) -> usize {
+/// The line, from 1, at which a part of a text begins, and the key that line sets.
+fn place_of(text: &str, part: Option<std::ops::Range<usize>>) -> String {
     let before = part.and_then(|part| text.get(..part.start)).unwrap_or_default();
-    before.matches('\n').count() + 1
+    let number = before.matches('\n').count();
+    let line = text.lines().nth(number).unwrap_or_default();
+    let key = line.split_once('=').map_or("", |(key, _)| key.trim());
+    format!("line {} {key}", number + 1).trim_end().to_owned()
 }
 
 fn read_file(path: &Path, must_exist: bool) -> Result<Option<File>, ConfigError> {
     match std::fs::read_to_string(path) {
         Ok(text) => toml::from_str(&text).map(Some).map_err(|error| ConfigError::Malformed {
             path: path.display().to_string(),
-            // The line itself stays out of the message: it may hold a password.
-            reason: format!("line {}: {}", line_of(&text, error.span()), error.message()),
+            // The value stays out of the message: it may hold a password.
+            reason: format!("{}: {}", place_of(&text, error.span()), error.message()),
         }),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound && !must_exist => Ok(None),
         Err(source) => Err(ConfigError::Unreadable { path: path.display().to_string(), source }),
