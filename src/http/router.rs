@@ -3,7 +3,7 @@
 use crate::http::auth::Door;
 use crate::http::openapi::{self, Frame, Written};
 use crate::http::{
-    AppState, assets, currencies, docs, fx, health, imports, keys, layers, markets, pnl, portfolios,
+    AppState, assets, currencies, docs, fx, gains, health, imports, keys, layers, markets, pnl, portfolios,
     position_trades, positions, prices, statement, transactions,
 };
 use axum::extract::DefaultBodyLimit;
@@ -42,6 +42,8 @@ pub fn routes() -> RoutesBuilder {
             ))
             .routes(routes!(portfolios::act_on_portfolio))
             .routes(routes!(pnl::portfolio_pnl))
+            .routes(routes!(gains::portfolio_gains))
+            .routes(routes!(gains::portfolio_lots))
             .routes(routes!(positions::list_positions, position_trades::open_position))
             .routes(routes!(positions::get_position))
             .routes(routes!(position_trades::close_position))

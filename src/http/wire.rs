@@ -132,6 +132,7 @@ enum_schemas! {
     crate::domain::portfolio::ShortMode, "ShortMode";
     crate::domain::transaction::TransactionType, "TransactionType";
     crate::domain::pnl::holding::Side, "PositionType";
+    crate::domain::pnl::trace::DisposalKind, "DisposalKind";
     crate::domain::price::Outcome, "PriceOutcome";
     crate::http::positions::PositionStatus, "PositionStatus";
 }

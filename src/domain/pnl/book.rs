@@ -354,12 +354,23 @@ impl Book {
     }
 }
 
-/// Folds a whole ledger, in order of (`executed_at`, `place`).
+/// Folds a whole ledger, in order of [`Transaction::order`].
 ///
 /// # Errors
 /// The first transaction the ledger refuses, with the rule it breaks.
 pub fn fold(transactions: &[Transaction], ctx: Context<'_>) -> Result<Book, (TransactionId, LedgerError)> {
-    let mut book = Book::default();
+    fold_onto(Book::default(), transactions, ctx)
+}
+
+/// Folds a ledger, or the rest of one, onto a book.
+///
+/// # Errors
+/// The first transaction the ledger refuses, with the rule it breaks.
+pub fn fold_onto(
+    mut book: Book,
+    transactions: &[Transaction],
+    ctx: Context<'_>,
+) -> Result<Book, (TransactionId, LedgerError)> {
     for transaction in transactions {
         book.apply(transaction, ctx).map_err(|error| (transaction.id, error))?;
     }
