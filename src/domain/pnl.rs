@@ -9,3 +9,4 @@ pub mod book;
 pub mod holding;
 pub mod lots;
 pub mod report;
+pub mod trace;
