@@ -4,14 +4,15 @@ use crate::domain::asset::Asset;
 use crate::domain::fx::Rates;
 use crate::domain::ids::{AssetKey, PositionId, TransactionId};
 use crate::domain::moment::Moment;
-use crate::domain::pnl::book::{Book, HoldingKey, fold};
+use crate::domain::pnl::book::{Book, HoldingKey};
 use crate::domain::pnl::report::{Priced, Report, Valuation, report};
 use crate::domain::portfolio::{Conventions, Portfolio};
 use crate::domain::price::Mark;
 use crate::storage::database::Tx;
 use crate::storage::error::StorageError;
-use crate::storage::{assets, figures, portfolios, positions, prices, rates, transactions};
+use crate::storage::{assets, figures, portfolios, positions, prices, rates};
 use crate::workers::bookkeeping::{BookError, Lookup};
+use crate::workers::ledger;
 use std::collections::{BTreeMap, HashMap};
 
 /// Moment and knowledge a figure is asked for, and conventions it is asked under.
@@ -100,9 +101,9 @@ async fn past_figures(
         Some(conventions) => conventions.clone(),
         None => portfolios::conventions(tx, portfolio.id, as_of, known_at).await?,
     };
-    let ledger = transactions::in_force(tx, portfolio.id, as_of, known_at).await?;
-    let lookup = Lookup::load(tx, portfolio, &ledger, conventions.clone(), known_at).await?;
-    let mut book = fold(&ledger, lookup.context()).map_err(|(transaction, error)| BookError::Refused {
+    let ledger = ledger::load(tx, portfolio, as_of, known_at).await?;
+    let lookup = Lookup::load(tx, portfolio, &ledger.rows, conventions.clone(), known_at).await?;
+    let mut book = ledger.fold(lookup.context()).map_err(|(transaction, error)| BookError::Refused {
         transaction,
         own: false,
         error,
