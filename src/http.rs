@@ -27,6 +27,7 @@ pub mod prices;
 pub mod query;
 pub mod reading;
 pub mod router;
+pub mod statement;
 pub mod tagged;
 pub mod transactions;
 pub mod wire;

@@ -93,7 +93,8 @@ impl CorporateAction {
                 broken.push(Broken { field, code: "not_used", detail });
             }
         }
-        let positive = [("ratio_num", &self.ratio_num), ("ratio_den", &self.ratio_den), ("amount", &self.amount)];
+        let positive =
+            [("ratio_num", &self.ratio_num), ("ratio_den", &self.ratio_den), ("amount", &self.amount)];
         for (field, value) in positive {
             if value.as_ref().is_some_and(|value| !value.is_positive()) {
                 broken.push(Broken { field, code: "not_positive", detail: "must be greater than zero" });
@@ -102,7 +103,11 @@ impl CorporateAction {
         if self.tax.is_negative() {
             broken.push(Broken { field: "tax", code: "negative", detail: "must not be below zero" });
         } else if self.amount.as_ref().is_some_and(|amount| self.tax > *amount) {
-            broken.push(Broken { field: "tax", code: "too_large", detail: "must not be more than the amount" });
+            broken.push(Broken {
+                field: "tax",
+                code: "too_large",
+                detail: "must not be more than the amount",
+            });
         }
         broken
     }

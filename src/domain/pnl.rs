@@ -9,4 +9,6 @@ pub mod book;
 pub mod holding;
 pub mod lots;
 pub mod report;
+pub mod statement;
+pub mod tax;
 pub mod trace;

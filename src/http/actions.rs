@@ -376,8 +376,9 @@ pub async fn record_actions(
                 let body = ActionsRecorded { success: true, stored, actions: views, updated_portfolios };
                 return if stored == 0 { Answer::ok(&body) } else { Answer::created(list, &body) };
             }
-            let action =
-                views.pop().ok_or_else(|| ApiError::new(Code::Internal, "the service failed; nothing was changed"))?;
+            let action = views
+                .pop()
+                .ok_or_else(|| ApiError::new(Code::Internal, "the service failed; nothing was changed"))?;
             let location = format!("{list}/{}", action.id);
             Answer::created(location, &ActionRecorded { success: true, action, updated_portfolios })
         })

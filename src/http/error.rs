@@ -267,6 +267,20 @@ impl From<StorageError> for ApiError {
     }
 }
 
+/// The code of a rule of the ledger.
+pub const fn rule_code(error: &LedgerError) -> &'static str {
+    let code = match error {
+        LedgerError::InsufficientQuantity { .. } => Code::InsufficientQuantity,
+        LedgerError::Lots(_) => Code::LotsNotAvailable,
+        LedgerError::NoRate(_) => Code::MissingRate,
+        LedgerError::InverseAtZero
+        | LedgerError::MarginedDelivery
+        | LedgerError::DeliveryIntoShort
+        | LedgerError::NoTerms => Code::LedgerRule,
+    };
+    code.parts().0
+}
+
 impl From<BookError> for ApiError {
     fn from(error: BookError) -> Self {
         let (transaction, own, error) = match error {
@@ -280,7 +294,10 @@ impl From<BookError> for ApiError {
                     "action {action} of the asset says the same for every holder; leave the entry out, or void the action"
                 );
                 let successor = Some(format!("/assets/{asset}/actions/{action}"));
-                return Self { successor, ..Self::field(Code::RepeatsAction, "/type", "repeats_action", detail) };
+                return Self {
+                    successor,
+                    ..Self::field(Code::RepeatsAction, "/type", "repeats_action", detail)
+                };
             }
             BookError::Refused { transaction, own, error } => (transaction, own, error),
         };

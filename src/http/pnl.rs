@@ -11,7 +11,7 @@ use crate::http::AppState;
 use crate::http::auth::{Caller, PortfoliosRead};
 use crate::http::conventions::{ConventionsView, GivenConventions};
 use crate::http::error::ApiError;
-use crate::http::performance::{Missing, missing, stale};
+use crate::http::performance::{FlagView, Missing, flags, missing, stale};
 use crate::http::query::Query;
 use crate::http::reading;
 use crate::http::wire::{Amount, Time, amount};
@@ -186,6 +186,8 @@ pub struct PnlView {
     /// Symbols whose price is older than the asset allows.
     #[schema(example = json!([]))]
     stale: Vec<String>,
+    /// Rows that break a rule because of a corporate action.
+    flags: Vec<FlagView>,
     items: Vec<ItemView>,
 }
 
@@ -265,6 +267,7 @@ pub async fn portfolio_pnl(
         total_value: amount(sums.total_value().as_ref()),
         missing: missing(&figures),
         stale: stale(&figures),
+        flags: flags(&figures),
         items,
     }))
 }

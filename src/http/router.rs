@@ -4,7 +4,7 @@ use crate::http::auth::Door;
 use crate::http::openapi::{self, Frame, Written};
 use crate::http::{
     AppState, actions, assets, currencies, docs, fx, health, imports, keys, layers, markets, pnl, portfolios,
-    position_trades, positions, prices, transactions,
+    position_trades, positions, prices, statement, transactions,
 };
 use axum::extract::DefaultBodyLimit;
 use axum::routing::get;
@@ -52,7 +52,8 @@ pub fn routes() -> RoutesBuilder {
             .routes(routes!(transactions::list_transactions, transactions::record_transactions))
             .routes(routes!(transactions::get_transaction))
             .routes(routes!(transactions::void_transaction))
-            .merge(files()),
+            .merge(files())
+            .merge(documents()),
     )
 }
 
@@ -61,6 +62,13 @@ fn files() -> OpenApiRouter<AppState> {
     OpenApiRouter::new()
         .routes(routes!(imports::import_prices))
         .layer(DefaultBodyLimit::max(imports::FILE_MAX))
+}
+
+/// Routes that take a whole document.
+fn documents() -> OpenApiRouter<AppState> {
+    OpenApiRouter::new()
+        .routes(routes!(statement::check_statement))
+        .layer(DefaultBodyLimit::max(statement::DOCUMENT_MAX))
 }
 
 /// The routes before they are tied to a state.

@@ -208,7 +208,13 @@ async fn append(
         })?;
     }
     let kept = before.as_ref().map(|before| before.kept);
-    let last_at = new.rows.iter().map(|t| t.executed_at).max().max(kept.map(|kept| kept.last_at)).unwrap_or(Moment::MIN);
+    let last_at = new
+        .rows
+        .iter()
+        .map(|t| t.executed_at)
+        .max()
+        .max(kept.map(|kept| kept.last_at))
+        .unwrap_or(Moment::MIN);
     let kept = Kept {
         last_at,
         entries: kept.map_or(0, |kept| kept.entries) + new.entries(),

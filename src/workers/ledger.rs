@@ -10,10 +10,10 @@ use crate::domain::pnl::book::{Book, Context, LedgerError};
 use crate::domain::portfolio::Portfolio;
 use crate::domain::transaction::{Transaction, TransactionType};
 use crate::storage::actions::{self, RecordedAction};
+use crate::storage::assets;
 use crate::storage::database::Tx;
 use crate::storage::error::StorageError;
 use crate::storage::transactions::{self, EntryFilter};
-use crate::storage::assets;
 use chrono_tz::Tz;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -123,7 +123,8 @@ pub async fn repeated(
 ) -> Result<Option<(AssetId, ActionId)>, StorageError> {
     let Some(key) = entry.asset.filter(|_| stands_for_action(entry.kind)) else { return Ok(None) };
     let known = actions::known(tx, &[key], Moment::MAX).await?;
-    let alike = known.iter().filter(|row| row.in_force(Moment::MAX) && row.action.kind.entry() == Some(entry.kind));
+    let alike =
+        known.iter().filter(|row| row.in_force(Moment::MAX) && row.action.kind.entry() == Some(entry.kind));
     let Some(asset) = assets::by_keys(tx, &[key]).await?.pop() else { return Ok(None) };
     let markets = BTreeMap::from([(key, asset.market_zone)]);
     let zones = Zones { portfolio: portfolio.time_zone, markets: &markets };

@@ -166,6 +166,21 @@ pub enum LedgerError {
     NoRate(MissingRate),
 }
 
+impl LedgerError {
+    /// Stable code of the rule, as the wire shows it.
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::InsufficientQuantity { .. } => "insufficient_quantity",
+            Self::Lots(_) => "lots",
+            Self::InverseAtZero => "inverse_at_zero",
+            Self::MarginedDelivery => "margined_delivery",
+            Self::DeliveryIntoShort => "delivery_into_short",
+            Self::NoTerms => "no_terms",
+            Self::NoRate(_) => "no_rate",
+        }
+    }
+}
+
 /// The fold of a ledger. Holdings of assets that a transaction does not touch need not be loaded.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Book {

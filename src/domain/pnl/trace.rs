@@ -29,8 +29,10 @@ named_enum! {
         Fee = "fee",
         /// A tax was paid.
         Tax = "tax",
-        /// A fee or tax that is neither in cost nor in realised profit.
-        CostApart = "cost_apart",
+        /// A fee that is neither in cost nor in realised profit.
+        FeeApart = "fee_apart",
+        /// A tax that is neither in cost nor in realised profit.
+        TaxApart = "tax_apart",
         /// A fee that lowered realised profit at once.
         Expense = "expense",
         /// Base value received less base value given in an exchange of currencies.

@@ -23,7 +23,8 @@ fn totals(trace: &Trace, key: &HoldingKey) -> Totals {
         income: posted(trace, PostingKind::Dividend, Some(key)),
         fees: posted(trace, PostingKind::Fee, Some(key)),
         taxes: posted(trace, PostingKind::Tax, Some(key)),
-        costs_apart: posted(trace, PostingKind::CostApart, Some(key)),
+        costs_apart: &posted(trace, PostingKind::FeeApart, Some(key))
+            + &posted(trace, PostingKind::TaxApart, Some(key)),
         ..Totals::default()
     };
     sums.realized -= &posted(trace, PostingKind::Expense, Some(key));
@@ -62,7 +63,8 @@ proptest! {
         let base = |kind| posted(&trace, kind, None).base.unwrap();
         prop_assert_eq!(base(PostingKind::Fee), sums.fees.unwrap());
         prop_assert_eq!(base(PostingKind::Tax), sums.taxes.unwrap());
-        prop_assert_eq!(base(PostingKind::CostApart), sums.costs_apart.unwrap());
+        let apart = base(PostingKind::FeeApart) + base(PostingKind::TaxApart);
+        prop_assert_eq!(apart, sums.costs_apart.unwrap());
         prop_assert_eq!(base(PostingKind::Dividend) + base(PostingKind::Interest), sums.income.unwrap());
         prop_assert_eq!(base(PostingKind::Contribution), sums.net_contributions.unwrap());
         prop_assert_eq!(base(PostingKind::Internal), Decimal::ZERO);

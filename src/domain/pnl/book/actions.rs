@@ -90,7 +90,9 @@ impl Book {
     fn units_by_account(&self, asset: AssetKey, scope: LotScope) -> Vec<(String, Decimal)> {
         let held = |(key, holding): (&HoldingKey, &Holding)| match scope {
             LotScope::Account => vec![(key.account.clone(), holding.quantity())],
-            LotScope::Global => holding.units.iter().map(|(name, units)| (name.clone(), units.clone())).collect(),
+            LotScope::Global => {
+                holding.units.iter().map(|(name, units)| (name.clone(), units.clone())).collect()
+            }
         };
         let holdings = self.holdings.iter().filter(|(key, _)| key.asset == asset);
         holdings.flat_map(held).filter(|(_, units)| !units.is_zero()).collect()

@@ -131,15 +131,11 @@ impl Book {
         let (fees, kind) = if e.ctx.conventions.fees == FeeMode::Expensed {
             (&mut state.expensed, PostingKind::Expense)
         } else {
-            (&mut state.costs_apart, PostingKind::CostApart)
+            (&mut state.costs_apart, PostingKind::FeeApart)
         };
         *fees = sum(fees.as_ref(), fee.base.as_ref());
-        let booked = [
-            (PostingKind::Fee, &fee),
-            (PostingKind::Tax, &tax),
-            (kind, &fee),
-            (PostingKind::CostApart, &tax),
-        ];
+        let booked =
+            [(PostingKind::Fee, &fee), (PostingKind::Tax, &tax), (kind, &fee), (PostingKind::TaxApart, &tax)];
         for (kind, amount) in booked.into_iter().filter(|(_, amount)| !amount.is_zero()) {
             self.post(e, kind, (&t.account, None), currency, amount);
         }

@@ -194,14 +194,14 @@ impl Book {
             }
             FeeMode::InCost | FeeMode::Separate | FeeMode::None => {
                 totals.costs_apart += &part.fee;
-                Some(PostingKind::CostApart)
+                Some(PostingKind::FeeApart)
             }
         };
         let tax = match conventions.taxes {
             TaxMode::InCost if in_cost => None,
             TaxMode::InCost | TaxMode::Separate => {
                 totals.costs_apart += &part.tax;
-                Some(PostingKind::CostApart)
+                Some(PostingKind::TaxApart)
             }
         };
         let booked = [
