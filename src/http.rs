@@ -1,5 +1,6 @@
 //! The HTTP API: parse, ask the rule, one transaction, answer. Everything with a status code is here.
 
+pub mod actions;
 pub mod assets;
 pub mod auth;
 pub mod conventions;

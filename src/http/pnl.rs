@@ -12,7 +12,7 @@ use crate::http::auth::{Caller, PortfoliosRead};
 use crate::http::conventions::{Asked, ConventionsView};
 use crate::http::error::ApiError;
 use crate::http::explain::{ExplanationView, Wanted, explanation};
-use crate::http::performance::{Missing, missing, stale};
+use crate::http::performance::{FlagView, Missing, flags, missing, stale};
 use crate::http::query::Query;
 use crate::http::reading;
 use crate::http::wire::{Amount, Time, amount};
@@ -186,6 +186,8 @@ pub struct PnlView {
     /// Symbols whose price is older than the asset allows.
     #[schema(example = json!([]))]
     stale: Vec<String>,
+    /// Rows that break a rule because of a corporate action.
+    flags: Vec<FlagView>,
     items: Vec<ItemView>,
     /// What the figures are made of, when asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -266,6 +268,7 @@ pub async fn portfolio_pnl(
         total_value: amount(sums.total_value().as_ref()),
         missing: missing(&figures),
         stale: stale(&figures),
+        flags: flags(&figures),
         items,
         explain: wanted.and_then(|wanted| explanation(&figures, portfolio.base_currency, &wanted)),
     }))

@@ -3,8 +3,8 @@
 use crate::http::auth::Door;
 use crate::http::openapi::{self, Frame, Written};
 use crate::http::{
-    AppState, assets, currencies, docs, fx, gains, health, imports, keys, layers, markets, pnl, portfolios,
-    position_trades, positions, prices, statement, transactions,
+    AppState, actions, assets, currencies, docs, fx, gains, health, imports, keys, layers, markets, pnl,
+    portfolios, position_trades, positions, prices, statement, transactions,
 };
 use axum::extract::DefaultBodyLimit;
 use axum::routing::get;
@@ -30,6 +30,9 @@ pub fn routes() -> RoutesBuilder {
             .routes(routes!(assets::get_asset, assets::update_asset))
             .routes(routes!(assets::act_on_asset))
             .routes(routes!(prices::price_of_asset))
+            .routes(routes!(actions::list_actions, actions::record_actions))
+            .routes(routes!(actions::get_action))
+            .routes(routes!(actions::void_action))
             .routes(routes!(currencies::list_currencies, currencies::create_currency))
             .routes(routes!(prices::list_prices, prices::record_price))
             .routes(routes!(prices::latest_prices))

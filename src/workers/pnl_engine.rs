@@ -4,15 +4,16 @@ use crate::domain::asset::Asset;
 use crate::domain::fx::Rates;
 use crate::domain::ids::{AssetKey, PositionId, TransactionId};
 use crate::domain::moment::Moment;
-use crate::domain::pnl::book::{Book, HoldingKey, fold_onto};
+use crate::domain::pnl::book::{Book, HoldingKey};
 use crate::domain::pnl::report::{Priced, Report, Valuation, report};
 use crate::domain::portfolio::{Conventions, Portfolio};
 use crate::domain::price::Mark;
 use crate::domain::transaction::Transaction;
 use crate::storage::database::Tx;
 use crate::storage::error::StorageError;
-use crate::storage::{assets, figures, portfolios, positions, prices, rates, transactions};
+use crate::storage::{assets, figures, portfolios, positions, prices, rates};
 use crate::workers::bookkeeping::{BookError, Lookup};
+use crate::workers::ledger;
 use std::collections::{BTreeMap, HashMap};
 
 /// Moment and knowledge a figure is asked for, and conventions it is asked under.
@@ -117,10 +118,10 @@ async fn past_figures(
         Some(conventions) => conventions.clone(),
         None => portfolios::conventions(tx, portfolio.id, as_of, known_at).await?,
     };
-    let ledger = transactions::in_force(tx, portfolio.id, as_of, known_at).await?;
-    let lookup = Lookup::load(tx, portfolio, &ledger, conventions.clone(), known_at).await?;
+    let ledger = ledger::load(tx, portfolio, as_of, known_at).await?;
+    let lookup = Lookup::load(tx, portfolio, &ledger.rows, conventions.clone(), known_at).await?;
     let empty = if ask.traced { Book::traced() } else { Book::default() };
-    let folded = fold_onto(empty, &ledger, lookup.context());
+    let folded = ledger.fold_onto(empty, lookup.context());
     let mut book =
         folded.map_err(|(transaction, error)| BookError::Refused { transaction, own: false, error })?;
     let rates = rates::newest(tx, as_of, known_at).await?;
@@ -149,7 +150,7 @@ async fn past_figures(
     let evidence = ask.traced.then(|| {
         let mut all = lookup.into_rates();
         all.extend(rates);
-        LedgerEvidence { ledger, rates: all, at: as_of }
+        LedgerEvidence { ledger: ledger.rows, rates: all, at: as_of }
     });
     Ok(Figures { report, book, assets, conventions, open, closed, kept: false, evidence })
 }

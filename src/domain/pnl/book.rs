@@ -3,6 +3,7 @@
 //! Transactions must come in the order of [`Transaction::order`]. A refused transaction leaves the figures of the book
 //! as they were.
 
+pub mod actions;
 mod cash;
 mod deliveries;
 #[cfg(test)]
@@ -16,6 +17,7 @@ use crate::domain::fx::Rates;
 use crate::domain::ids::{AssetKey, TransactionId};
 use crate::domain::moment::Moment;
 use crate::domain::pnl::amounts::Amounts;
+use crate::domain::pnl::book::actions::Flag;
 use crate::domain::pnl::holding::{Cycle, Ended, Holding, Side};
 use crate::domain::pnl::lots::PickError;
 use crate::domain::pnl::trace::{Disposal, DisposalKind, Posting, PostingKind, Trace};
@@ -134,7 +136,7 @@ pub struct Membership {
 }
 
 /// Why the ledger refuses a transaction.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 pub enum LedgerError {
     /// More is sold or delivered than is held.
     #[error("{asked} leave the position, but only {held} are held")]
@@ -194,6 +196,8 @@ pub struct Book {
     pub closed: Vec<(HoldingKey, Cycle)>,
     /// Positions that the transactions applied to this value took part in.
     pub memberships: Vec<Membership>,
+    /// Rows that break a rule because of a corporate action.
+    pub flags: Vec<Flag>,
     /// Every part of every sum, when the book was asked to keep it.
     pub trace: Option<Trace>,
 }
@@ -235,12 +239,14 @@ impl Book {
             T::TransferOut => self.transfer_out(e)?,
             T::Transfer => self.transfer(e)?,
             T::Deposit | T::Withdrawal => self.contribute(e),
+            T::Dividend if t.asset_level => self.pay_holders(e)?,
             T::Dividend => self.dividend(e)?,
             T::Interest => self.interest(e),
             T::Fee | T::Tax => self.charge_alone(e)?,
             T::Split => self.split(e),
             T::Fx => self.exchange(e),
         }
+        self.note_units(e);
         Ok(())
     }
 
@@ -359,18 +365,7 @@ impl Book {
 /// # Errors
 /// The first transaction the ledger refuses, with the rule it breaks.
 pub fn fold(transactions: &[Transaction], ctx: Context<'_>) -> Result<Book, (TransactionId, LedgerError)> {
-    fold_onto(Book::default(), transactions, ctx)
-}
-
-/// Folds a ledger, or the rest of one, onto a book.
-///
-/// # Errors
-/// The first transaction the ledger refuses, with the rule it breaks.
-pub fn fold_onto(
-    mut book: Book,
-    transactions: &[Transaction],
-    ctx: Context<'_>,
-) -> Result<Book, (TransactionId, LedgerError)> {
+    let mut book = Book::default();
     for transaction in transactions {
         book.apply(transaction, ctx).map_err(|error| (transaction.id, error))?;
     }

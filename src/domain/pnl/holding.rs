@@ -10,6 +10,7 @@ use crate::domain::pnl::trace::{Closed, Realized, share_out};
 use crate::domain::portfolio::CostBasis;
 use crate::named_enum;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 named_enum! {
     /// Which way a position points.
@@ -128,6 +129,10 @@ pub struct Holding {
     pub totals: Totals,
     /// Price per unit of its last trade, split-adjusted: not a quote, but better than nothing.
     pub last_price: Option<(Moment, Decimal)>,
+    /// Where the lots belong to every account: the units of each account, negative where they are owed. They add up to
+    /// the quantity.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub units: BTreeMap<String, Decimal>,
 }
 
 impl Holding {
@@ -142,6 +147,7 @@ impl Holding {
             cycles_closed: 0,
             totals: Totals::default(),
             last_price: None,
+            units: BTreeMap::new(),
         }
     }
 

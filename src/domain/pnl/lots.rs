@@ -57,7 +57,7 @@ pub struct Piece {
 pub struct Lots(pub VecDeque<Lot>);
 
 /// Why lots that a disposal names cannot be taken.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 pub enum PickError {
     /// No open lot was opened by that transaction.
     #[error("no open lot of transaction {0}")]
