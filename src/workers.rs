@@ -2,6 +2,7 @@
 
 pub mod actions;
 pub mod bookkeeping;
+pub mod difference;
 pub mod ingest_parse;
 pub mod ledger;
 pub mod pnl_engine;

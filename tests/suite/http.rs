@@ -5,6 +5,7 @@
 mod assets;
 mod auth;
 mod bad_input;
+mod difference;
 mod explain;
 mod health;
 mod idempotency;
