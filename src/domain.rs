@@ -12,4 +12,5 @@ pub mod naming;
 pub mod pnl;
 pub mod portfolio;
 pub mod price;
+pub mod statistics;
 pub mod transaction;
