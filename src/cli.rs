@@ -9,6 +9,7 @@ mod earlier;
 mod ingest;
 mod seed;
 mod serve;
+mod statement;
 
 use crate::app::{App, location};
 use crate::clock::Clock;
@@ -136,6 +137,9 @@ enum Command {
         after_help = "Examples:\n  artifact ingest btc.csv --symbol BTC-USD --source coinbase --interval 1d\n  artifact ingest xau.csv --symbol GOLD --source oanda --interval 1d --bid-ask mid --tz America/New_York\n  cat ticks.ndjson | artifact ingest - --symbol GOLD --source desk"
     )]
     Ingest(ingest::IngestArgs),
+    /// Check a statement: figures of a document of events, prices and rates, without a database
+    #[command(after_help = "Examples:\n  artifact pnl statement.json\n  artifact pnl - < statement.json")]
+    Pnl(statement::StatementArgs),
     /// Take over markets and assets from the earlier service's SQLite file
     #[command(after_help = "Example:\n  artifact import-earlier ~/.automata_infra/infra.db")]
     ImportEarlier(earlier::EarlierArgs),
@@ -260,6 +264,7 @@ async fn dispatch(cli: Cli) -> Result<(), Failure> {
         | Command::Config(_)
         | Command::Doctor(_)
         | Command::Keys(_)
+        | Command::Pnl(_)
         | Command::Openapi
         | Command::Checklist
         | Command::Health
@@ -277,6 +282,7 @@ async fn dispatch(cli: Cli) -> Result<(), Failure> {
         Command::Config(command) => run_config(&context, &command),
         Command::Doctor(args) => doctor::run(&context, &args).await,
         Command::Keys(KeysCommand::Create { name, .. }) => create_key(&context, &name).await,
+        Command::Pnl(args) => statement::run(&args),
         Command::Openapi => say(&serde_json::to_string_pretty(&openapi::document()).map_err(Failure::other)?),
         Command::Checklist => run_checklist(&context),
         Command::Health => doctor::health(&context).await,
@@ -298,6 +304,7 @@ fn start_log(command: &Command, config: &Config) {
         | Command::Config(_)
         | Command::Doctor(_)
         | Command::Keys(_)
+        | Command::Pnl(_)
         | Command::Openapi
         | Command::Checklist
         | Command::Health

@@ -1,11 +1,13 @@
 //! What the service is about: pure values and functions, no clock, no I/O.
 
 pub mod asset;
+pub mod corporate_action;
 pub mod currency;
 pub mod decimal;
 pub mod fx;
 pub mod ids;
 pub mod interval;
+pub mod ledger;
 pub mod market;
 pub mod moment;
 pub mod naming;

@@ -1,5 +1,6 @@
 //! The HTTP API: parse, ask the rule, one transaction, answer. Everything with a status code is here.
 
+pub mod actions;
 pub mod assets;
 pub mod auth;
 pub mod conventions;
@@ -8,8 +9,10 @@ pub mod digest;
 pub mod docs;
 pub mod drafts;
 pub mod error;
+pub mod explain;
 pub mod fields;
 pub mod fx;
+pub mod gains;
 pub mod health;
 pub mod imports;
 pub mod keys;
@@ -26,6 +29,7 @@ pub mod prices;
 pub mod query;
 pub mod reading;
 pub mod router;
+pub mod statement;
 pub mod tagged;
 pub mod transactions;
 pub mod wire;

@@ -5,6 +5,7 @@
 //! answer is sent only after its commit.
 
 pub mod access;
+pub mod actions;
 pub mod assets;
 pub mod columns;
 pub mod currencies;

@@ -47,9 +47,16 @@ impl Rate {
 #[derive(Debug, Clone, Default)]
 pub struct Rates {
     pairs: BTreeMap<(Currency, Currency), Vec<(Moment, Decimal)>>,
+    first_known: bool,
 }
 
 impl Rates {
+    /// The same, but a pair without an earlier observation has its first later one (`lookup: first_known`).
+    #[must_use]
+    pub fn with_first_known(self) -> Self {
+        Self { first_known: true, ..self }
+    }
+
     /// Adds a rate: one `base` is `rate` `quote`. Of two with one moment the later added wins.
     pub fn add(&mut self, base: Currency, quote: Currency, observed_at: Moment, rate: Decimal) {
         let points = self.pairs.entry((base, quote)).or_default();
@@ -73,7 +80,7 @@ impl Rates {
     fn quoted(&self, base: Currency, quote: Currency, at: Moment) -> Option<&(Moment, Decimal)> {
         let points = self.pairs.get(&(base, quote))?;
         let index = points.partition_point(|(moment, _)| *moment <= at);
-        points.get(index.checked_sub(1)?)
+        points.get(index.checked_sub(1).or(self.first_known.then_some(0))?)
     }
 
     /// A pair as quoted or its inverse, whichever was observed later; as quoted where both are equally old.

@@ -33,6 +33,8 @@ outside_id! {
     AssetId
     /// A portfolio.
     PortfolioId
+    /// One corporate action of an asset.
+    ActionId
     /// One ledger entry.
     TransactionId
     /// One position, from flat to flat.

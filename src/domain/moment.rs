@@ -84,6 +84,12 @@ impl Moment {
         self.utc().map(|utc| utc.with_timezone(&zone).date_naive())
     }
 
+    /// The calendar day that begins at this moment in `zone`. It is looked up at noon, so that a zone that was moved
+    /// by a few hours since still gives the day that was meant.
+    pub fn day_begun_in(self, zone: Tz) -> Option<NaiveDate> {
+        self.plus(12 * HOUR).day_in(zone)
+    }
+
     /// This moment moved by `micros`, held at the ends of the range.
     #[must_use]
     pub const fn plus(self, micros: i64) -> Self {

@@ -6,6 +6,10 @@
 
 pub mod amounts;
 pub mod book;
+pub mod explain;
 pub mod holding;
 pub mod lots;
 pub mod report;
+pub mod statement;
+pub mod tax;
+pub mod trace;

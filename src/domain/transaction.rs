@@ -97,6 +97,9 @@ pub struct Transaction {
     pub lots: Vec<LotPick>,
     /// Whether it may open a short position although the portfolio rejects overselling.
     pub opens_short: bool,
+    /// Whether it stands for a corporate action, which is recorded on the asset for every holder: then `id` is the
+    /// action's, `amount` and `tax` of a dividend are per unit held, and `account` says nothing.
+    pub asset_level: bool,
 }
 
 /// A rule an entry breaks: the field, a stable code, and what is wrong.
@@ -339,6 +342,7 @@ impl Transaction {
             ratio_den: None,
             lots: Vec::new(),
             opens_short: false,
+            asset_level: false,
         }
     }
 }

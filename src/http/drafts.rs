@@ -128,27 +128,34 @@ impl Draft {
     /// The entry this draft stands for, with every rule it breaks by itself.
     async fn judge(self, tx: &mut Tx, random: Random, portfolio: &Portfolio) -> Result<Judged, ApiError> {
         let now = tx.recorded_at()?;
+        let mut faults = Vec::new();
+        let Some(kind) = self.kind else {
+            return Err(ApiError::invalid(vec![FieldError::at(self.at("type"), "required", "is required")]));
+        };
+        let asset = match &self.symbol {
+            Some(symbol) => {
+                let named = reading::asset(tx, symbol).await;
+                Some(named.map_err(|error| error.named_at(self.at("symbol")))?)
+            }
+            None => None,
+        };
+        // The day of a split is one of the asset's market, that of any other entry one of the portfolio.
+        let market = asset.as_ref().filter(|_| kind == TransactionType::Split).map(|asset| asset.market_zone);
         let (executed_at, whole_day) = match self.executed_at {
             Some(Written::Moment(moment)) => (moment, false),
-            Some(Written::Day(day)) => (start_of_day(day, portfolio.time_zone), true),
+            Some(Written::Day(day)) => (start_of_day(day, market.unwrap_or(portfolio.time_zone)), true),
             None => (now, false),
         };
-        let mut faults = Vec::new();
         if executed_at > now.plus(FUTURE_MAX) {
             let detail = "lies more than 24 h ahead of the clock";
             faults.push(FieldError::at(self.at("executed_at"), "in_the_future", detail));
         }
-        let Some(kind) = self.kind else {
-            return Err(ApiError::invalid(vec![FieldError::at(self.at("type"), "required", "is required")]));
-        };
         let mut t = Transaction::bare(TransactionId(random.uuid_v7(now)?), kind, executed_at);
         t.whole_day = whole_day;
         t.account = self.account.clone().unwrap_or_else(|| MAIN_ACCOUNT.to_owned());
         t.to_account.clone_from(&self.to_account);
-        let terms = match &self.symbol {
-            Some(symbol) => {
-                let named = reading::asset(tx, symbol).await;
-                let asset = named.map_err(|error| error.named_at(self.at("symbol")))?;
+        let terms = match &asset {
+            Some(asset) => {
                 t.asset = Some(asset.key);
                 let history = assets::terms(tx, &[asset.key], Moment::MAX).await?;
                 history.at(asset.key, executed_at).cloned()
@@ -382,7 +389,8 @@ pub async fn record_drafts(
 /// A ledger refusal points at a field of the entry that cannot stand.
 fn point_at_entry(error: bookkeeping::BookError, places: &HashMap<TransactionId, String>) -> ApiError {
     let place = match &error {
-        bookkeeping::BookError::Refused { transaction, .. } => places.get(transaction).cloned(),
+        bookkeeping::BookError::Refused { transaction, .. }
+        | bookkeeping::BookError::RepeatsAction { transaction, .. } => places.get(transaction).cloned(),
         bookkeeping::BookError::Storage(_) | bookkeeping::BookError::Random(_) => None,
     };
     ApiError::from(error).inside(&place.unwrap_or_default())

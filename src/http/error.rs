@@ -107,6 +107,8 @@ codes! {
     PositionNotFound = "position_not_found", NOT_FOUND, "Position not found";
     /// No such transaction.
     TransactionNotFound = "transaction_not_found", NOT_FOUND, "Transaction not found";
+    /// No such action of the asset.
+    ActionNotFound = "action_not_found", NOT_FOUND, "Action not found";
     /// The asset has no price then.
     PriceNotFound = "price_not_found", NOT_FOUND, "Price not found";
     /// The position id is no longer in use.
@@ -139,6 +141,10 @@ codes! {
     LaterEntryBreaks = "later_entry_breaks", CONFLICT, "A later entry would break a rule";
     /// The same external id with other values.
     ExternalIdConflict = "external_id_conflict", CONFLICT, "External id in use with other values";
+    /// The asset has the same action on that day already.
+    DuplicateAction = "duplicate_action", CONFLICT, "Duplicate action";
+    /// The entry says what is recorded on the asset for every holder.
+    RepeatsAction = "repeats_action", CONFLICT, "Recorded on the asset already";
     /// The transaction is voided already.
     AlreadyVoided = "already_voided", CONFLICT, "Already voided";
     /// A fact uses it, so it is fixed.
@@ -261,6 +267,20 @@ impl From<StorageError> for ApiError {
     }
 }
 
+/// The code of a rule of the ledger.
+pub const fn rule_code(error: &LedgerError) -> &'static str {
+    let code = match error {
+        LedgerError::InsufficientQuantity { .. } => Code::InsufficientQuantity,
+        LedgerError::Lots(_) => Code::LotsNotAvailable,
+        LedgerError::NoRate(_) => Code::MissingRate,
+        LedgerError::InverseAtZero
+        | LedgerError::MarginedDelivery
+        | LedgerError::DeliveryIntoShort
+        | LedgerError::NoTerms => Code::LedgerRule,
+    };
+    code.parts().0
+}
+
 impl From<BookError> for ApiError {
     fn from(error: BookError) -> Self {
         let (transaction, own, error) = match error {
@@ -268,6 +288,16 @@ impl From<BookError> for ApiError {
             BookError::Random(error) => {
                 tracing::error!(%error, "no randomness");
                 return Self::new(Code::Internal, "the service failed; nothing was changed");
+            }
+            BookError::RepeatsAction { asset, action, .. } => {
+                let detail = format!(
+                    "action {action} of the asset says the same for every holder; leave the entry out, or void the action"
+                );
+                let successor = Some(format!("/assets/{asset}/actions/{action}"));
+                return Self {
+                    successor,
+                    ..Self::field(Code::RepeatsAction, "/type", "repeats_action", detail)
+                };
             }
             BookError::Refused { transaction, own, error } => (transaction, own, error),
         };

@@ -21,6 +21,7 @@ use utoipa::OpenApi;
     tags(
         (name = "markets", description = "Where assets trade"),
         (name = "assets", description = "What is held"),
+        (name = "actions", description = "What happens to an asset, for every holder"),
         (name = "currencies", description = "Units of money beside the built-in ones"),
         (name = "prices", description = "What assets are worth, and when that was learned"),
         (name = "fx", description = "Exchange rates"),

@@ -2,9 +2,11 @@
 
 use crate::domain::currency::Currency;
 use crate::domain::decimal::Decimal;
-use crate::domain::ids::PortfolioId;
+use crate::domain::ids::{ActionId, PortfolioId, TransactionId};
 use crate::domain::pnl::amounts::difference;
+use crate::domain::pnl::book::actions::Flag;
 use crate::domain::portfolio::{Portfolio, PortfolioStatus};
+use crate::http::error::rule_code;
 use crate::http::wire::{Amount, Time, amount};
 use crate::workers::pnl_engine::{Ask, Figures};
 use serde::Serialize;
@@ -33,6 +35,40 @@ pub fn missing(figures: &Figures) -> Vec<Missing> {
         at: Some(rate.at).filter(|at| present(*at)).map(Time),
     });
     named.collect()
+}
+
+/// A row of the ledger that breaks a rule since a corporate action of its asset was recorded, replaced or voided. The
+/// figures hold it as far as `short: allowed` lets them.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct FlagView {
+    /// The ledger entry; `null` when it is a corporate action itself.
+    transaction: Option<TransactionId>,
+    /// The corporate action, when it is one.
+    action: Option<ActionId>,
+    #[schema(example = "GOLD")]
+    symbol: Option<String>,
+    /// Stable code of the rule.
+    #[schema(example = "insufficient_quantity", pattern = "^[a-z_]+$")]
+    code: &'static str,
+    /// The rule, for people.
+    #[schema(example = "150 leave the position, but only 100 are held")]
+    detail: String,
+    /// Whether nothing of the row is in the figures.
+    #[schema(example = false)]
+    left_out: bool,
+}
+
+/// Names the rows that are flagged, in the order of the ledger.
+pub fn flags(figures: &Figures) -> Vec<FlagView> {
+    let view = |flag: &Flag| FlagView {
+        transaction: Some(flag.transaction).filter(|_| !flag.asset_level),
+        action: Some(ActionId(flag.transaction.0)).filter(|_| flag.asset_level),
+        symbol: flag.asset.and_then(|key| figures.assets.get(&key)).map(|asset| asset.symbol.clone()),
+        code: rule_code(&flag.error),
+        detail: flag.error.to_string(),
+        left_out: flag.left_out,
+    };
+    figures.book.flags.iter().map(view).collect()
 }
 
 /// Symbols of open positions whose price is older than the asset allows.
@@ -98,6 +134,8 @@ pub struct Performance {
     /// Symbols whose price is older than the asset allows.
     #[schema(example = json!([]))]
     stale: Vec<String>,
+    /// Rows that break a rule because of a corporate action.
+    flags: Vec<FlagView>,
 }
 
 impl Performance {
@@ -148,6 +186,7 @@ impl Performance {
             reasons,
             missing: missing(figures),
             stale: stale(figures),
+            flags: flags(figures),
         }
     }
 }

@@ -3,8 +3,8 @@
 use crate::http::auth::Door;
 use crate::http::openapi::{self, Frame, Written};
 use crate::http::{
-    AppState, assets, currencies, docs, fx, health, imports, keys, layers, markets, pnl, portfolios,
-    position_trades, positions, prices, transactions,
+    AppState, actions, assets, currencies, docs, fx, gains, health, imports, keys, layers, markets, pnl,
+    portfolios, position_trades, positions, prices, statement, transactions,
 };
 use axum::extract::DefaultBodyLimit;
 use axum::routing::get;
@@ -30,6 +30,9 @@ pub fn routes() -> RoutesBuilder {
             .routes(routes!(assets::get_asset, assets::update_asset))
             .routes(routes!(assets::act_on_asset))
             .routes(routes!(prices::price_of_asset))
+            .routes(routes!(actions::list_actions, actions::record_actions))
+            .routes(routes!(actions::get_action))
+            .routes(routes!(actions::void_action))
             .routes(routes!(currencies::list_currencies, currencies::create_currency))
             .routes(routes!(prices::list_prices, prices::record_price))
             .routes(routes!(prices::latest_prices))
@@ -42,6 +45,8 @@ pub fn routes() -> RoutesBuilder {
             ))
             .routes(routes!(portfolios::act_on_portfolio))
             .routes(routes!(pnl::portfolio_pnl))
+            .routes(routes!(gains::portfolio_gains))
+            .routes(routes!(gains::portfolio_lots))
             .routes(routes!(positions::list_positions, position_trades::open_position))
             .routes(routes!(positions::get_position))
             .routes(routes!(position_trades::close_position))
@@ -49,7 +54,8 @@ pub fn routes() -> RoutesBuilder {
             .routes(routes!(transactions::list_transactions, transactions::record_transactions))
             .routes(routes!(transactions::get_transaction))
             .routes(routes!(transactions::void_transaction))
-            .merge(files()),
+            .merge(files())
+            .merge(documents()),
     )
 }
 
@@ -58,6 +64,13 @@ fn files() -> OpenApiRouter<AppState> {
     OpenApiRouter::new()
         .routes(routes!(imports::import_prices))
         .layer(DefaultBodyLimit::max(imports::FILE_MAX))
+}
+
+/// Routes that take a whole document.
+fn documents() -> OpenApiRouter<AppState> {
+    OpenApiRouter::new()
+        .routes(routes!(statement::check_statement))
+        .layer(DefaultBodyLimit::max(statement::DOCUMENT_MAX))
 }
 
 /// The routes before they are tied to a state.

@@ -2,7 +2,7 @@
 
 use crate::domain::currency::Currency;
 use crate::domain::decimal::Decimal;
-use crate::domain::ids::{AssetId, MarketId, PortfolioId, PositionId, TransactionId};
+use crate::domain::ids::{ActionId, AssetId, MarketId, PortfolioId, PositionId, TransactionId};
 use crate::domain::moment::Moment;
 use serde::{Serialize, Serializer};
 use serde_json::json;
@@ -89,6 +89,7 @@ schemas! {
     AssetId, "AssetId" => text(UUID, "0198c1d2-7c7a-7b1e-9a55-3f2b8d0c4e12", "A UUID.");
     PortfolioId, "PortfolioId" => text(UUID, "0198c1d2-7c7a-7b1e-9a55-3f2b8d0c4e13", "A UUIDv7.");
     PositionId, "PositionId" => text(UUID, "0198c1d2-7c7a-7b1e-9a55-3f2b8d0c4e14", "A UUIDv7.");
+    ActionId, "ActionId" => text(UUID, "0198c1d2-7c7a-7b1e-9a55-3f2b8d0c4e16", "A UUIDv7.");
     TransactionId, "TransactionId" => text(UUID, "0198c1d2-7c7a-7b1e-9a55-3f2b8d0c4e15", "A UUIDv7.");
     Metadata, "Metadata" => ObjectBuilder::new()
         .schema_type(SchemaType::Type(Type::Object))
@@ -131,7 +132,9 @@ enum_schemas! {
     crate::domain::portfolio::TaxMode, "TaxMode";
     crate::domain::portfolio::ShortMode, "ShortMode";
     crate::domain::transaction::TransactionType, "TransactionType";
+    crate::domain::corporate_action::ActionType, "ActionType";
     crate::domain::pnl::holding::Side, "PositionType";
+    crate::domain::pnl::trace::DisposalKind, "DisposalKind";
     crate::domain::price::Outcome, "PriceOutcome";
     crate::http::positions::PositionStatus, "PositionStatus";
 }

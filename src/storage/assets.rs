@@ -183,6 +183,14 @@ pub async fn update(tx: &mut Tx, mut asset: Asset) -> Result<Asset, StorageError
     Ok(asset)
 }
 
+/// Gives an asset another symbol, upper-case, counting its version up.
+pub async fn rename(tx: &mut Tx, asset: &Asset, symbol: &str) -> Result<(), StorageError> {
+    const SQL: &str =
+        "UPDATE assets SET symbol = $2, version = version + 1, updated_at = $3 WHERE asset_key = $1";
+    let recorded_at = tx.recorded_at()?;
+    on!(tx, conn => sqlx::query(SQL).bind(asset.key).bind(symbol).bind(recorded_at).execute(conn).await.map(drop))
+}
+
 /// Whether a price or a ledger entry uses the asset: from then on its currency is fixed.
 pub async fn is_used(tx: &mut Tx, asset: AssetKey) -> Result<bool, StorageError> {
     const SQL: &str = "SELECT CASE WHEN EXISTS (SELECT 1 FROM prices WHERE asset_key = $1) \

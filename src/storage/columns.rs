@@ -4,10 +4,11 @@
 //! could add them up in floating point. Moments and keys are 64-bit integers, ids are 16 bytes or `UUID`.
 
 use crate::domain::asset::{AssetStatus, AssetType};
+use crate::domain::corporate_action::ActionType;
 use crate::domain::currency::Currency;
 use crate::domain::decimal::Decimal;
 use crate::domain::ids::{
-    AssetId, AssetKey, MarketId, MarketKey, PortfolioId, PositionId, SourceKey, TransactionId,
+    ActionId, AssetId, AssetKey, MarketId, MarketKey, PortfolioId, PositionId, SourceKey, TransactionId,
 };
 use crate::domain::market::{MarketStatus, MarketType};
 use crate::domain::moment::Moment;
@@ -68,6 +69,7 @@ column! { String,
     AssetType => |value| value.name().to_owned(), |text| unknown(Self::from_name(&text), &text);
     AssetStatus => |value| value.name().to_owned(), |text| unknown(Self::from_name(&text), &text);
     PortfolioStatus => |value| value.name().to_owned(), |text| unknown(Self::from_name(&text), &text);
+    ActionType => |value| value.name().to_owned(), |text| unknown(Self::from_name(&text), &text);
     TransactionType => |value| value.name().to_owned(), |text| unknown(Self::from_name(&text), &text);
 }
 
@@ -82,6 +84,7 @@ column! { uuid::Uuid,
     MarketId => |value| value.0, |value| Ok(Self(value));
     AssetId => |value| value.0, |value| Ok(Self(value));
     PortfolioId => |value| value.0, |value| Ok(Self(value));
+    ActionId => |value| value.0, |value| Ok(Self(value));
     TransactionId => |value| value.0, |value| Ok(Self(value));
     PositionId => |value| value.0, |value| Ok(Self(value));
 }

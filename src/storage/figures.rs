@@ -2,6 +2,7 @@
 
 use crate::domain::ids::{AssetKey, PortfolioId, PositionId};
 use crate::domain::moment::Moment;
+use crate::domain::pnl::book::actions::Flag;
 use crate::domain::pnl::book::{AccountState, Book, HoldingKey, MissingRate, SplitEvent};
 use crate::domain::pnl::holding::Holding;
 use crate::domain::pnl::lots::{Lot, Lots};
@@ -30,6 +31,8 @@ struct Common {
     accounts: BTreeMap<String, AccountState>,
     splits: BTreeMap<AssetKey, Vec<SplitEvent>>,
     missing: BTreeSet<MissingRate>,
+    #[serde(default)]
+    flags: Vec<Flag>,
 }
 
 /// How far the kept book of a portfolio goes.
@@ -127,8 +130,8 @@ pub async fn load(
     for row in lots {
         by_holding.entry((row.account, row.asset_key)).or_default().push(from_json(&row.state)?);
     }
-    let mut book =
-        Book { accounts: common.accounts, splits: common.splits, missing: common.missing, ..Book::default() };
+    let Common { accounts, splits, missing, flags } = common;
+    let mut book = Book { accounts, splits, missing, flags, ..Book::default() };
     let mut open = BTreeMap::new();
     for row in holdings {
         let mut holding: Holding = from_json(&row.state)?;
@@ -179,6 +182,7 @@ async fn save_state(tx: &mut Tx, portfolio: PortfolioId, after: &KeptBook) -> Re
         accounts: after.book.accounts.clone(),
         splits: after.book.splits.clone(),
         missing: after.book.missing.clone(),
+        flags: after.book.flags.clone(),
     };
     let (kept, text) = (after.kept, to_json(&common)?);
     on!(tx, conn => sqlx::query(SQL).bind(portfolio).bind(kept.last_at).bind(kept.entries).bind(kept.foreign_money)

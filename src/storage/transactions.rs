@@ -134,6 +134,7 @@ impl TryFrom<Row> for Entry {
             ratio_den: row.ratio_den,
             lots,
             opens_short: row.opens_short,
+            asset_level: false,
         };
         let void = row.voided_at.map(|recorded_at| Void {
             recorded_at,

@@ -6,9 +6,11 @@
 use crate::domain::asset::TermsHistory;
 use crate::domain::currency::Currency;
 use crate::domain::fx::Rates;
-use crate::domain::ids::{AssetKey, PositionId, TransactionId};
+use crate::domain::ids::{ActionId, AssetId, AssetKey, PositionId, TransactionId};
+use crate::domain::ledger::not_before;
 use crate::domain::moment::Moment;
-use crate::domain::pnl::book::{Book, Context, HoldingKey, LedgerError, fold};
+use crate::domain::pnl::book::actions::Flag;
+use crate::domain::pnl::book::{Book, Context, HoldingKey, LedgerError};
 use crate::domain::portfolio::{Conventions, Portfolio};
 use crate::domain::transaction::Transaction;
 use crate::random::{NoRandomness, Random};
@@ -18,6 +20,7 @@ use crate::storage::figures::{Kept, KeptBook};
 use crate::storage::positions::{CLOSED, IssuedPosition, OPEN, UNUSED};
 use crate::storage::transactions::Entry;
 use crate::storage::{assets, figures, portfolios, positions, rates, transactions};
+use crate::workers::ledger;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 /// Distinct moments up to which rates are looked up one by one instead of loading their history.
@@ -36,6 +39,16 @@ pub enum BookError {
         /// The rule.
         error: LedgerError,
     },
+    /// An entry says what is recorded on the asset for every holder.
+    #[error("the same is recorded on the asset as action {action}")]
+    RepeatsAction {
+        /// The entry.
+        transaction: TransactionId,
+        /// The asset.
+        asset: AssetId,
+        /// The action.
+        action: ActionId,
+    },
     /// The database failed.
     #[error(transparent)]
     Storage(#[from] StorageError),
@@ -48,21 +61,23 @@ pub enum BookError {
 ///
 /// # Errors
 /// [`BookError::Refused`] names the transaction that cannot stand; everything is to be rolled back then.
+/// [`BookError::RepeatsAction`] names the action of the asset that says the same.
 pub async fn record(
     tx: &mut Tx,
     random: Random,
     portfolio: &Portfolio,
     entries: Vec<Entry>,
 ) -> Result<Vec<Entry>, BookError> {
+    for entry in &entries {
+        check_repeat(tx, portfolio, &entry.transaction, None).await?;
+    }
     let mut recorded = Vec::with_capacity(entries.len());
     for entry in entries {
         recorded.push(transactions::insert(tx, entry).await?);
     }
     let kept = figures::kept(tx, portfolio.id).await?;
     let comes_last = |kept: Kept| {
-        // At the moment of the last entry folded, only a split given as a day would belong before it.
-        let after = (kept.last_at, true, i64::MIN);
-        !kept.stale && recorded.iter().all(|entry| entry.transaction.order() > after)
+        !kept.stale && recorded.iter().all(|entry| not_before(&entry.transaction) >= kept.last_at)
     };
     let in_order = kept.is_none_or(comes_last);
     if in_order {
@@ -87,6 +102,7 @@ pub async fn void(
 ) -> Result<Option<Entry>, BookError> {
     let replacement = match replacement {
         Some(mut new) => {
+            check_repeat(tx, portfolio, &new.transaction, Some(&entry.transaction)).await?;
             new.replaces = Some(entry.transaction.id);
             new.transaction.place = entry.transaction.place;
             Some(transactions::insert(tx, new).await?)
@@ -98,6 +114,19 @@ pub async fn void(
     refold(tx, random, portfolio, &own_ids(replacement.as_slice())).await?;
     portfolios::touch(tx, portfolio.id).await?;
     Ok(replacement)
+}
+
+/// Refuses an entry that repeats an action of its asset. `original` is the entry it takes the place of.
+async fn check_repeat(
+    tx: &mut Tx,
+    portfolio: &Portfolio,
+    t: &Transaction,
+    original: Option<&Transaction>,
+) -> Result<(), BookError> {
+    match ledger::repeated(tx, portfolio, t, original).await? {
+        Some((asset, action)) => Err(BookError::RepeatsAction { transaction: t.id, asset, action }),
+        None => Ok(()),
+    }
 }
 
 fn own_ids(entries: &[Entry]) -> Vec<TransactionId> {
@@ -145,6 +174,11 @@ impl Lookup {
         Ok(Self { base, conventions, terms, rates, foreign })
     }
 
+    /// The rates it loaded.
+    pub fn into_rates(self) -> Rates {
+        self.rates
+    }
+
     /// The same, for the fold.
     pub const fn context(&self) -> Context<'_> {
         Context { base: self.base, conventions: &self.conventions, terms: &self.terms, rates: &self.rates }
@@ -163,15 +197,15 @@ async fn append(
     portfolio: &Portfolio,
     entries: &[Entry],
 ) -> Result<(), BookError> {
-    let mut new: Vec<Transaction> = entries.iter().map(|entry| entry.transaction.clone()).collect();
-    new.sort_by_key(Transaction::order);
+    let new: Vec<Transaction> = entries.iter().map(|entry| entry.transaction.clone()).collect();
     let touched: BTreeSet<AssetKey> = new.iter().filter_map(|t| t.asset).collect();
     let touched: Vec<AssetKey> = touched.into_iter().collect();
     let before = figures::load(tx, portfolio.id, Some(&touched)).await?;
     let conventions = portfolios::conventions(tx, portfolio.id, Moment::MAX, Moment::MAX).await?;
-    let lookup = Lookup::load(tx, portfolio, &new, conventions, Moment::MAX).await?;
     let mut book = before.as_ref().map(|kept| kept.book.clone()).unwrap_or_default();
-    for t in &new {
+    let new = ledger::entering(tx, portfolio, &book, new).await?;
+    let lookup = Lookup::load(tx, portfolio, &new.rows, conventions, Moment::MAX).await?;
+    for t in &new.rows {
         book.apply(t, lookup.context()).map_err(|error| BookError::Refused {
             transaction: t.id,
             own: true,
@@ -179,10 +213,16 @@ async fn append(
         })?;
     }
     let kept = before.as_ref().map(|before| before.kept);
-    let last_at = new.last().map(|t| t.executed_at).max(kept.map(|kept| kept.last_at)).unwrap_or(Moment::MIN);
+    let last_at = new
+        .rows
+        .iter()
+        .map(|t| t.executed_at)
+        .max()
+        .max(kept.map(|kept| kept.last_at))
+        .unwrap_or(Moment::MIN);
     let kept = Kept {
         last_at,
-        entries: kept.map_or(0, |kept| kept.entries) + i64::try_from(new.len()).unwrap_or_default(),
+        entries: kept.map_or(0, |kept| kept.entries) + new.entries(),
         foreign_money: lookup.foreign || kept.is_some_and(|kept| kept.foreign_money),
         stale: false,
     };
@@ -267,24 +307,58 @@ pub async fn refold(
     portfolio: &Portfolio,
     own: &[TransactionId],
 ) -> Result<(), BookError> {
-    let ledger = transactions::in_force(tx, portfolio.id, Moment::MAX, Moment::MAX).await?;
+    fold_anew(tx, random, portfolio, Some(own)).await
+}
+
+/// The same after a corporate action was recorded or voided: what it puts at odds with a rule is flagged.
+///
+/// # Errors
+/// The database's; [`BookError::Refused`] for a row of an asset that has no actions.
+pub async fn refold_after_action(
+    tx: &mut Tx,
+    random: Random,
+    portfolio: &Portfolio,
+) -> Result<(), BookError> {
+    fold_anew(tx, random, portfolio, None).await
+}
+
+/// With `own`, entries just sent in, a row that was not flagged before must not need to be.
+async fn fold_anew(
+    tx: &mut Tx,
+    random: Random,
+    portfolio: &Portfolio,
+    own: Option<&[TransactionId]>,
+) -> Result<(), BookError> {
+    let ledger = ledger::load(tx, portfolio, Moment::MAX, Moment::MAX).await?;
     let conventions = portfolios::conventions(tx, portfolio.id, Moment::MAX, Moment::MAX).await?;
-    let lookup = Lookup::load(tx, portfolio, &ledger, conventions, Moment::MAX).await?;
-    let mut book = fold(&ledger, lookup.context()).map_err(|(transaction, error)| BookError::Refused {
-        transaction,
-        own: own.contains(&transaction),
-        error,
-    })?;
+    let lookup = Lookup::load(tx, portfolio, &ledger.rows, conventions, Moment::MAX).await?;
+    let refused = |(transaction, error)| {
+        let own = own.is_some_and(|own| own.contains(&transaction));
+        BookError::Refused { transaction, own, error }
+    };
+    let mut book = ledger.fold(lookup.context()).map_err(refused)?;
     let before = figures::load(tx, portfolio.id, None).await?;
+    if own.is_some()
+        && let Some(flag) = newly_flagged(before.as_ref(), &book)
+    {
+        return Err(refused((flag.transaction, flag.error.clone())));
+    }
     let open = reassign_positions(tx, random, portfolio, &mut book).await?;
     let kept = Kept {
-        last_at: ledger.last().map_or(Moment::MIN, |t| t.executed_at),
-        entries: i64::try_from(ledger.len()).unwrap_or(i64::MAX),
+        last_at: ledger.rows.iter().map(|t| t.executed_at).max().unwrap_or(Moment::MIN),
+        entries: ledger.entries(),
         foreign_money: lookup.foreign,
         stale: false,
     };
     figures::save(tx, portfolio.id, before.as_ref(), &KeptBook { kept, book, open }).await?;
     Ok(())
+}
+
+/// The first flag of a book that was not there before.
+fn newly_flagged<'b>(before: Option<&KeptBook>, book: &'b Book) -> Option<&'b Flag> {
+    let known: HashSet<TransactionId> =
+        before.iter().flat_map(|kept| &kept.book.flags).map(|flag| flag.transaction).collect();
+    book.flags.iter().find(|flag| !known.contains(&flag.transaction))
 }
 
 /// Decides which id each position has after the past changed: in order of time, each keeps the oldest id that one

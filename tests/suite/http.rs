@@ -5,6 +5,7 @@
 mod assets;
 mod auth;
 mod bad_input;
+mod explain;
 mod health;
 mod idempotency;
 mod incremental;

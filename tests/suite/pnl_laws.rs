@@ -4,6 +4,7 @@
 #![cfg(test)]
 
 mod invariance;
+mod traces;
 mod world;
 
 use artifact::domain::decimal::Decimal;

@@ -1,8 +1,9 @@
 //! The book: what a ledger amounts to. [`Book::apply`] folds one transaction into it.
 //!
-//! Transactions must come in order of (`executed_at`, `place`). A refused transaction leaves the book in an
-//! undefined state: refuse the whole entry and drop the book.
+//! Transactions must come in the order of [`Transaction::order`]. A refused transaction leaves the figures of the book
+//! as they were.
 
+pub mod actions;
 mod cash;
 mod deliveries;
 #[cfg(test)]
@@ -16,8 +17,10 @@ use crate::domain::fx::Rates;
 use crate::domain::ids::{AssetKey, TransactionId};
 use crate::domain::moment::Moment;
 use crate::domain::pnl::amounts::Amounts;
-use crate::domain::pnl::holding::{Cycle, Holding, Side};
+use crate::domain::pnl::book::actions::Flag;
+use crate::domain::pnl::holding::{Cycle, Ended, Holding, Side};
 use crate::domain::pnl::lots::PickError;
+use crate::domain::pnl::trace::{Disposal, DisposalKind, Posting, PostingKind, Trace};
 use crate::domain::portfolio::{Conventions, LotScope};
 use crate::domain::transaction::{Transaction, TransactionType};
 use serde::{Deserialize, Serialize};
@@ -133,7 +136,7 @@ pub struct Membership {
 }
 
 /// Why the ledger refuses a transaction.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 pub enum LedgerError {
     /// More is sold or delivered than is held.
     #[error("{asked} leave the position, but only {held} are held")]
@@ -163,6 +166,21 @@ pub enum LedgerError {
     NoRate(MissingRate),
 }
 
+impl LedgerError {
+    /// Stable code of the rule, as the wire shows it.
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::InsufficientQuantity { .. } => "insufficient_quantity",
+            Self::Lots(_) => "lots",
+            Self::InverseAtZero => "inverse_at_zero",
+            Self::MarginedDelivery => "margined_delivery",
+            Self::DeliveryIntoShort => "delivery_into_short",
+            Self::NoTerms => "no_terms",
+            Self::NoRate(_) => "no_rate",
+        }
+    }
+}
+
 /// The fold of a ledger. Holdings of assets that a transaction does not touch need not be loaded.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Book {
@@ -178,6 +196,10 @@ pub struct Book {
     pub closed: Vec<(HoldingKey, Cycle)>,
     /// Positions that the transactions applied to this value took part in.
     pub memberships: Vec<Membership>,
+    /// Rows that break a rule because of a corporate action.
+    pub flags: Vec<Flag>,
+    /// Every part of every sum, when the book was asked to keep it.
+    pub trace: Option<Trace>,
 }
 
 /// One transaction, with what its fold looks up.
@@ -198,6 +220,11 @@ impl Entry<'_> {
 }
 
 impl Book {
+    /// An empty book that keeps every part of every sum.
+    pub fn traced() -> Self {
+        Self { trace: Some(Trace::default()), ..Self::default() }
+    }
+
     /// Folds one transaction into the book.
     ///
     /// # Errors
@@ -212,12 +239,14 @@ impl Book {
             T::TransferOut => self.transfer_out(e)?,
             T::Transfer => self.transfer(e)?,
             T::Deposit | T::Withdrawal => self.contribute(e),
+            T::Dividend if t.asset_level => self.pay_holders(e)?,
             T::Dividend => self.dividend(e)?,
             T::Interest => self.interest(e),
             T::Fee | T::Tax => self.charge_alone(e)?,
             T::Split => self.split(e),
             T::Fx => self.exchange(e),
         }
+        self.note_units(e);
         Ok(())
     }
 
@@ -240,6 +269,62 @@ impl Book {
         base
     }
 
+    /// Notes an amount that enters a sum, where the book keeps such notes. `asset` belongs to a holding.
+    fn post(
+        &mut self,
+        e: Entry<'_>,
+        kind: PostingKind,
+        (account, asset): (&str, Option<AssetKey>),
+        currency: Currency,
+        amount: &Amounts,
+    ) {
+        if let Some(trace) = &mut self.trace {
+            trace.postings.push(Posting {
+                kind,
+                transaction: e.t.id,
+                at: e.t.executed_at,
+                account: account.to_owned(),
+                asset,
+                currency,
+                amount: amount.clone(),
+            });
+        }
+    }
+
+    /// Notes a base value that enters a sum.
+    fn post_base(&mut self, e: Entry<'_>, kind: PostingKind, account: &str, base: Option<&Decimal>) {
+        if self.trace.is_some() {
+            let amount = Amounts { own: base.cloned().unwrap_or_default(), base: base.cloned() };
+            self.post(e, kind, (account, e.t.asset), e.ctx.base, &amount);
+        }
+    }
+
+    /// Notes units that left a holding.
+    fn dispose(&mut self, disposal: impl FnOnce() -> Disposal) {
+        if let Some(trace) = &mut self.trace {
+            trace.disposals.push(disposal());
+        }
+    }
+
+    /// Notes that a position ended, and what was written off with it.
+    fn note_end(&mut self, e: Entry<'_>, key: &HoldingKey, terms: (Currency, bool), ended: Option<Ended>) {
+        let Some(Ended { cycle, short, written_off }) = ended else { return };
+        if !written_off.is_empty() {
+            self.dispose(|| Disposal {
+                kind: DisposalKind::Dust,
+                holding: key.clone(),
+                account: e.t.account.clone(),
+                transaction: e.t.id,
+                at: e.t.executed_at,
+                currency: terms.0,
+                short,
+                inverse: terms.1,
+                closed: written_off,
+            });
+        }
+        self.closed.push((key.clone(), cycle));
+    }
+
     fn account(&mut self, name: &str) -> &mut AccountState {
         self.accounts.entry(name.to_owned()).or_default()
     }
@@ -248,17 +333,23 @@ impl Book {
         self.holdings.entry(key.clone()).or_insert_with(|| Holding::new(currency))
     }
 
-    fn split(&mut self, Entry { t, ctx }: Entry<'_>) {
+    fn split(&mut self, e: Entry<'_>) {
+        let Entry { t, ctx } = e;
         let (Some(asset), Some(numerator), Some(denominator)) = (t.asset, &t.ratio_num, &t.ratio_den) else {
             return;
         };
-        let margined = ctx.terms.at(asset, t.executed_at).is_some_and(|terms| terms.margined);
+        let terms = ctx.terms.at(asset, t.executed_at);
+        let (margined, inverse) = terms.map_or((false, false), |terms| (terms.margined, terms.inverse));
+        let mut over = Vec::new();
         for (key, holding) in self.holdings.iter_mut().filter(|(key, _)| key.asset == asset) {
             holding.lots.split(numerator, denominator);
             let ended = holding.settle(&ctx.conventions.dust, margined, t.executed_at);
-            self.closed.extend(ended.map(|cycle| (key.clone(), cycle)));
+            over.push((key.clone(), (holding.currency, inverse), ended));
             holding.last_price =
                 holding.last_price.take().map(|(at, price)| (at, price.share(denominator, numerator)));
+        }
+        for (key, terms, ended) in over {
+            self.note_end(e, &key, terms, ended);
         }
         self.splits.entry(asset).or_default().push(SplitEvent {
             at: t.executed_at,
@@ -269,7 +360,7 @@ impl Book {
     }
 }
 
-/// Folds a whole ledger, in order of (`executed_at`, `place`).
+/// Folds a whole ledger, in order of [`Transaction::order`].
 ///
 /// # Errors
 /// The first transaction the ledger refuses, with the rule it breaks.

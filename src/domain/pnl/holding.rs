@@ -6,9 +6,11 @@ use crate::domain::decimal::Decimal;
 use crate::domain::moment::Moment;
 use crate::domain::pnl::amounts::{Amounts, difference, sum};
 use crate::domain::pnl::lots::{Lot, Lots, Piece};
+use crate::domain::pnl::trace::{Closed, Realized, share_out};
 use crate::domain::portfolio::CostBasis;
 use crate::named_enum;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 named_enum! {
     /// Which way a position points.
@@ -127,6 +129,10 @@ pub struct Holding {
     pub totals: Totals,
     /// Price per unit of its last trade, split-adjusted: not a quote, but better than nothing.
     pub last_price: Option<(Moment, Decimal)>,
+    /// Where the lots belong to every account: the units of each account, negative where they are owed. They add up to
+    /// the quantity.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub units: BTreeMap<String, Decimal>,
 }
 
 impl Holding {
@@ -141,6 +147,7 @@ impl Holding {
             cycles_closed: 0,
             totals: Totals::default(),
             last_price: None,
+            units: BTreeMap::new(),
         }
     }
 
@@ -208,59 +215,106 @@ impl Holding {
         self.lots.insert(lot, method);
     }
 
-    /// Books the profit of units that left by a trade, and returns the profit before costs in own currency.
-    /// `now` converts own currency to base at the moment of the exit.
+    /// What the exit of `entry` at `exit` realises. `now` converts own currency to base at the moment of the exit.
+    fn profit(
+        &self,
+        (entry, entry_costs): (&Amounts, &Amounts),
+        exit: Amounts,
+        exit_costs: Amounts,
+        terms: &Terms,
+        now: impl Fn(&Decimal) -> Option<Decimal>,
+    ) -> Realized {
+        let short = self.is_short();
+        // An inverse contract is worth less of the settlement currency when its price rises.
+        let gains_on_rise = short == terms.inverse;
+        let mut gross = (&exit - entry).signed(!gains_on_rise);
+        let mut fx = Some(Decimal::ZERO);
+        if terms.margined {
+            // No cash went out at the opening, so nothing was exposed to the rate but the profit itself.
+            gross.base = now(&gross.own);
+        } else {
+            let basis = signed_basis(entry, entry_costs, short);
+            fx = difference(now(&basis.own).as_ref(), basis.base.as_ref());
+        }
+        let net = &gross - &(entry_costs + &exit_costs);
+        Realized { exit, exit_costs, gross, net, fx }
+    }
+
+    /// Books the profit of units that left by a trade. Returns it, and lot by lot when `detailed`.
     pub fn realize(
         &mut self,
         pieces: &[Piece],
         exit: &Exit,
         terms: &Terms,
         now: impl Fn(&Decimal) -> Option<Decimal>,
-    ) -> Decimal {
-        let short = self.is_short();
+        detailed: bool,
+    ) -> (Realized, Vec<Closed>) {
         let entry = pieces.iter().fold(Amounts::ZERO, |sum, piece| &sum + &piece.gross);
-        let costs = pieces.iter().fold(exit.costs.clone(), |sum, piece| &sum + &piece.costs);
-        // An inverse contract is worth less of the settlement currency when its price rises.
-        let gains_on_rise = short == terms.inverse;
-        let mut gross = (&exit.gross - &entry).signed(!gains_on_rise);
-        let mut currency_part = Some(Decimal::ZERO);
-        if terms.margined {
-            // No cash went out at the opening, so nothing was exposed to the rate but the profit itself.
-            gross.base = now(&gross.own);
+        let costs = pieces.iter().fold(Amounts::ZERO, |sum, piece| &sum + &piece.costs);
+        let whole = self.profit((&entry, &costs), exit.gross.clone(), exit.costs.clone(), terms, &now);
+        let closed = if detailed {
+            share_out(pieces, &whole, |piece, gross, costs| {
+                self.profit((&piece.gross, &piece.costs), gross, costs, terms, &now)
+            })
         } else {
-            let entry_costs = pieces.iter().fold(Amounts::ZERO, |sum, piece| &sum + &piece.costs);
-            let basis = signed_basis(&entry, &entry_costs, short);
-            currency_part = difference(now(&basis.own).as_ref(), basis.base.as_ref());
-        }
-        self.totals.realized_gross += &gross;
-        self.totals.realized += &(&gross - &costs);
-        self.totals.realized_fx.base = sum(self.totals.realized_fx.base.as_ref(), currency_part.as_ref());
+            Vec::new()
+        };
+        self.totals.realized_gross += &whole.gross;
+        self.totals.realized += &whole.net;
+        self.totals.realized_fx.base = sum(self.totals.realized_fx.base.as_ref(), whole.fx.as_ref());
         if let Some(cycle) = &mut self.cycle {
             cycle.exited_quantity += &exit.quantity;
             cycle.exited_gross += &exit.gross.own;
         }
-        gross.own
+        (whole, closed)
     }
 
     /// Ends the position when nothing is left, or what is left lies within `dust`, whose cost is realised:
     /// of a margined one only its fees, for nothing else was paid.
-    pub fn settle(&mut self, dust: &Decimal, margined: bool, at: Moment) -> Option<Cycle> {
+    pub fn settle(&mut self, dust: &Decimal, margined: bool, at: Moment) -> Option<Ended> {
         if self.lots.quantity() > *dust {
             return None;
         }
-        if margined {
-            self.totals.realized -= &self.costs();
-        } else {
-            self.totals.realized -= &self.cost_basis();
-            self.totals.realized_gross -= &self.gross().signed(self.is_short());
+        let short = self.is_short();
+        let mut written_off = Vec::new();
+        for lot in std::mem::take(&mut self.lots.0) {
+            let (gross, cost) = if margined {
+                (Amounts::ZERO, lot.costs.clone())
+            } else {
+                (lot.gross.clone().signed(short), signed_basis(&lot.gross, &lot.costs, short))
+            };
+            self.totals.realized_gross -= &gross;
+            self.totals.realized -= &cost;
+            written_off.push(Closed {
+                lot: Some(lot.transaction),
+                acquired_at: Some(lot.acquired_at),
+                quantity: lot.quantity,
+                entry: lot.gross,
+                entry_costs: lot.costs,
+                exit: Amounts::ZERO,
+                exit_costs: Amounts::ZERO,
+                realized_gross: -gross,
+                realized: -cost,
+                realized_fx: Some(Decimal::ZERO),
+            });
         }
-        self.lots.0.clear();
         let mut cycle = self.cycle.take()?;
         cycle.closed_at = Some(at);
         cycle.totals = self.totals.since(&cycle.totals);
         self.cycles_closed += 1;
-        Some(cycle)
+        Some(Ended { cycle, short, written_off })
     }
+}
+
+/// A position that ended, and the dust that was left of it.
+#[derive(Debug, Clone)]
+pub struct Ended {
+    /// The position.
+    pub cycle: Cycle,
+    /// Whether it was short.
+    pub short: bool,
+    /// Lots that were written off.
+    pub written_off: Vec<Closed>,
 }
 
 /// Cost of units, negative for short ones: what they took in, less costs.

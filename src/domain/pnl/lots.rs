@@ -8,7 +8,7 @@ use crate::domain::portfolio::CostBasis;
 use crate::domain::transaction::LotPick;
 use serde::{Deserialize, Serialize};
 use std::cmp::Ordering;
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 /// Units opened together. `gross` is their value at opening, before costs; `costs` are the fees and taxes
 /// that the convention puts into cost. Both are unsigned: the side is the holding's.
@@ -57,7 +57,7 @@ pub struct Piece {
 pub struct Lots(pub VecDeque<Lot>);
 
 /// Why lots that a disposal names cannot be taken.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 pub enum PickError {
     /// No open lot was opened by that transaction.
     #[error("no open lot of transaction {0}")]
@@ -193,31 +193,42 @@ impl Lots {
         best
     }
 
-    fn take_named(&mut self, quantity: &Decimal, picks: &[LotPick]) -> Result<Vec<Piece>, PickError> {
+    /// Whether the lots a disposal of `quantity` names are open and hold what is asked of them.
+    ///
+    /// # Errors
+    /// [`PickError`] tells what is wrong with them.
+    pub fn check_picks(&self, quantity: &Decimal, picks: &[LotPick]) -> Result<(), PickError> {
         if picks.is_empty() {
             return Err(PickError::NothingNamed);
         }
-        let named = picks.iter().fold(Decimal::ZERO, |sum, pick| &sum + &pick.quantity);
+        let named: Decimal = picks.iter().map(|pick| pick.quantity.clone()).sum();
         if named != *quantity {
             return Err(PickError::WrongSum { named, quantity: quantity.clone() });
         }
+        let mut asked: BTreeMap<TransactionId, Decimal> = BTreeMap::new();
+        for pick in picks {
+            *asked.entry(pick.transaction).or_default() += &pick.quantity;
+        }
+        for (transaction, asked) in asked {
+            let lots = self.0.iter().filter(|lot| lot.transaction == transaction);
+            let held: Decimal = lots.map(|lot| lot.quantity.clone()).sum();
+            if held.is_zero() {
+                return Err(PickError::NoSuchLot(transaction));
+            }
+            if held < asked {
+                return Err(PickError::TooLarge { lot: transaction, held, asked });
+            }
+        }
+        Ok(())
+    }
+
+    fn take_named(&mut self, quantity: &Decimal, picks: &[LotPick]) -> Result<Vec<Piece>, PickError> {
+        self.check_picks(quantity, picks)?;
         let mut pieces = Vec::new();
         for pick in picks {
             let mut left = pick.quantity.clone();
-            let held: Decimal = self
-                .0
-                .iter()
-                .filter(|lot| lot.transaction == pick.transaction)
-                .map(|lot| lot.quantity.clone())
-                .sum();
-            if held.is_zero() {
-                return Err(PickError::NoSuchLot(pick.transaction));
-            }
-            if held < left {
-                return Err(PickError::TooLarge { lot: pick.transaction, held, asked: left });
-            }
             for lot in self.0.iter_mut().filter(|lot| lot.transaction == pick.transaction) {
-                if left.is_positive() {
+                if left.is_positive() && lot.quantity.is_positive() {
                     let piece = lot.take(&left.smaller(&lot.quantity));
                     left -= &piece.quantity;
                     pieces.push(piece);

@@ -8,7 +8,7 @@ use crate::domain::decimal::Decimal;
 use crate::domain::fx::Rates;
 use crate::domain::ids::AssetKey;
 use crate::domain::interval::Interval;
-use crate::domain::moment::{DAY, HOUR, Moment};
+use crate::domain::moment::{DAY, Moment};
 use crate::domain::pnl::amounts::{Amounts, difference, sum};
 use crate::domain::pnl::book::{Book, HoldingKey, MissingRate, SplitEvent};
 use crate::domain::pnl::holding::{Holding, Side, Totals, signed_basis};
@@ -123,6 +123,8 @@ pub struct Item {
     pub currency: Currency,
     /// Whether it is margined.
     pub margined: bool,
+    /// Units of the underlying in one contract.
+    pub multiplier: Decimal,
     /// Which way it points; `None` when flat.
     pub side: Option<Side>,
     /// Its present figures.
@@ -392,6 +394,7 @@ fn value_holding(
         asset: key.asset,
         currency: holding.currency,
         margined: priced.terms.margined,
+        multiplier: priced.terms.multiplier.clone(),
         side,
         worth: whole,
         totals: holding.totals.clone(),
@@ -505,10 +508,7 @@ fn precedes(mark: &Mark, split: &SplitEvent, zone: Tz) -> bool {
         return mark.observed_at < split.at;
     }
     let point_zone = if mark.observed_at.0.rem_euclid(DAY) == 0 { Tz::UTC } else { zone };
-    // A split given as a day starts at midnight in the zone of its market or of the portfolio, which need not
-    // be one: 13 and a half hours later it is that day in UTC, for every zone from Honolulu to Auckland.
-    let split_day =
-        if split.whole_day { split.at.plus(27 * HOUR / 2).day_in(Tz::UTC) } else { split.at.day_in(zone) };
+    let split_day = if split.whole_day { split.at.day_begun_in(zone) } else { split.at.day_in(zone) };
     match (mark.observed_at.day_in(point_zone), split_day) {
         (Some(point), Some(split_day)) => point < split_day,
         _ => mark.observed_at < split.at,

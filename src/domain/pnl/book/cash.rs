@@ -4,6 +4,7 @@ use super::{Book, Cash, Entry, LedgerError};
 use crate::domain::currency::Currency;
 use crate::domain::decimal::Decimal;
 use crate::domain::pnl::amounts::{Amounts, difference, sum};
+use crate::domain::pnl::trace::PostingKind;
 use crate::domain::portfolio::FeeMode;
 use crate::domain::transaction::{Transaction, TransactionType};
 
@@ -18,6 +19,10 @@ impl Book {
         let cash = self.account(account).cash.entry(currency).or_insert(nothing);
         cash.balance += &moved;
         cash.moved_base = sum(cash.moved_base.as_ref(), amount.base.as_ref());
+        if self.trace.is_some() {
+            let amount = Amounts { own: moved, base: amount.base.clone() };
+            self.post(e, PostingKind::Cash, (account, e.t.asset), currency, &amount);
+        }
     }
 
     /// The money an entry without an asset moves, and its currency.
@@ -32,6 +37,7 @@ impl Book {
         self.move_cash(e, &e.t.account, currency, &amount);
         let state = self.account(&e.t.account);
         state.contributions = sum(state.contributions.as_ref(), amount.base.as_ref());
+        self.post(e, PostingKind::Contribution, (&e.t.account, None), currency, &amount);
         self.charge(e);
     }
 
@@ -40,6 +46,7 @@ impl Book {
         self.move_cash(e, &e.t.account, currency, &amount);
         let state = self.account(&e.t.account);
         state.interest = sum(state.interest.as_ref(), amount.base.as_ref());
+        self.post(e, PostingKind::Interest, (&e.t.account, None), currency, &amount);
         self.charge(e);
     }
 
@@ -52,6 +59,7 @@ impl Book {
         self.move_cash(e, &e.t.account, to, &received);
         let state = self.account(&e.t.account);
         state.exchange_result = sum(state.exchange_result.as_ref(), result.as_ref());
+        self.post_base(e, PostingKind::Exchange, &e.t.account, result.as_ref());
         self.charge(e);
     }
 
@@ -69,6 +77,9 @@ impl Book {
         from.internal = difference(from.internal.as_ref(), base);
         let to = self.account(to_account);
         to.internal = sum(to.internal.as_ref(), base);
+        let given = base.map(|base| -base);
+        self.post_base(e, PostingKind::Internal, &e.t.account, given.as_ref());
+        self.post_base(e, PostingKind::Internal, to_account, base);
     }
 
     pub(super) fn dividend(&mut self, e: Entry<'_>) -> Result<(), LedgerError> {
@@ -78,6 +89,8 @@ impl Book {
         let cash = Amounts { own: paid, base: income.base.clone() };
         self.move_cash(e, &e.t.account, deal.currency, &cash);
         self.holding(&deal.key, deal.terms.settlement).totals.income += &income;
+        let of = (e.t.account.as_str(), Some(deal.key.asset));
+        self.post(e, PostingKind::Dividend, of, deal.terms.settlement, &income);
         self.charge_apart(&deal);
         Ok(())
     }
@@ -115,11 +128,16 @@ impl Book {
         state.fees = sum(state.fees.as_ref(), fee.base.as_ref());
         state.taxes = sum(state.taxes.as_ref(), tax.base.as_ref());
         state.costs_apart = sum(state.costs_apart.as_ref(), tax.base.as_ref());
-        let fees = if e.ctx.conventions.fees == FeeMode::Expensed {
-            &mut state.expensed
+        let (fees, kind) = if e.ctx.conventions.fees == FeeMode::Expensed {
+            (&mut state.expensed, PostingKind::Expense)
         } else {
-            &mut state.costs_apart
+            (&mut state.costs_apart, PostingKind::FeeApart)
         };
         *fees = sum(fees.as_ref(), fee.base.as_ref());
+        let booked =
+            [(PostingKind::Fee, &fee), (PostingKind::Tax, &tax), (kind, &fee), (PostingKind::TaxApart, &tax)];
+        for (kind, amount) in booked.into_iter().filter(|(_, amount)| !amount.is_zero()) {
+            self.post(e, kind, (&t.account, None), currency, amount);
+        }
     }
 }

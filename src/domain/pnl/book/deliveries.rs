@@ -4,9 +4,10 @@ use super::trades::Deal;
 use super::{Book, Entry, HoldingKey, LedgerError, Membership};
 use crate::domain::decimal::Decimal;
 use crate::domain::pnl::amounts::{Amounts, difference, sum};
-use crate::domain::pnl::holding::Side;
+use crate::domain::pnl::holding::{Holding, Side};
 use crate::domain::pnl::lots::{Lot, Piece};
-use crate::domain::portfolio::LotScope;
+use crate::domain::pnl::trace::{Closed, Disposal, DisposalKind, PostingKind};
+use crate::domain::portfolio::{CostBasis, LotScope};
 
 impl Book {
     pub(super) fn transfer_in(&mut self, e: Entry<'_>) -> Result<(), LedgerError> {
@@ -14,51 +15,64 @@ impl Book {
         if deal.terms.margined {
             return Err(LedgerError::MarginedDelivery);
         }
-        if self.holding(&deal.key, deal.terms.settlement).is_short() {
+        if self.holdings.get(&deal.key).is_some_and(Holding::is_short) {
             return Err(LedgerError::DeliveryIntoShort);
         }
         let quantity = e.t.quantity.clone().unwrap_or_default();
         self.pay_costs(&deal);
         let state = self.account(&e.t.account);
         state.contributions = sum(state.contributions.as_ref(), deal.gross.base.as_ref());
+        let of = (e.t.account.as_str(), Some(deal.key.asset));
+        self.post(e, PostingKind::Contribution, of, deal.terms.settlement, &deal.gross);
         self.open(&deal, Side::Long, deal.whole(quantity.clone()));
         self.note_price(&deal, &quantity);
         Ok(())
     }
 
-    /// Takes units out of a long holding without a profit, at the cost they carry.
-    fn take_out(&mut self, deal: &Deal<'_>) -> Result<Vec<Piece>, LedgerError> {
+    /// Takes units out of a long holding without a profit, at the cost they carry. They must be deliverable.
+    fn take_out(&mut self, deal: &Deal<'_>, quantity: &Decimal) -> Result<Vec<Piece>, LedgerError> {
         let Entry { t, ctx } = deal.entry;
-        let quantity = self.deliverable(deal)?;
         let holding = self.holding(&deal.key, deal.terms.settlement);
         let cycle = holding.cycles;
-        let pieces = holding.lots.take(&quantity, ctx.conventions.cost_basis, false, &t.lots)?;
+        let pieces = holding.lots.take(quantity, ctx.conventions.cost_basis, false, &t.lots)?;
         self.memberships.push(Membership { holding: deal.key.clone(), cycle, transaction: t.id });
         self.end_within_dust(deal);
         Ok(pieces)
     }
 
-    /// The quantity of a delivery, when that much is held.
-    fn deliverable(&mut self, deal: &Deal<'_>) -> Result<Decimal, LedgerError> {
+    /// The quantity of a delivery, when that much is held and the lots it names are there.
+    fn deliverable(&self, deal: &Deal<'_>) -> Result<Decimal, LedgerError> {
+        let Entry { t, ctx } = deal.entry;
         if deal.terms.margined {
             return Err(LedgerError::MarginedDelivery);
         }
-        let quantity = deal.entry.t.quantity.clone().unwrap_or_default();
-        let holding = self.holding(&deal.key, deal.terms.settlement);
-        let held = if holding.is_short() { Decimal::ZERO } else { holding.quantity() };
+        let quantity = t.quantity.clone().unwrap_or_default();
+        let holding = self.holdings.get(&deal.key).filter(|holding| !holding.is_short());
+        let held = holding.map(Holding::quantity).unwrap_or_default();
         if quantity > held {
             return Err(LedgerError::InsufficientQuantity { held, asked: quantity });
+        }
+        if let Some(holding) = holding.filter(|_| ctx.conventions.cost_basis == CostBasis::Specific) {
+            holding.lots.check_picks(&quantity, &t.lots)?;
         }
         Ok(quantity)
     }
 
     pub(super) fn transfer_out(&mut self, e: Entry<'_>) -> Result<(), LedgerError> {
         let deal = self.deal(e)?;
+        let quantity = self.deliverable(&deal)?;
         self.charge_apart(&deal);
-        let pieces = self.take_out(&deal)?;
+        let pieces = self.take_out(&deal, &quantity)?;
         let cost = pieces.iter().fold(Amounts::ZERO, |sum, piece| &(&sum + &piece.gross) + &piece.costs);
         let state = self.account(&e.t.account);
         state.contributions = difference(state.contributions.as_ref(), cost.base.as_ref());
+        let of = (e.t.account.as_str(), Some(deal.key.asset));
+        self.post(e, PostingKind::Contribution, of, deal.terms.settlement, &(-cost));
+        self.dispose(|| Disposal {
+            kind: DisposalKind::Delivery,
+            closed: pieces.into_iter().map(delivered).collect(),
+            ..deal.disposal(false)
+        });
         Ok(())
     }
 
@@ -70,20 +84,23 @@ impl Book {
             return Ok(());
         }
         let deal = self.deal(e)?;
+        let quantity = self.deliverable(&deal)?;
+        let key = HoldingKey { account: to_account.clone(), asset: deal.key.asset };
+        if ctx.conventions.lot_scope == LotScope::Account
+            && self.holdings.get(&key).is_some_and(Holding::is_short)
+        {
+            return Err(LedgerError::DeliveryIntoShort);
+        }
         self.charge_apart(&deal);
         if ctx.conventions.lot_scope == LotScope::Global {
             // The lots belong to every account already; only what cannot be is refused.
-            return self.deliverable(&deal).map(|_| ());
+            return Ok(());
         }
         let last_price = self.holdings.get(&deal.key).and_then(|holding| holding.last_price.clone());
-        let pieces = self.take_out(&deal)?;
+        let pieces = self.take_out(&deal, &quantity)?;
         let cost = pieces.iter().fold(Amounts::ZERO, |sum, piece| &(&sum + &piece.gross) + &piece.costs);
         self.note_internal(e, &to_account, cost.base.as_ref());
-        let key = HoldingKey { account: to_account, asset: deal.key.asset };
         let holding = self.holding(&key, deal.terms.settlement);
-        if holding.is_short() {
-            return Err(LedgerError::DeliveryIntoShort);
-        }
         let cycle = holding.begin(Side::Long, t.executed_at);
         for piece in pieces {
             holding.open(arrived(piece), ctx.conventions.cost_basis);
@@ -93,7 +110,7 @@ impl Book {
         }
         let ended = holding.settle(&ctx.conventions.dust, deal.terms.margined, t.executed_at);
         self.memberships.push(Membership { holding: key.clone(), cycle, transaction: t.id });
-        self.closed.extend(ended.map(|cycle| (key, cycle)));
+        self.note_end(e, &key, (deal.terms.settlement, deal.terms.inverse), ended);
         Ok(())
     }
 }
@@ -108,5 +125,20 @@ fn arrived(piece: Piece) -> Lot {
         unit: piece.unit,
         gross: piece.gross,
         costs: piece.costs,
+    }
+}
+
+fn delivered(piece: Piece) -> Closed {
+    Closed {
+        lot: Some(piece.transaction),
+        acquired_at: Some(piece.acquired_at),
+        quantity: piece.quantity,
+        exit: &piece.gross + &piece.costs,
+        entry: piece.gross,
+        entry_costs: piece.costs,
+        exit_costs: Amounts::ZERO,
+        realized_gross: Amounts::ZERO,
+        realized: Amounts::ZERO,
+        realized_fx: Some(Decimal::ZERO),
     }
 }

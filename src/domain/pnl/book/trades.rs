@@ -6,9 +6,10 @@ use crate::domain::currency::Currency;
 use crate::domain::decimal::Decimal;
 use crate::domain::pnl::amounts::Amounts;
 use crate::domain::pnl::book::HoldingKey;
-use crate::domain::pnl::holding::{Exit, Side};
+use crate::domain::pnl::holding::{Exit, Holding, Side};
 use crate::domain::pnl::lots::Lot;
-use crate::domain::portfolio::{Conventions, FeeMode, ShortMode, TaxMode};
+use crate::domain::pnl::trace::{Closed, Disposal, DisposalKind, PostingKind};
+use crate::domain::portfolio::{Conventions, CostBasis, FeeMode, ShortMode, TaxMode};
 use std::cell::Cell;
 
 /// Money of one trade, ready to be booked. Amounts are in the settlement currency of the asset; cash moves
@@ -77,6 +78,22 @@ impl Deal<'_> {
             gross.own = exact;
         }
         Part { gross, fee: self.fee.share(&quantity, moved), tax: self.tax.share(&quantity, moved), quantity }
+    }
+
+    /// Units of this deal's holding that leave by it, before it is known what they bring.
+    pub(super) fn disposal(&self, short: bool) -> Disposal {
+        let t = self.entry.t;
+        Disposal {
+            kind: if short { DisposalKind::Cover } else { DisposalKind::Sale },
+            holding: self.key.clone(),
+            account: t.account.clone(),
+            transaction: t.id,
+            at: t.executed_at,
+            currency: self.terms.settlement,
+            short,
+            inverse: self.terms.inverse,
+            closed: Vec::new(),
+        }
     }
 
     /// What `part` leaves: `quantity` units and all the money that is not in it.
@@ -169,14 +186,35 @@ impl Book {
         let totals = &mut self.holding(&deal.key, deal.terms.settlement).totals;
         totals.fees += &part.fee;
         totals.taxes += &part.tax;
-        match conventions.fees {
-            FeeMode::InCost if in_cost => {}
-            FeeMode::Expensed => totals.realized -= &part.fee,
-            FeeMode::InCost | FeeMode::Separate | FeeMode::None => totals.costs_apart += &part.fee,
-        }
-        match conventions.taxes {
-            TaxMode::InCost if in_cost => {}
-            TaxMode::InCost | TaxMode::Separate => totals.costs_apart += &part.tax,
+        let fee = match conventions.fees {
+            FeeMode::InCost if in_cost => None,
+            FeeMode::Expensed => {
+                totals.realized -= &part.fee;
+                Some(PostingKind::Expense)
+            }
+            FeeMode::InCost | FeeMode::Separate | FeeMode::None => {
+                totals.costs_apart += &part.fee;
+                Some(PostingKind::FeeApart)
+            }
+        };
+        let tax = match conventions.taxes {
+            TaxMode::InCost if in_cost => None,
+            TaxMode::InCost | TaxMode::Separate => {
+                totals.costs_apart += &part.tax;
+                Some(PostingKind::TaxApart)
+            }
+        };
+        let booked = [
+            (Some(PostingKind::Fee), &part.fee),
+            (Some(PostingKind::Tax), &part.tax),
+            (fee, &part.fee),
+            (tax, &part.tax),
+        ];
+        let of = (deal.entry.t.account.as_str(), Some(deal.key.asset));
+        for (kind, amount) in booked {
+            if let Some(kind) = kind.filter(|_| !amount.is_zero()) {
+                self.post(deal.entry, kind, of, deal.terms.settlement, amount);
+            }
         }
     }
 
@@ -190,9 +228,9 @@ impl Book {
         } else {
             &quantity + &t.fee_asset_quantity
         };
-        let holding = self.holding(&deal.key, deal.terms.settlement);
-        let held = holding.quantity();
-        let against = holding.side().is_some_and(|open| open != side);
+        let holding = self.holdings.get(&deal.key);
+        let held = holding.map(Holding::quantity).unwrap_or_default();
+        let against = holding.and_then(Holding::side).is_some_and(|open| open != side);
         let closing = if against { held.abs().smaller(&moved) } else { Decimal::ZERO };
         let beyond = &moved - &closing;
         let oversold = side == Side::Short && beyond.is_positive() && !t.opens_short;
@@ -205,6 +243,11 @@ impl Book {
             ShortMode::MissingBasisIsZeroCost => oversold && !deal.terms.margined,
             ShortMode::Rejected | ShortMode::Allowed => false,
         };
+        if let Some(holding) = holding.filter(|_| closing.is_positive())
+            && ctx.conventions.cost_basis == CostBasis::Specific
+        {
+            holding.lots.check_picks(&closing, &t.lots)?;
+        }
         if !deal.terms.margined {
             let gross = Amounts { own: deal.cash.clone(), base: deal.gross.base.clone() };
             self.move_cash(e, &t.account, deal.currency, &gross.signed(side == Side::Long));
@@ -229,10 +272,28 @@ impl Book {
 
     /// Books the part of a sale that has no basis: its whole proceeds are profit, its quantity is reported.
     fn sell_without_basis(&mut self, deal: &Deal<'_>, part: &Part) {
+        let costs = part.costs(deal.entry.ctx.conventions);
+        let realized = &part.gross - &costs;
         let totals = &mut self.holding(&deal.key, deal.terms.settlement).totals;
         totals.realized_gross += &part.gross;
-        totals.realized += &(&part.gross - &part.costs(deal.entry.ctx.conventions));
+        totals.realized += &realized;
         totals.missing_quantity += &part.quantity;
+        self.dispose(|| Disposal {
+            kind: DisposalKind::WithoutBasis,
+            closed: vec![Closed {
+                lot: None,
+                acquired_at: None,
+                quantity: part.quantity.clone(),
+                entry: Amounts::ZERO,
+                entry_costs: Amounts::ZERO,
+                exit: part.gross.clone(),
+                exit_costs: costs,
+                realized_gross: part.gross.clone(),
+                realized,
+                realized_fx: Some(Decimal::ZERO),
+            }],
+            ..deal.disposal(false)
+        });
     }
 
     fn close(&mut self, deal: &Deal<'_>, part: &Part) -> Result<(), LedgerError> {
@@ -245,10 +306,11 @@ impl Book {
             gross: part.gross.clone(),
             costs: part.costs(ctx.conventions),
         };
+        let detailed = self.trace.is_some();
         let holding = self.holding(&deal.key, settlement);
-        let cycle = holding.cycles;
+        let (cycle, short) = (holding.cycles, holding.is_short());
         // The value of an inverse contract falls as its price rises: the dearest price is the least value.
-        let cheapest_first = holding.is_short() != terms.inverse;
+        let cheapest_first = short != terms.inverse;
         let pieces = holding.lots.take(&exit.quantity, method, cheapest_first, &t.lots)?;
         let unknown = Cell::new(false);
         let now = |amount: &Decimal| {
@@ -259,12 +321,14 @@ impl Book {
             unknown.set(unknown.get() || base.is_none());
             base
         };
-        let profit = holding.realize(&pieces, &exit, terms, now);
+        let (realized, closed) = holding.realize(&pieces, &exit, terms, now, detailed);
+        let profit = realized.gross.own;
         let profit = Amounts { base: now(&profit), own: profit };
         if unknown.get() {
             self.missing.insert(MissingRate { from: settlement, to: ctx.base, at });
         }
         self.memberships.push(Membership { holding: deal.key.clone(), cycle, transaction: t.id });
+        self.dispose(|| Disposal { closed, ..deal.disposal(short) });
         self.end_within_dust(deal);
         if terms.margined {
             self.move_cash(deal.entry, &t.account, settlement, &profit);
@@ -277,7 +341,7 @@ impl Book {
         let Entry { t, ctx } = deal.entry;
         let holding = self.holding(&deal.key, deal.terms.settlement);
         let ended = holding.settle(&ctx.conventions.dust, deal.terms.margined, t.executed_at);
-        self.closed.extend(ended.map(|cycle| (deal.key.clone(), cycle)));
+        self.note_end(deal.entry, &deal.key, (deal.terms.settlement, deal.terms.inverse), ended);
     }
 
     /// Opens units, or adds them to the position there is, and books their costs.

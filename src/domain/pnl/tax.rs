@@ -1,0 +1,58 @@
+//! What a holding period makes of a disposal: taxable or tax free.
+//!
+//! Units held for more than `holding_period` days are tax free; a day is counted from date to date in the zone of the
+//! portfolio. Units of a short position were never held, and units without a basis have no date: both are taxable.
+
+use crate::domain::moment::Moment;
+use crate::domain::pnl::amounts::Amounts;
+use crate::domain::pnl::trace::{Closed, Disposal};
+use chrono::{Days, NaiveDate};
+use chrono_tz::Tz;
+
+/// What the days are counted by.
+#[derive(Debug, Clone, Copy)]
+pub struct Terms {
+    /// Zone of the dates.
+    pub zone: Tz,
+    /// Days after which a disposal is tax free.
+    pub holding_period: u32,
+}
+
+/// Days from one date to another in a zone; `None` for a date outside the calendar.
+pub fn days_between(from: Moment, to: Moment, zone: Tz) -> Option<i64> {
+    Some(to.day_in(zone)?.signed_duration_since(from.day_in(zone)?).num_days())
+}
+
+/// Whether the gain on these units is taxable.
+pub fn is_taxable(disposal: &Disposal, closed: &Closed, terms: Terms) -> bool {
+    if disposal.short {
+        return true;
+    }
+    let held = closed.acquired_at.and_then(|at| days_between(at, disposal.at, terms.zone));
+    held.is_none_or(|days| days <= i64::from(terms.holding_period))
+}
+
+/// What the units cost, with the costs of that side: at the opening for units sold, at the exit for units bought back.
+/// Of an inverse contract, whose value falls as its price rises, it is the other side.
+pub fn cost(disposal: &Disposal, closed: &Closed) -> Amounts {
+    if disposal.short == disposal.inverse {
+        &closed.entry + &closed.entry_costs
+    } else {
+        &closed.exit + &closed.exit_costs
+    }
+}
+
+/// What the units brought, less the costs of that side: the counterpart of [`cost`].
+pub fn proceeds(disposal: &Disposal, closed: &Closed) -> Amounts {
+    if disposal.short == disposal.inverse {
+        &closed.exit - &closed.exit_costs
+    } else {
+        &closed.entry - &closed.entry_costs
+    }
+}
+
+/// The first day on which units acquired then are tax free.
+pub fn free_from(acquired_at: Moment, terms: Terms) -> Option<NaiveDate> {
+    let days = u64::from(terms.holding_period) + 1;
+    acquired_at.day_in(terms.zone)?.checked_add_days(Days::new(days))
+}
