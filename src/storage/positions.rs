@@ -13,6 +13,8 @@ use sqlx::QueryBuilder;
 pub const OPEN: &str = "OPEN";
 /// Status of an id whose position is closed.
 pub const CLOSED: &str = "CLOSED";
+/// Transactions named by one statement.
+const IDS: usize = 1_000;
 /// Status of an id that no position has any more.
 pub const UNUSED: &str = "UNUSED";
 
@@ -122,6 +124,24 @@ pub async fn issued(tx: &mut Tx, portfolio: PortfolioId) -> Result<Vec<IssuedPos
     rows.into_iter().map(IssuedPosition::try_from).collect()
 }
 
+/// Every id ever issued for some assets of a portfolio, in order.
+pub async fn issued_for(
+    tx: &mut Tx,
+    portfolio: PortfolioId,
+    assets: &[AssetKey],
+) -> Result<Vec<IssuedPosition>, StorageError> {
+    let rows: Vec<Row> = on!(tx, conn => {
+        let mut query = QueryBuilder::new(SELECT);
+        query.push(" WHERE portfolio_id = ").push_bind(portfolio).push(" AND asset_key IN (-1");
+        for key in assets {
+            query.push(", ").push_bind(*key);
+        }
+        query.push(") ORDER BY issued_seq LIMIT 100000000");
+        query.build_query_as().fetch_all(conn).await
+    })?;
+    rows.into_iter().map(IssuedPosition::try_from).collect()
+}
+
 /// Writes an id: a new one, or what a known one stands for now. A new one gets its sequence and stamp here.
 pub async fn save(tx: &mut Tx, mut position: IssuedPosition) -> Result<IssuedPosition, StorageError> {
     const SQL: &str = "INSERT INTO positions (id, portfolio_id, issued_seq, account, asset_key, ordinal, status, \
@@ -164,6 +184,36 @@ pub async fn every_member(
     const SQL: &str = "SELECT m.transaction_id, m.position_id, m.ended_at IS NULL FROM position_members m \
         JOIN positions p ON p.id = m.position_id WHERE m.portfolio_id = $1 ORDER BY p.issued_seq, m.seq LIMIT 100000000";
     on!(tx, conn => sqlx::query_as(SQL).bind(portfolio).fetch_all(conn).await)
+}
+
+/// The same of some transactions.
+pub async fn every_member_among(
+    tx: &mut Tx,
+    portfolio: PortfolioId,
+    transactions: &[TransactionId],
+) -> Result<Vec<(TransactionId, PositionId, bool)>, StorageError> {
+    type Member = (TransactionId, PositionId, bool, i64, i64);
+    let mut found: Vec<Member> = Vec::new();
+    for part in transactions.chunks(IDS) {
+        let rows: Vec<Member> = on!(tx, conn => {
+            let mut query = QueryBuilder::new(
+                "SELECT m.transaction_id, m.position_id, m.ended_at IS NULL, p.issued_seq, m.seq FROM position_members m \
+                 JOIN positions p ON p.id = m.position_id WHERE m.portfolio_id = ");
+            query.push_bind(portfolio).push(" AND m.transaction_id IN (");
+            let mut ids = query.separated(", ");
+            for id in part {
+                ids.push_bind(*id);
+            }
+            query.push(") ORDER BY p.issued_seq, m.seq LIMIT 100000000");
+            query.build_query_as().fetch_all(conn).await
+        })?;
+        found.extend(rows);
+    }
+    found.sort_by_key(|(_, _, _, issued_seq, seq)| (*issued_seq, *seq));
+    Ok(found
+        .into_iter()
+        .map(|(transaction, position, in_force, _, _)| (transaction, position, in_force))
+        .collect())
 }
 
 /// Records that a transaction takes part in a position.

@@ -179,6 +179,32 @@ pub async fn in_force(
     Ok(ledger)
 }
 
+/// The entries of one asset in force after a moment, and every one that stands for a corporate action, in the order of
+/// their moments.
+pub async fn in_force_after(
+    tx: &mut Tx,
+    portfolio: PortfolioId,
+    asset: AssetKey,
+    after: Moment,
+) -> Result<Vec<Transaction>, StorageError> {
+    let rows: Vec<Row> = on!(tx, conn => {
+        let mut query = QueryBuilder::new(SELECT);
+        query.push(" WHERE t.portfolio_id = ").push_bind(portfolio);
+        query.push(" AND t.asset_key = ").push_bind(asset).push(" AND t.executed_at > ").push_bind(after);
+        query.push(" AND v.recorded_at IS NULL ORDER BY t.executed_at, t.place, t.seq LIMIT 100000000");
+        query.build_query_as().fetch_all(conn).await
+    })?;
+    let early: Vec<Row> = on!(tx, conn => {
+        let mut query = QueryBuilder::new(SELECT);
+        query.push(" WHERE t.portfolio_id = ").push_bind(portfolio);
+        query.push(" AND t.asset_key = ").push_bind(asset).push(" AND t.kind IN ('split', 'dividend')");
+        query.push(" AND t.executed_at <= ").push_bind(after);
+        query.push(" AND v.recorded_at IS NULL ORDER BY t.executed_at, t.place, t.seq LIMIT 100000000");
+        query.build_query_as().fetch_all(conn).await
+    })?;
+    early.into_iter().chain(rows).map(|row| Ok(Entry::try_from(row)?.transaction)).collect()
+}
+
 /// Which entries are wanted.
 #[derive(Debug, Clone)]
 pub struct EntryFilter {

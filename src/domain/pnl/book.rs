@@ -16,7 +16,7 @@ use crate::domain::decimal::Decimal;
 use crate::domain::fx::Rates;
 use crate::domain::ids::{AssetKey, TransactionId};
 use crate::domain::moment::Moment;
-use crate::domain::pnl::amounts::Amounts;
+use crate::domain::pnl::amounts::{Amounts, difference, sum};
 use crate::domain::pnl::book::actions::Flag;
 use crate::domain::pnl::holding::{Cycle, Ended, Holding, Side};
 use crate::domain::pnl::lots::PickError;
@@ -97,6 +97,40 @@ impl Default for AccountState {
             expensed: zero(),
             exchange_result: zero(),
         }
+    }
+}
+
+impl AccountState {
+    /// Every sum of `self`, less those of `gone`, plus those of `come`. `None` when that cannot be told from the sums
+    /// alone: a currency of `gone` is not among those of `come`, so it may have been its only movement.
+    #[must_use]
+    pub fn changed(&self, gone: &Self, come: &Self) -> Option<Self> {
+        let moved = |was: &Option<Decimal>, gone: &Option<Decimal>, come: &Option<Decimal>| {
+            sum(difference(was.as_ref(), gone.as_ref()).as_ref(), come.as_ref())
+        };
+        let nothing = Cash { balance: Decimal::ZERO, moved_base: Some(Decimal::ZERO) };
+        if gone.cash.keys().any(|currency| !come.cash.contains_key(currency)) {
+            return None;
+        }
+        let mut cash = self.cash.clone();
+        for (currency, new) in &come.cash {
+            let old = gone.cash.get(currency).unwrap_or(&nothing);
+            let here = cash.entry(*currency).or_insert_with(|| nothing.clone());
+            here.balance -= &old.balance;
+            here.balance += &new.balance;
+            here.moved_base = moved(&here.moved_base, &old.moved_base, &new.moved_base);
+        }
+        Some(Self {
+            cash,
+            contributions: moved(&self.contributions, &gone.contributions, &come.contributions),
+            internal: moved(&self.internal, &gone.internal, &come.internal),
+            interest: moved(&self.interest, &gone.interest, &come.interest),
+            fees: moved(&self.fees, &gone.fees, &come.fees),
+            taxes: moved(&self.taxes, &gone.taxes, &come.taxes),
+            costs_apart: moved(&self.costs_apart, &gone.costs_apart, &come.costs_apart),
+            expensed: moved(&self.expensed, &gone.expensed, &come.expensed),
+            exchange_result: moved(&self.exchange_result, &gone.exchange_result, &come.exchange_result),
+        })
     }
 }
 
