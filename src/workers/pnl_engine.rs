@@ -10,7 +10,7 @@ use crate::domain::portfolio::{Conventions, Portfolio};
 use crate::domain::price::Mark;
 use crate::storage::database::Tx;
 use crate::storage::error::StorageError;
-use crate::storage::{assets, figures, portfolios, positions, prices, rates};
+use crate::storage::{actions, assets, figures, portfolios, positions, prices, rates};
 use crate::workers::bookkeeping::{BookError, Lookup};
 use crate::workers::ledger;
 use std::collections::{BTreeMap, HashMap};
@@ -121,6 +121,7 @@ async fn past_figures(
                 recorded_at: point.recorded_at,
                 source: point.source,
                 interval: point.interval,
+                split_adjusted: point.split_adjusted,
             };
             marks.insert(key, mark);
         }
@@ -164,7 +165,13 @@ async fn price_assets(
     let terms = assets::terms(tx, &keys, known_at).await?;
     let mut known = BTreeMap::new();
     let mut priced = BTreeMap::new();
-    for asset in assets::by_keys(tx, &keys).await? {
+    // A figure of the past names its assets as they were called then.
+    let past = as_of != Moment::MAX || known_at != Moment::MAX;
+    let mut symbols = if past { actions::symbols(tx, &keys, as_of, known_at).await? } else { BTreeMap::new() };
+    for mut asset in assets::by_keys(tx, &keys).await? {
+        if let Some(symbol) = symbols.remove(&asset.key) {
+            asset.symbol = symbol;
+        }
         if let Some(terms) = terms.at(asset.key, as_of) {
             let one =
                 Priced { terms: terms.clone(), zone: asset.market_zone, mark: marks.remove(&asset.key) };

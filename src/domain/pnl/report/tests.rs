@@ -19,6 +19,7 @@ fn mark(observed_at: &str, interval: &str) -> Mark {
         recorded_at: Moment::MAX,
         source: "api".to_owned(),
         interval: interval.to_owned(),
+        split_adjusted: false,
     }
 }
 
