@@ -111,8 +111,7 @@ impl Events {
     /// The factor of prices observed then: for all that came after, and for its splits alone. `split_adjusted` says that
     /// the source has taken the splits out itself.
     pub fn factors(&self, seen: Observed<'_>, split_adjusted: bool, market: Tz) -> (Factor, Factor) {
-        let splits =
-            if split_adjusted { Factor::one() } else { split_factor(seen, &self.splits, market) };
+        let splits = if split_adjusted { Factor::one() } else { split_factor(seen, &self.splits, market) };
         let later = self.dividends.iter().filter(|paid| seen.precedes(paid.at, paid.whole_day, market));
         let all = later.fold(splits.clone(), |factor, paid| {
             factor.times(&paid.factor.numerator, &paid.factor.denominator)

@@ -1,5 +1,6 @@
 //! Sources of prices: whether what they deliver is adjusted for splits already.
 
+use crate::domain::moment::Moment;
 use crate::http::AppState;
 use crate::http::auth::{Caller, PricesRead, PricesWrite};
 use crate::http::error::{ApiError, Code, FieldError};
@@ -8,7 +9,6 @@ use crate::http::posted::{Answer, Posted, deed};
 use crate::http::query::Query;
 use crate::http::reading;
 use crate::http::wire::Time;
-use crate::domain::moment::Moment;
 use crate::storage::price_sources::{self, PriceSource};
 use axum::Json;
 use axum::extract::{Path, State};
@@ -127,7 +127,8 @@ pub async fn describe_price_source(
     let work = deed(move |tx| {
         Box::pin(async move {
             price_sources::mark(tx, &name, split_adjusted).await?;
-            let source = price_sources::find(tx, &name, Moment::MAX).await?.ok_or_else(|| not_found(&name))?;
+            let source =
+                price_sources::find(tx, &name, Moment::MAX).await?.ok_or_else(|| not_found(&name))?;
             Answer::ok(&SourceRecorded { success: true, source: source.into() })
         })
     });

@@ -358,7 +358,9 @@ pub async fn newest(
         query.build_query_as().fetch_all(conn).await
     })?;
     let reversed = std::cmp::Reverse::<i64>;
-    rows.sort_by_key(|row| (reversed(row.observed_at.0), rank(source_priority, &row.source), reversed(row.seq)));
+    rows.sort_by_key(|row| {
+        (reversed(row.observed_at.0), rank(source_priority, &row.source), reversed(row.seq))
+    });
     Ok(rows.into_iter().map(|row| row.into_point(range.asset)).collect())
 }
 

@@ -167,7 +167,8 @@ async fn price_assets(
     let mut priced = BTreeMap::new();
     // A figure of the past names its assets as they were called then.
     let past = as_of != Moment::MAX || known_at != Moment::MAX;
-    let mut symbols = if past { actions::symbols(tx, &keys, as_of, known_at).await? } else { BTreeMap::new() };
+    let mut symbols =
+        if past { actions::symbols(tx, &keys, as_of, known_at).await? } else { BTreeMap::new() };
     for mut asset in assets::by_keys(tx, &keys).await? {
         if let Some(symbol) = symbols.remove(&asset.key) {
             asset.symbol = symbol;
