@@ -6,6 +6,7 @@
 
 pub mod amounts;
 pub mod book;
+pub mod explain;
 pub mod holding;
 pub mod lots;
 pub mod report;

@@ -1,9 +1,14 @@
 //! Conventions on the wire: as a part of a portfolio, and as overrides of a read.
 
 use crate::domain::decimal::Decimal;
-use crate::domain::portfolio::{Conventions, CostBasis, FeeMode, LotScope, ShortMode, TaxMode};
+use crate::domain::moment::Moment;
+use crate::domain::portfolio::{Conventions, CostBasis, FeeMode, LotScope, Portfolio, ShortMode, TaxMode};
 use crate::http::fields::{Fields, Unknown};
 use crate::http::query::Query;
+use crate::storage::database::Tx;
+use crate::storage::error::StorageError;
+use crate::storage::portfolios;
+use crate::workers::pnl_engine::Ask;
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -106,7 +111,9 @@ impl GivenConventions {
             fees: query.one_of("fees", FeeMode::NAMES, FeeMode::from_name),
             taxes: query.one_of("taxes", TaxMode::NAMES, TaxMode::from_name),
             short: query.one_of("short", ShortMode::NAMES, ShortMode::from_name),
-            ..Self::default()
+            allow_short: None,
+            dust: query.decimal("dust"),
+            holding_period: query.whole("holding_period", HOLDING_PERIOD_MAX),
         }
     }
 
@@ -122,5 +129,36 @@ impl GivenConventions {
             dust: self.dust.clone().unwrap_or_else(|| old.dust.clone()),
             holding_period: self.holding_period.unwrap_or(old.holding_period),
         }
+    }
+}
+
+/// What a read of figures asks: `as_of`, and the conventions it overrides.
+#[derive(Debug)]
+pub struct Asked {
+    as_of: Option<Moment>,
+    known_at: Option<Moment>,
+    given: GivenConventions,
+}
+
+impl Asked {
+    /// Reads the parameters.
+    pub fn of_query(query: &mut Query, portfolio: &Portfolio, known_at: Option<Moment>) -> Self {
+        let as_of = query.until("as_of", portfolio.time_zone);
+        Self { as_of, known_at, given: GivenConventions::of_query(query) }
+    }
+
+    /// The question, with the portfolio's own conventions where the read names no others.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn ask(self, tx: &mut Tx, portfolio: &Portfolio) -> Result<Ask, StorageError> {
+        let Self { as_of, known_at, given } = self;
+        let conventions = if given == GivenConventions::default() {
+            None
+        } else {
+            let at = |moment: Option<Moment>| moment.unwrap_or(Moment::MAX);
+            Some(given.over(&portfolios::conventions(tx, portfolio.id, at(as_of), at(known_at)).await?))
+        };
+        Ok(Ask { as_of, known_at, conventions, traced: false })
     }
 }

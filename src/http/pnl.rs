@@ -9,14 +9,14 @@ use crate::domain::pnl::holding::{Side, Totals};
 use crate::domain::pnl::report::{Item, PriceUsed, Sums, Worth};
 use crate::http::AppState;
 use crate::http::auth::{Caller, PortfoliosRead};
-use crate::http::conventions::{ConventionsView, GivenConventions};
+use crate::http::conventions::{Asked, ConventionsView};
 use crate::http::error::ApiError;
+use crate::http::explain::{ExplanationView, Wanted, explanation};
 use crate::http::performance::{FlagView, Missing, flags, missing, stale};
 use crate::http::query::Query;
 use crate::http::reading;
 use crate::http::wire::{Amount, Time, amount};
 use crate::named_enum;
-use crate::storage::portfolios;
 use crate::workers::pnl_engine::{self, Ask, Figures};
 use axum::Json;
 use axum::extract::{Path, State};
@@ -189,6 +189,9 @@ pub struct PnlView {
     /// Rows that break a rule because of a corporate action.
     flags: Vec<FlagView>,
     items: Vec<ItemView>,
+    /// What the figures are made of, when asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    explain: Option<ExplanationView>,
 }
 
 /// Read a portfolio's profit and loss
@@ -204,7 +207,10 @@ pub struct PnlView {
         ("lot_scope" = Option<String>, Query, description = "account or global"),
         ("fees" = Option<String>, Query, description = "in_cost, separate, expensed or none"),
         ("taxes" = Option<String>, Query, description = "separate or in_cost"),
-        ("short" = Option<String>, Query, description = "rejected, allowed or missing_basis_is_zero_cost")),
+        ("short" = Option<String>, Query, description = "rejected, allowed or missing_basis_is_zero_cost"),
+        ("dust" = Option<String>, Query, description = "Units within which a position is flat"),
+        ("holding_period" = Option<u32>, Query, description = "Days after which a disposal is tax free"),
+        ("explain" = Option<String>, Query, description = "true, or names of figures: what they are made of")),
     responses((status = 200, description = "Profit and loss", body = PnlView)))]
 pub async fn portfolio_pnl(
     State(app): State<AppState>,
@@ -215,17 +221,12 @@ pub async fn portfolio_pnl(
     let known_at = reading::known_at(&app, &mut query).await?;
     let mut tx = app.db.read().await?;
     let portfolio = reading::portfolio_known(&mut tx, &caller, &id, known_at).await?;
-    let as_of = query.until("as_of", portfolio.time_zone);
     let by = query.one_of("by", GroupBy::NAMES, GroupBy::from_name).unwrap_or(GroupBy::Asset);
-    let given = GivenConventions::of_query(&mut query);
+    let wanted = Wanted::of_query(&mut query);
+    let asked = Asked::of_query(&mut query, &portfolio, known_at);
     query.finish()?;
-    let conventions = if given == GivenConventions::default() {
-        None
-    } else {
-        let at = |moment: Option<_>| moment.unwrap_or(crate::domain::moment::Moment::MAX);
-        Some(given.over(&portfolios::conventions(&mut tx, portfolio.id, at(as_of), at(known_at)).await?))
-    };
-    let ask = Ask { as_of, known_at, conventions };
+    let ask = Ask { traced: wanted.is_some(), ..asked.ask(&mut tx, &portfolio).await? };
+    let Ask { as_of, .. } = ask;
     let figures = pnl_engine::figures(&mut tx, &portfolio, &ask, app.clock.now()).await?;
     let items = match by {
         GroupBy::Asset => by_asset(&figures),
@@ -269,6 +270,7 @@ pub async fn portfolio_pnl(
         stale: stale(&figures),
         flags: flags(&figures),
         items,
+        explain: wanted.and_then(|wanted| explanation(&figures, portfolio.base_currency, &wanted)),
     }))
 }
 

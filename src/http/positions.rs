@@ -309,7 +309,7 @@ pub async fn list_positions(
     let limit = query.limit(crate::http::query::ROWS);
     let after = query.cursor("positions").map_or(0, |after| after.key);
     query.finish()?;
-    let ask = Ask { as_of, known_at, conventions: None };
+    let ask = Ask { as_of, known_at, ..Ask::default() };
     let mut found = views_at(&mut tx, &portfolio, &ask, app.clock.now()).await?;
     found.retain(|(seq, view)| *seq > after && status.is_none_or(|status| view.status == status));
     let wanted = usize::try_from(limit).unwrap_or(usize::MAX);
@@ -355,7 +355,7 @@ pub async fn get_position(
     let portfolio = reading::portfolio_known(&mut tx, &caller, &id, known_at).await?;
     let as_of = query.until("as_of", portfolio.time_zone);
     query.finish()?;
-    let ask = Ask { as_of, known_at, conventions: None };
+    let ask = Ask { as_of, known_at, ..Ask::default() };
     Ok(Json(position_view(&mut tx, &portfolio, &position, &ask, app.clock.now()).await?))
 }
 

@@ -1,5 +1,6 @@
 //! Query parameters: every one is known or refused, and lists are paged by an opaque cursor.
 
+use crate::domain::decimal::Decimal;
 use crate::domain::moment::{Moment, MomentError, Written, end_of_day, parse_written, start_of_day};
 use crate::http::digest::hex;
 use crate::http::error::{ApiError, FieldError};
@@ -133,6 +134,31 @@ impl Query {
                 false
             }
         }
+    }
+
+    /// An exact decimal, not below zero.
+    pub fn decimal(&mut self, name: &'static str) -> Option<Decimal> {
+        let text = self.text(name)?;
+        match Decimal::parse_input(&text) {
+            Ok(value) if value.is_negative() => {
+                self.fault(name, "negative", "must not be below zero");
+                None
+            }
+            Ok(value) => Some(value),
+            Err(error) => {
+                self.fault(name, "not_a_number", error.to_string());
+                None
+            }
+        }
+    }
+
+    /// A whole number up to `max`.
+    pub fn whole(&mut self, name: &'static str, max: u32) -> Option<u32> {
+        let value = self.text(name)?.parse().ok().filter(|value| *value <= max);
+        if value.is_none() {
+            self.fault(name, "out_of_range", format!("must be a whole number up to {max}"));
+        }
+        value
     }
 
     fn time(

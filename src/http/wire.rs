@@ -135,6 +135,7 @@ enum_schemas! {
     crate::domain::corporate_action::ActionType, "ActionType";
     crate::domain::adjustment::Adjusted, "Adjusted";
     crate::domain::pnl::holding::Side, "PositionType";
+    crate::domain::pnl::trace::DisposalKind, "DisposalKind";
     crate::domain::price::Outcome, "PriceOutcome";
     crate::http::positions::PositionStatus, "PositionStatus";
 }

@@ -174,6 +174,11 @@ impl Lookup {
         Ok(Self { base, conventions, terms, rates, foreign })
     }
 
+    /// The rates it loaded.
+    pub fn into_rates(self) -> Rates {
+        self.rates
+    }
+
     /// The same, for the fold.
     pub const fn context(&self) -> Context<'_> {
         Context { base: self.base, conventions: &self.conventions, terms: &self.terms, rates: &self.rates }

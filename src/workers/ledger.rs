@@ -32,7 +32,15 @@ impl Ledger {
     /// # Errors
     /// The first row that cannot stand, with the rule it breaks.
     pub fn fold(&self, ctx: Context<'_>) -> Result<Book, (TransactionId, LedgerError)> {
-        fold_flagging(&self.rows, ctx, &self.tolerated)
+        self.fold_onto(Book::default(), ctx)
+    }
+
+    /// Folds it onto a book.
+    ///
+    /// # Errors
+    /// The first row that cannot stand, with the rule it breaks.
+    pub fn fold_onto(&self, book: Book, ctx: Context<'_>) -> Result<Book, (TransactionId, LedgerError)> {
+        fold_flagging(book, &self.rows, ctx, &self.tolerated)
     }
 
     /// How many entries of the portfolio's own are in it.

@@ -8,6 +8,7 @@ use crate::domain::pnl::book::{Book, HoldingKey};
 use crate::domain::pnl::report::{Priced, Report, Valuation, report};
 use crate::domain::portfolio::{Conventions, Portfolio};
 use crate::domain::price::Mark;
+use crate::domain::transaction::Transaction;
 use crate::storage::database::Tx;
 use crate::storage::error::StorageError;
 use crate::storage::{actions, assets, figures, portfolios, positions, prices, rates};
@@ -24,6 +25,19 @@ pub struct Ask {
     pub known_at: Option<Moment>,
     /// Conventions in place of the portfolio's own.
     pub conventions: Option<Conventions>,
+    /// Whether every part of every sum is wanted too.
+    pub traced: bool,
+}
+
+/// What a traced fold looked at.
+#[derive(Debug)]
+pub struct LedgerEvidence {
+    /// The entries, in order.
+    pub ledger: Vec<Transaction>,
+    /// The rates of the fold and of the valuation.
+    pub rates: Rates,
+    /// Moment whose rates convert present values.
+    pub at: Moment,
 }
 
 /// A valued book with what is needed to show it.
@@ -43,6 +57,8 @@ pub struct Figures {
     pub closed: HashMap<(HoldingKey, u64), PositionId>,
     /// Whether they come from the kept book, which carries no closed positions.
     pub kept: bool,
+    /// What the fold looked at, when the question was traced.
+    pub evidence: Option<LedgerEvidence>,
 }
 
 /// Computes the figures of a portfolio. `now` is the moment of the read, for ages.
@@ -55,7 +71,7 @@ pub async fn figures(
     ask: &Ask,
     now: Moment,
 ) -> Result<Figures, BookError> {
-    let about_now = ask.as_of.is_none() && ask.known_at.is_none() && ask.conventions.is_none();
+    let about_now = ask.as_of.is_none() && ask.known_at.is_none() && ask.conventions.is_none() && !ask.traced;
     if about_now
         && let Some(kept) = figures::load(tx, portfolio.id, None).await?
         && !kept.kept.stale
@@ -85,6 +101,7 @@ pub async fn figures(
             open: kept.open,
             closed: HashMap::new(),
             kept: true,
+            evidence: None,
         });
     }
     past_figures(tx, portfolio, ask, now).await
@@ -103,11 +120,10 @@ async fn past_figures(
     };
     let ledger = ledger::load(tx, portfolio, as_of, known_at).await?;
     let lookup = Lookup::load(tx, portfolio, &ledger.rows, conventions.clone(), known_at).await?;
-    let mut book = ledger.fold(lookup.context()).map_err(|(transaction, error)| BookError::Refused {
-        transaction,
-        own: false,
-        error,
-    })?;
+    let empty = if ask.traced { Book::traced() } else { Book::default() };
+    let folded = ledger.fold_onto(empty, lookup.context());
+    let mut book =
+        folded.map_err(|(transaction, error)| BookError::Refused { transaction, own: false, error })?;
     let rates = rates::newest(tx, as_of, known_at).await?;
     let mut marks = BTreeMap::new();
     let keys = held(&book);
@@ -132,7 +148,12 @@ async fn past_figures(
     let report = report(&book, with);
     let members = positions::members(tx, portfolio.id, known_at).await?;
     let (open, closed) = name_positions(&mut book, &members);
-    Ok(Figures { report, book, assets, conventions, open, closed, kept: false })
+    let evidence = ask.traced.then(|| {
+        let mut all = lookup.into_rates();
+        all.extend(rates);
+        LedgerEvidence { ledger: ledger.rows, rates: all, at: as_of }
+    });
+    Ok(Figures { report, book, assets, conventions, open, closed, kept: false, evidence })
 }
 
 fn has_foreign(book: &Book, portfolio: &Portfolio) -> bool {

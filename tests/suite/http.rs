@@ -2,9 +2,11 @@
 
 #![cfg(test)]
 
+mod actions;
 mod assets;
 mod auth;
 mod bad_input;
+mod explain;
 mod health;
 mod idempotency;
 mod incremental;

@@ -360,7 +360,7 @@ impl Book {
     }
 }
 
-/// Folds a whole ledger, in order of (`executed_at`, `place`).
+/// Folds a whole ledger, in order of [`Transaction::order`].
 ///
 /// # Errors
 /// The first transaction the ledger refuses, with the rule it breaks.

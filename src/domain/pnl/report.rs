@@ -123,6 +123,8 @@ pub struct Item {
     pub currency: Currency,
     /// Whether it is margined.
     pub margined: bool,
+    /// Units of the underlying in one contract.
+    pub multiplier: Decimal,
     /// Which way it points; `None` when flat.
     pub side: Option<Side>,
     /// Its present figures.
@@ -392,6 +394,7 @@ fn value_holding(
         asset: key.asset,
         currency: holding.currency,
         margined: priced.terms.margined,
+        multiplier: priced.terms.multiplier.clone(),
         side,
         worth: whole,
         totals: holding.totals.clone(),

@@ -6,6 +6,7 @@
 use crate::domain::moment::Moment;
 use crate::domain::pnl::amounts::Amounts;
 use crate::domain::pnl::trace::{Closed, Disposal};
+use chrono::{Days, NaiveDate};
 use chrono_tz::Tz;
 
 /// What the days are counted by.
@@ -48,4 +49,10 @@ pub fn proceeds(disposal: &Disposal, closed: &Closed) -> Amounts {
     } else {
         &closed.entry - &closed.entry_costs
     }
+}
+
+/// The first day on which units acquired then are tax free.
+pub fn free_from(acquired_at: Moment, terms: Terms) -> Option<NaiveDate> {
+    let days = u64::from(terms.holding_period) + 1;
+    acquired_at.day_in(terms.zone)?.checked_add_days(Days::new(days))
 }

@@ -128,18 +128,21 @@ impl Book {
     }
 }
 
-/// Folds a whole ledger, in order, flagging what breaks a rule in one of the `tolerated` assets.
+/// Folds a ledger onto a book, in order, flagging what breaks a rule in one of the `tolerated` assets.
 ///
 /// # Errors
 /// The first row of another asset that the ledger refuses, with the rule it breaks.
 pub fn fold_flagging(
+    mut book: Book,
     ledger: &[Transaction],
     ctx: Context<'_>,
     tolerated: &BTreeSet<AssetKey>,
 ) -> Result<Book, (TransactionId, LedgerError)> {
-    let mut book = Book::default();
     for t in ledger {
         book.admit(t, ctx, tolerated).map_err(|error| (t.id, error))?;
     }
     Ok(book)
 }
+
+#[cfg(test)]
+mod tests;
