@@ -15,4 +15,5 @@ pub mod naming;
 pub mod pnl;
 pub mod portfolio;
 pub mod price;
+pub mod statistics;
 pub mod transaction;

@@ -5,6 +5,7 @@ pub mod assets;
 pub mod auth;
 pub mod conventions;
 pub mod currencies;
+pub mod difference;
 pub mod digest;
 pub mod docs;
 pub mod drafts;

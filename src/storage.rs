@@ -14,6 +14,7 @@ pub mod earlier;
 pub mod error;
 pub mod figures;
 pub mod idempotency;
+pub mod learned;
 pub mod markets;
 pub mod migrate;
 pub mod page;

@@ -78,6 +78,14 @@ impl Decimal {
         }
     }
 
+    /// Mantissa and scale, when the mantissa fits 64 bits: the short way to another kind of number.
+    pub fn small(&self) -> Option<(i64, u32)> {
+        match &self.0 {
+            Repr::Small { mantissa, scale } => Some((i64::try_from(*mantissa).ok()?, *scale)),
+            Repr::Big { .. } => None,
+        }
+    }
+
     /// Number of decimals it is written with.
     pub const fn scale(&self) -> u32 {
         match &self.0 {

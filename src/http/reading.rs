@@ -97,10 +97,22 @@ pub async fn currency(tx: &mut Tx, code: &str, pointer: &str) -> Result<Currency
 /// # Errors
 /// [`Code::InvalidRequest`] for a moment in the future.
 pub async fn known_at(app: &AppState, query: &mut Query) -> Result<Option<Moment>, ApiError> {
-    let Some(known_at) = query.until("known_at", Tz::UTC) else { return Ok(None) };
+    settled(app, query, "known_at").await
+}
+
+/// Reads a moment of knowledge by its parameter's name and makes it final.
+///
+/// # Errors
+/// [`Code::InvalidRequest`] for a moment in the future.
+pub async fn settled(
+    app: &AppState,
+    query: &mut Query,
+    name: &'static str,
+) -> Result<Option<Moment>, ApiError> {
+    let Some(known_at) = query.until(name, Tz::UTC) else { return Ok(None) };
     if app.db.stamps().settle(known_at).await {
         return Ok(Some(known_at));
     }
     let detail = format!("lies in the future; the latest moment known is {}", app.db.stamps().latest());
-    Err(ApiError::invalid(vec![FieldError::parameter("known_at", "in_the_future", detail)]))
+    Err(ApiError::invalid(vec![FieldError::parameter(name, "in_the_future", detail)]))
 }

@@ -174,6 +174,11 @@ impl Lookup {
         Ok(Self { base, conventions, terms, rates, foreign })
     }
 
+    /// Whether money other than base currency moves.
+    pub const fn is_foreign(&self) -> bool {
+        self.foreign
+    }
+
     /// The rates it loaded.
     pub fn into_rates(self) -> Rates {
         self.rates

@@ -107,12 +107,26 @@ pub async fn figures(
     past_figures(tx, portfolio, ask, now).await
 }
 
-async fn past_figures(
-    tx: &mut Tx,
-    portfolio: &Portfolio,
-    ask: &Ask,
-    now: Moment,
-) -> Result<Figures, BookError> {
+/// A ledger of the past, folded.
+#[derive(Debug)]
+pub struct Folded {
+    /// The book.
+    pub book: Book,
+    /// Its entries, in order.
+    pub ledger: Vec<Transaction>,
+    /// The rates of the fold.
+    pub rates: Rates,
+    /// The conventions it was folded under.
+    pub conventions: Conventions,
+    /// Whether money other than base currency moved.
+    pub foreign: bool,
+}
+
+/// Folds the ledger a question is about.
+///
+/// # Errors
+/// The database's, and [`BookError::Refused`] when other conventions refuse a recorded transaction.
+pub async fn fold_past(tx: &mut Tx, portfolio: &Portfolio, ask: &Ask) -> Result<Folded, BookError> {
     let (as_of, known_at) = (ask.as_of.unwrap_or(Moment::MAX), ask.known_at.unwrap_or(Moment::MAX));
     let conventions = match &ask.conventions {
         Some(conventions) => conventions.clone(),
@@ -122,11 +136,38 @@ async fn past_figures(
     let lookup = Lookup::load(tx, portfolio, &ledger.rows, conventions.clone(), known_at).await?;
     let empty = if ask.traced { Book::traced() } else { Book::default() };
     let folded = ledger.fold_onto(empty, lookup.context());
-    let mut book =
+    let book =
         folded.map_err(|(transaction, error)| BookError::Refused { transaction, own: false, error })?;
+    let foreign = lookup.is_foreign() || has_foreign(&book, portfolio);
+    Ok(Folded { book, ledger: ledger.rows, rates: lookup.into_rates(), conventions, foreign })
+}
+
+/// A valuation, and what it looked at.
+#[derive(Debug)]
+pub struct Valued {
+    /// The valuation.
+    pub report: Report,
+    /// Assets of the book.
+    pub assets: BTreeMap<AssetKey, Asset>,
+    /// The newest rates at its moment.
+    pub rates: Rates,
+}
+
+/// Values a book of the past with the prices and rates a question is about. `now` is the moment of the read.
+///
+/// # Errors
+/// The database's.
+pub async fn value_past(
+    tx: &mut Tx,
+    portfolio: &Portfolio,
+    book: &Book,
+    ask: &Ask,
+    now: Moment,
+) -> Result<Valued, StorageError> {
+    let (as_of, known_at) = (ask.as_of.unwrap_or(Moment::MAX), ask.known_at.unwrap_or(Moment::MAX));
     let rates = rates::newest(tx, as_of, known_at).await?;
     let mut marks = BTreeMap::new();
-    let keys = held(&book);
+    let keys = held(book);
     let terms = assets::terms(tx, &keys, known_at).await?;
     for key in keys {
         let priority = terms.at(key, as_of).map(|terms| terms.source_priority.clone()).unwrap_or_default();
@@ -142,17 +183,28 @@ async fn past_figures(
             marks.insert(key, mark);
         }
     }
-    let (assets, priced) = price_assets(tx, &book, as_of, known_at, marks).await?;
+    let (assets, priced) = price_assets(tx, book, as_of, known_at, marks).await?;
     let age_at = ask.as_of.or(ask.known_at).unwrap_or(now);
     let with = Valuation { base: portfolio.base_currency, assets: &priced, rates: &rates, at: as_of, age_at };
-    let report = report(&book, with);
-    let members = positions::members(tx, portfolio.id, known_at).await?;
+    Ok(Valued { report: report(book, with), assets, rates })
+}
+
+async fn past_figures(
+    tx: &mut Tx,
+    portfolio: &Portfolio,
+    ask: &Ask,
+    now: Moment,
+) -> Result<Figures, BookError> {
+    let Folded { mut book, ledger, rates, conventions, .. } = fold_past(tx, portfolio, ask).await?;
+    let valued = value_past(tx, portfolio, &book, ask, now).await?;
+    let members = positions::members(tx, portfolio.id, ask.known_at.unwrap_or(Moment::MAX)).await?;
     let (open, closed) = name_positions(&mut book, &members);
     let evidence = ask.traced.then(|| {
-        let mut all = lookup.into_rates();
-        all.extend(rates);
-        LedgerEvidence { ledger: ledger.rows, rates: all, at: as_of }
+        let mut all = rates;
+        all.extend(valued.rates);
+        LedgerEvidence { ledger, rates: all, at: ask.as_of.unwrap_or(Moment::MAX) }
     });
+    let Valued { report, assets, .. } = valued;
     Ok(Figures { report, book, assets, conventions, open, closed, kept: false, evidence })
 }
 

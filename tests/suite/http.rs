@@ -6,6 +6,7 @@ mod actions;
 mod assets;
 mod auth;
 mod bad_input;
+mod difference;
 mod explain;
 mod health;
 mod idempotency;

@@ -8,6 +8,7 @@ mod openapi;
 mod pnl_golden;
 mod pnl_laws;
 mod process;
+mod statistics;
 mod storage;
 mod support;
 mod twins;

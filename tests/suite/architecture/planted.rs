@@ -159,6 +159,12 @@ fn one_module_of_the_domain_alone_may_compute_statistics_in_floats() {
     let another = file("src/domain/another.rs", &statistics.text);
     assert_eq!(floats(std::slice::from_ref(&statistics)), Vec::<String>::new());
     assert_one(&floats(&[statistics.clone(), another]), 2, "src/domain/another.rs");
+    let below = file("src/domain/statistics/roots.rs", &statistics.text);
+    let silent = file("src/domain/statistics/silent.rs", "fn root(x: f64) {}");
+    let beside = file("src/domain/statistics_too.rs", &statistics.text);
+    assert_eq!(floats(&[statistics.clone(), below.clone()]), Vec::<String>::new());
+    assert_one(&floats(&[statistics.clone(), below, silent]), 1, "src/domain/statistics/silent.rs");
+    assert_one(&floats(&[statistics.clone(), beside]), 2, "src/domain/statistics_too.rs");
     assert_one(&floats(&[file("src/storage/prices.rs", &statistics.text)]), 2, "for money");
 }
 
