@@ -26,6 +26,7 @@ pub mod portfolios;
 pub mod position_trades;
 pub mod positions;
 pub mod posted;
+pub mod price_sources;
 pub mod prices;
 pub mod query;
 pub mod reading;

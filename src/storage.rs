@@ -21,6 +21,7 @@ pub mod migrate;
 pub mod page;
 pub mod portfolios;
 pub mod positions;
+pub mod price_sources;
 pub mod prices;
 pub mod rates;
 pub mod transactions;

@@ -1,6 +1,7 @@
 //! What runs beside the requests: imports, queues and jobs in the background.
 
 pub mod actions;
+pub mod adjusted_prices;
 pub mod bookkeeping;
 pub mod difference;
 pub mod ingest_parse;

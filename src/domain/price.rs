@@ -102,6 +102,8 @@ pub struct PricePoint {
     pub observed_at: Moment,
     /// When this version was learned.
     pub recorded_at: Moment,
+    /// Whether its source adjusts prices for splits itself.
+    pub split_adjusted: bool,
     /// What it says.
     pub quote: Quote,
 }
@@ -119,4 +121,6 @@ pub struct Mark {
     pub source: String,
     /// Candle length; empty for a tick.
     pub interval: String,
+    /// Whether its source adjusts prices for splits itself: then it is of today's units already.
+    pub split_adjusted: bool,
 }

@@ -457,7 +457,8 @@ async fn change_asset(
         let new = reading::currency(tx, &code, "/currency").await?;
         if new != asset.currency {
             if assets::is_used(tx, asset.key).await? {
-                let detail = "the currency of an asset is fixed once a price or a transaction uses it";
+                let detail =
+                    "the currency of an asset is fixed once a price, a transaction or a dividend uses it";
                 return Err(ApiError::field(Code::Fixed, "/currency", "fixed_by_use", detail));
             }
             if old.settlement == asset.currency {

@@ -107,6 +107,8 @@ codes! {
     PositionNotFound = "position_not_found", NOT_FOUND, "Position not found";
     /// No such transaction.
     TransactionNotFound = "transaction_not_found", NOT_FOUND, "Transaction not found";
+    /// No such source of prices.
+    SourceNotFound = "source_not_found", NOT_FOUND, "Source not found";
     /// No such action of the asset.
     ActionNotFound = "action_not_found", NOT_FOUND, "Action not found";
     /// The asset has no price then.
@@ -153,6 +155,8 @@ codes! {
     PortfolioInUse = "portfolio_in_use", CONFLICT, "Portfolio in use";
     /// The status does not allow that.
     WrongStatus = "wrong_status", CONFLICT, "Not possible in this status";
+    /// A dividend is as large as the price it would be taken from.
+    NotAdjustable = "not_adjustable", CONFLICT, "Series cannot be adjusted";
     /// A rate that is needed is not known.
     MissingRate = "missing_rate", CONFLICT, "Exchange rate missing";
     /// The version given is not the current one.

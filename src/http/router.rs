@@ -4,7 +4,7 @@ use crate::http::auth::Door;
 use crate::http::openapi::{self, Frame, Written};
 use crate::http::{
     AppState, actions, assets, currencies, difference, docs, fx, gains, health, imports, keys, layers,
-    markets, pnl, portfolios, position_trades, positions, prices, statement, transactions,
+    markets, pnl, portfolios, position_trades, positions, price_sources, prices, statement, transactions,
 };
 use axum::extract::DefaultBodyLimit;
 use axum::routing::get;
@@ -36,6 +36,8 @@ pub fn routes() -> RoutesBuilder {
             .routes(routes!(currencies::list_currencies, currencies::create_currency))
             .routes(routes!(prices::list_prices, prices::record_price))
             .routes(routes!(prices::latest_prices))
+            .routes(routes!(price_sources::list_price_sources))
+            .routes(routes!(price_sources::get_price_source, price_sources::describe_price_source))
             .routes(routes!(fx::list_rates, fx::record_rate))
             .routes(routes!(portfolios::list_portfolios, portfolios::create_portfolio))
             .routes(routes!(

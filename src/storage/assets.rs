@@ -191,10 +191,11 @@ pub async fn rename(tx: &mut Tx, asset: &Asset, symbol: &str) -> Result<(), Stor
     on!(tx, conn => sqlx::query(SQL).bind(asset.key).bind(symbol).bind(recorded_at).execute(conn).await.map(drop))
 }
 
-/// Whether a price or a ledger entry uses the asset: from then on its currency is fixed.
+/// Whether a price, a ledger entry or a dividend uses the asset: from then on its currency is fixed.
 pub async fn is_used(tx: &mut Tx, asset: AssetKey) -> Result<bool, StorageError> {
     const SQL: &str = "SELECT CASE WHEN EXISTS (SELECT 1 FROM prices WHERE asset_key = $1) \
-        OR EXISTS (SELECT 1 FROM transactions WHERE asset_key = $1) THEN 1 ELSE 0 END";
+        OR EXISTS (SELECT 1 FROM transactions WHERE asset_key = $1) \
+        OR EXISTS (SELECT 1 FROM corporate_actions WHERE asset_key = $1 AND currency IS NOT NULL) THEN 1 ELSE 0 END";
     let used: i32 = on!(tx, conn => sqlx::query_scalar(SQL).bind(asset).fetch_one(conn).await)?;
     Ok(used == 1)
 }

@@ -11,7 +11,7 @@ use crate::domain::price::Mark;
 use crate::domain::transaction::Transaction;
 use crate::storage::database::Tx;
 use crate::storage::error::StorageError;
-use crate::storage::{assets, figures, portfolios, positions, prices, rates};
+use crate::storage::{actions, assets, figures, portfolios, positions, prices, rates};
 use crate::workers::bookkeeping::{BookError, Lookup};
 use crate::workers::ledger;
 use std::collections::{BTreeMap, HashMap};
@@ -178,6 +178,7 @@ pub async fn value_past(
                 recorded_at: point.recorded_at,
                 source: point.source,
                 interval: point.interval,
+                split_adjusted: point.split_adjusted,
             };
             marks.insert(key, mark);
         }
@@ -237,7 +238,14 @@ async fn price_assets(
     let terms = assets::terms(tx, &keys, known_at).await?;
     let mut known = BTreeMap::new();
     let mut priced = BTreeMap::new();
-    for asset in assets::by_keys(tx, &keys).await? {
+    // A figure of the past names its assets as they were called then.
+    let past = as_of != Moment::MAX || known_at != Moment::MAX;
+    let mut symbols =
+        if past { actions::symbols(tx, &keys, as_of, known_at).await? } else { BTreeMap::new() };
+    for mut asset in assets::by_keys(tx, &keys).await? {
+        if let Some(symbol) = symbols.remove(&asset.key) {
+            asset.symbol = symbol;
+        }
         if let Some(terms) = terms.at(asset.key, as_of) {
             let one =
                 Priced { terms: terms.clone(), zone: asset.market_zone, mark: marks.remove(&asset.key) };

@@ -2,6 +2,7 @@
 
 #![cfg(test)]
 
+mod actions;
 mod assets;
 mod auth;
 mod bad_input;

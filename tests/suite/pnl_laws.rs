@@ -3,6 +3,7 @@
 
 #![cfg(test)]
 
+mod actions;
 mod invariance;
 mod traces;
 mod world;

@@ -5,6 +5,7 @@
 #![cfg(test)]
 
 mod access;
+mod actions;
 mod assets;
 mod currencies;
 mod earlier;
@@ -15,6 +16,7 @@ mod markets;
 mod paging;
 mod portfolios;
 mod positions;
+mod price_sources;
 mod price_versions;
 mod prices;
 mod rates;

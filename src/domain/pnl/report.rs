@@ -2,13 +2,13 @@
 //!
 //! A figure that needs a rate nobody recorded is `None`, and what was missing is named; it is never zero.
 
+use crate::domain::adjustment::{Observed, split_factor};
 use crate::domain::asset::Terms;
 use crate::domain::currency::Currency;
 use crate::domain::decimal::Decimal;
 use crate::domain::fx::Rates;
 use crate::domain::ids::AssetKey;
-use crate::domain::interval::Interval;
-use crate::domain::moment::{DAY, Moment};
+use crate::domain::moment::Moment;
 use crate::domain::pnl::amounts::{Amounts, difference, sum};
 use crate::domain::pnl::book::{Book, HoldingKey, MissingRate, SplitEvent};
 use crate::domain::pnl::holding::{Holding, Side, Totals, signed_basis};
@@ -492,27 +492,12 @@ fn price_used(
     })
 }
 
-/// A price divided by the ratio of every split that took effect after it was observed, in one division.
+/// A price in the units held, in one division; one that the source has adjusted itself is left alone.
 fn adjusted(mark: &Mark, splits: &[SplitEvent], zone: Tz) -> Decimal {
-    let later = splits.iter().filter(|split| precedes(mark, split, zone));
-    let (old, new) = later.fold((Decimal::ONE, Decimal::ONE), |(old, new), split| {
-        (&old * &split.denominator, &new * &split.numerator)
-    });
-    mark.price.share(&old, &new)
-}
-
-/// Whether a price was observed before a split. A point of a day or longer is compared by date: its UTC date
-/// if it is stamped 00:00Z, else its date in the market's zone.
-fn precedes(mark: &Mark, split: &SplitEvent, zone: Tz) -> bool {
-    if !Interval::from_name(&mark.interval).is_some_and(Interval::is_daily_or_longer) {
-        return mark.observed_at < split.at;
+    if mark.split_adjusted {
+        return mark.price.clone();
     }
-    let point_zone = if mark.observed_at.0.rem_euclid(DAY) == 0 { Tz::UTC } else { zone };
-    let split_day = if split.whole_day { split.at.day_begun_in(zone) } else { split.at.day_in(zone) };
-    match (mark.observed_at.day_in(point_zone), split_day) {
-        (Some(point), Some(split_day)) => point < split_day,
-        _ => mark.observed_at < split.at,
-    }
+    split_factor(Observed { at: mark.observed_at, interval: &mark.interval }, splits, zone).of(&mark.price)
 }
 
 #[cfg(test)]

@@ -350,6 +350,7 @@ fn price(fields: &mut Fields<'_>, names: &mut Names, zone: Tz) -> Option<PriceLi
         recorded_at: observed_at,
         source: "statement".to_owned(),
         interval: if whole_day { "1d".to_owned() } else { String::new() },
+        split_adjusted: false,
     };
     Some(PriceLine { asset, pointer: fields.pointer(""), currency, mark })
 }

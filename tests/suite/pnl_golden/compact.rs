@@ -265,6 +265,7 @@ fn price(line: &Line<'_>, scenario: &mut Scenario) {
         recorded_at: Moment::MAX,
         source: "golden".to_owned(),
         interval: if whole_day { "1d".to_owned() } else { String::new() },
+        split_adjusted: false,
     };
     line.done(3);
     scenario.marks.push((asset, mark));

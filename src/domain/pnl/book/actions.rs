@@ -143,3 +143,6 @@ pub fn fold_flagging(
     }
     Ok(book)
 }
+
+#[cfg(test)]
+mod tests;

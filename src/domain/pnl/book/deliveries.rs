@@ -52,7 +52,10 @@ impl Book {
         if quantity > held {
             return Err(LedgerError::InsufficientQuantity { held, asked: quantity });
         }
-        if let Some(holding) = holding.filter(|_| ctx.conventions.cost_basis == CostBasis::Specific) {
+        // Between accounts that share their lots nothing leaves a lot.
+        let stays = t.to_account.is_some() && ctx.conventions.lot_scope == LotScope::Global;
+        let by_lot = ctx.conventions.cost_basis == CostBasis::Specific && !stays;
+        if let Some(holding) = holding.filter(|_| by_lot) {
             holding.lots.check_picks(&quantity, &t.lots)?;
         }
         Ok(quantity)

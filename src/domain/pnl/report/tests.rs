@@ -19,6 +19,7 @@ fn mark(observed_at: &str, interval: &str) -> Mark {
         recorded_at: Moment::MAX,
         source: "api".to_owned(),
         interval: interval.to_owned(),
+        split_adjusted: false,
     }
 }
 
@@ -31,23 +32,30 @@ fn day(zone: Tz) -> Moment {
 }
 
 #[test]
-fn a_candle_of_the_day_of_a_split_is_of_new_units_wherever_the_day_was_meant() {
-    let zones = [
+fn a_candle_of_the_day_of_a_split_is_of_new_units_in_every_market() {
+    let markets = [
         Tz::UTC,
         Tz::America__New_York,
         Tz::Asia__Tokyo,
-        Tz::Pacific__Auckland,
-        Tz::Pacific__Honolulu,
         Tz::Europe__Berlin,
+        // The ends of the world: 11 hours behind UTC, and 13 and 14 ahead.
+        Tz::Pacific__Pago_Pago,
+        Tz::Pacific__Apia,
+        Tz::Pacific__Kiritimati,
     ];
-    for given_in in zones {
-        let splits = [split(day(given_in), true, "2", "1")];
-        for market in zones {
-            let price = |observed_at| adjusted(&mark(observed_at, "1d"), &splits, market);
-            assert_eq!(price("2024-06-10T00:00:00Z"), d("90"), "{given_in} {market}");
-            assert_eq!(price("2024-06-09T00:00:00Z"), d("45"), "{given_in} {market}");
-        }
+    for market in markets {
+        let splits = [split(day(market), true, "2", "1")];
+        let price = |observed_at| adjusted(&mark(observed_at, "1d"), &splits, market);
+        assert_eq!(price("2024-06-10T00:00:00Z"), d("90"), "{market}");
+        assert_eq!(price("2024-06-09T00:00:00Z"), d("45"), "{market}");
     }
+}
+
+#[test]
+fn a_price_that_its_source_has_adjusted_is_left_alone() {
+    let splits = [split(day(Tz::UTC), true, "2", "1")];
+    let own = Mark { split_adjusted: true, ..mark("2024-06-09T00:00:00Z", "1d") };
+    assert_eq!(adjusted(&own, &splits, Tz::UTC), d("90"));
 }
 
 #[test]
