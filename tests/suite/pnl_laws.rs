@@ -3,6 +3,7 @@
 
 #![cfg(test)]
 
+mod attribution;
 mod invariance;
 mod traces;
 mod world;
