@@ -250,7 +250,8 @@ impl Sums {
         difference(own.as_ref(), self.internal_transfers.as_ref())
     }
 
-    fn add_item(&mut self, item: &Item) {
+    /// Adds a holding.
+    pub fn add_item(&mut self, item: &Item) {
         let add = |to: &mut Option<Decimal>, what: &Option<Decimal>| *to = sum(to.as_ref(), what.as_ref());
         let (worth, totals) = (&item.worth, &item.totals);
         let short = item.side == Some(Side::Short);
