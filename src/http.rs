@@ -34,6 +34,7 @@ pub mod router;
 pub mod statement;
 pub mod tagged;
 pub mod transactions;
+pub mod values;
 pub mod wire;
 
 use crate::clock::Clock;

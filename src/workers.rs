@@ -8,3 +8,4 @@ pub mod ingest_parse;
 pub mod ledger;
 pub mod pnl_engine;
 pub mod present;
+pub mod values;

@@ -64,6 +64,11 @@ impl Rates {
         points.insert(at, (observed_at, rate));
     }
 
+    /// The moment of the newest observation.
+    pub fn latest(&self) -> Option<Moment> {
+        self.pairs.values().filter_map(|points| points.last()).map(|(moment, _)| *moment).max()
+    }
+
     /// Adds the rates of another collection; a point known to both stays once.
     pub fn extend(&mut self, other: Self) {
         for ((base, quote), points) in other.pairs {

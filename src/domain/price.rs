@@ -124,3 +124,16 @@ pub struct Mark {
     /// Whether its source adjusts prices for splits itself: then it is of today's units already.
     pub split_adjusted: bool,
 }
+
+impl From<PricePoint> for Mark {
+    fn from(point: PricePoint) -> Self {
+        Self {
+            price: point.quote.price,
+            observed_at: point.observed_at,
+            recorded_at: point.recorded_at,
+            source: point.source,
+            interval: point.interval,
+            split_adjusted: point.split_adjusted,
+        }
+    }
+}

@@ -5,6 +5,7 @@ use crate::http::openapi::{self, Frame, Written};
 use crate::http::{
     AppState, actions, assets, currencies, difference, docs, fx, gains, health, imports, keys, layers,
     markets, pnl, portfolios, position_trades, positions, price_sources, prices, statement, transactions,
+    values,
 };
 use axum::extract::DefaultBodyLimit;
 use axum::routing::get;
@@ -43,6 +44,7 @@ pub fn routes() -> RoutesBuilder {
             .routes(routes!(portfolios::act_on_portfolio))
             .routes(routes!(pnl::portfolio_pnl))
             .routes(routes!(difference::portfolio_difference))
+            .routes(routes!(values::portfolio_values))
             .routes(routes!(gains::portfolio_gains))
             .routes(routes!(gains::portfolio_lots))
             .routes(routes!(positions::list_positions, position_trades::open_position))

@@ -189,6 +189,11 @@ impl Lookup {
         self.foreign
     }
 
+    /// The terms it loaded.
+    pub const fn terms(&self) -> &TermsHistory {
+        &self.terms
+    }
+
     /// The rates it loaded.
     pub fn into_rates(self) -> Rates {
         self.rates

@@ -179,15 +179,7 @@ pub async fn value_past(
     for key in keys {
         let priority = terms.at(key, as_of).map(|terms| terms.source_priority.clone()).unwrap_or_default();
         if let Some(point) = prices::at(tx, key, &priority, as_of, known_at).await? {
-            let mark = Mark {
-                price: point.quote.price,
-                observed_at: point.observed_at,
-                recorded_at: point.recorded_at,
-                source: point.source,
-                interval: point.interval,
-                split_adjusted: point.split_adjusted,
-            };
-            marks.insert(key, mark);
+            marks.insert(key, Mark::from(point));
         }
     }
     let (assets, priced) = price_assets(tx, book, as_of, known_at, marks).await?;

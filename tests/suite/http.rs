@@ -18,6 +18,7 @@ mod positions;
 mod prices;
 mod script;
 mod smoke;
+mod stored_cases;
 mod transactions;
 mod transcripts;
 mod versions;
