@@ -60,7 +60,7 @@ on_both! {
     }
 
     async fn a_ledger_that_left_an_asset_meets_every_split_when_it_comes_back(backend) {
-        let app = service(backend, &["ACME"]).await;
+        let app = service(backend, &["ACME", "OTHER"]).await;
         let id = book(&app, &json!({})).await;
         price(&app, "ACME", "120", "2026-02-27", Some("1d")).await;
         act(&app, "ACME", &split("2", "2026-03-02")).await.expect(201);
@@ -69,12 +69,13 @@ on_both! {
         let bought = enter(&app, &id, trade("buy", "1", "50", "2026-03-04")).await;
         assert_eq!(shown(&app, &id).await, texts(["1", "60", "0", "9950"]));
         let path = format!("/portfolios/{id}/transactions/{}/void", bought["id"].as_str().unwrap());
-        app.post(&path, &json!({})).await.expect(200);
+        let other = json!({ "type": "buy", "symbol": "OTHER", "quantity": "1", "price": "50", "executed_at": "2026-03-04" });
+        app.post(&path, &json!({ "replacement": other })).await.expect(200);
         // Nobody holds it when it is split once more.
         let done = act(&app, "ACME", &split("3", "2026-03-05")).await.expect(201);
         assert_eq!(done["updated_portfolios"], json!([]));
         enter(&app, &id, trade("buy", "1", "20", "2026-03-06")).await;
-        assert_eq!(shown(&app, &id).await, texts(["1", "20", "0", "9980"]));
+        assert_eq!(shown(&app, &id).await, texts(["1", "20", "0", "9930"]));
         app.stop().await;
     }
 
