@@ -20,7 +20,7 @@ use crate::storage::database::Tx;
 use crate::storage::error::StorageError;
 use crate::storage::page::After;
 use crate::storage::{figures, markets, portfolios, prices, transactions};
-use crate::workers::bookkeeping;
+use crate::workers::{actions, bookkeeping};
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
@@ -446,8 +446,10 @@ async fn change_asset(
     let given = GivenTerms::read(&mut fields);
     let effective_at = effective_at(&mut fields, tx.recorded_at()?);
     fields.finish(Unknown::Refused)?;
+    let mut zone_moved = false;
     if let Some(code) = market_code {
         let market = reading::market(tx, &code).await.map_err(|error| error.named_at("/market_code"))?;
+        zone_moved = market.time_zone != asset.market_zone;
         (asset.market_key, asset.market_id, asset.market_zone) = (market.key, market.id, market.time_zone);
     }
     let history = assets::terms(tx, &[asset.key], Moment::MAX).await?;
@@ -471,6 +473,10 @@ async fn change_asset(
     check_settlement(&terms, asset.currency)?;
     check_contract(tx, &asset, (&old, &terms), effective_at).await?;
     let asset = assets::update(tx, asset).await?;
+    if zone_moved {
+        let holders = transactions::holders(tx, asset.key).await?;
+        actions::refold_all(tx, random, holders).await?;
+    }
     if history.at(asset.key, effective_at) != Some(&terms) {
         assets::insert_terms(tx, asset.key, effective_at, &terms).await?;
         apply_terms(tx, random, &asset, &terms).await?;

@@ -2,7 +2,7 @@
 
 use crate::domain::currency::Currency;
 use crate::domain::decimal::Decimal;
-use crate::domain::ids::{AssetKey, PortfolioId, TransactionId};
+use crate::domain::ids::{AssetKey, MarketKey, PortfolioId, TransactionId};
 use crate::domain::moment::Moment;
 use crate::domain::transaction::{LotPick, Transaction, TransactionType};
 use crate::storage::columns::{from_json, to_json};
@@ -315,6 +315,27 @@ pub async fn holders(tx: &mut Tx, asset: AssetKey) -> Result<Vec<PortfolioId>, S
         LEFT JOIN transaction_voids v ON v.transaction_id = t.id \
         WHERE t.asset_key = $1 AND v.recorded_at IS NULL ORDER BY t.portfolio_id LIMIT 1000000";
     on!(tx, conn => sqlx::query_scalar(SQL).bind(asset).fetch_all(conn).await)
+}
+
+/// Portfolios whose entries in force touch an asset of a market.
+pub async fn holders_in_market(tx: &mut Tx, market: MarketKey) -> Result<Vec<PortfolioId>, StorageError> {
+    const SQL: &str = "SELECT DISTINCT t.portfolio_id FROM transactions t JOIN assets a ON a.asset_key = t.asset_key \
+        LEFT JOIN transaction_voids v ON v.transaction_id = t.id \
+        WHERE a.market_key = $1 AND v.recorded_at IS NULL ORDER BY t.portfolio_id LIMIT 1000000";
+    on!(tx, conn => sqlx::query_scalar(SQL).bind(market).fetch_all(conn).await)
+}
+
+/// Whether a portfolio has an entry in force that touches an asset.
+pub async fn any_in_force(
+    tx: &mut Tx,
+    portfolio: PortfolioId,
+    asset: AssetKey,
+) -> Result<bool, StorageError> {
+    const SQL: &str = "SELECT t.seq FROM transactions t LEFT JOIN transaction_voids v ON v.transaction_id = t.id \
+        WHERE t.portfolio_id = $1 AND t.asset_key = $2 AND v.recorded_at IS NULL LIMIT 1";
+    let seq: Option<i64> =
+        on!(tx, conn => sqlx::query_scalar(SQL).bind(portfolio).bind(asset).fetch_optional(conn).await)?;
+    Ok(seq.is_some())
 }
 
 /// Adds an entry; its sequence and stamp are given here, and its place too unless it replaces another.

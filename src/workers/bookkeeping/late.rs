@@ -7,7 +7,7 @@
 use super::naming::{Past, reassign_positions};
 use super::{BookError, Lookup};
 use crate::domain::ids::{AssetKey, TransactionId};
-use crate::domain::ledger::not_before;
+use crate::domain::ledger::{changes_from, not_before};
 use crate::domain::moment::Moment;
 use crate::domain::pnl::book::{AccountState, Book, Context, LedgerError};
 use crate::domain::portfolio::Portfolio;
@@ -17,7 +17,7 @@ use crate::storage::checkpoints::{self, Checkpoint};
 use crate::storage::database::Tx;
 use crate::storage::error::StorageError;
 use crate::storage::figures::{self, Kept, KeptBook};
-use crate::storage::portfolios;
+use crate::storage::{portfolios, transactions};
 use crate::workers::ledger::{self, Ledger};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
@@ -43,7 +43,7 @@ impl Change<'_> {
         for t in self.rows() {
             if let Some(asset) = t.asset {
                 let from = touched.entry(asset).or_insert(Moment::MAX);
-                *from = (*from).min(not_before(t));
+                *from = (*from).min(changes_from(t));
             }
         }
         touched
@@ -137,6 +137,12 @@ pub(super) async fn refold_from(
     let Some(before) = figures::load(tx, portfolio.id, Some(&assets)).await? else { return Ok(false) };
     if before.kept.stale || !before.book.missing.is_empty() || !before.book.flags.is_empty() {
         return Ok(false);
+    }
+    for asset in change.removed.iter().filter_map(|t| t.asset) {
+        if !transactions::any_in_force(tx, portfolio.id, asset).await? {
+            // With its last entry the actions of the asset leave the ledger as well.
+            return Ok(false);
+        }
     }
     let (began, was, is_now) = load(tx, portfolio, &touched, change).await?;
     let conventions = portfolios::conventions(tx, portfolio.id, Moment::MAX, Moment::MAX).await?;

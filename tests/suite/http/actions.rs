@@ -1,6 +1,7 @@
 //! Corporate actions: once on the asset, for every holder, also when they are learned late.
 
 mod figures;
+mod late;
 mod refusals;
 mod series;
 mod symbols;

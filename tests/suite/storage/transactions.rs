@@ -376,4 +376,30 @@ on_both! {
         assert_eq!((count(ledger.id).await, holders(ledger.asset).await), (3, vec![other]));
         assert_eq!(holders(AssetKey(-1)).await, []);
     }
+
+    async fn who_holds_an_asset_is_who_has_an_entry_of_it_in_force(backend) {
+        let db = TestDb::open(backend).await;
+        let ledger = ledger(&db).await;
+        let other = Ledger { id: add_portfolio(&db, portfolio("other")).await.id, ..ledger };
+        let market = artifact::storage::assets::by_keys(&mut read(&db).await, &[ledger.asset]).await.unwrap()[0].market_key;
+        let held = async |one: Ledger<'_>| {
+            let tx = &mut read(&db).await;
+            let holders = transactions::holders_in_market(tx, market).await.unwrap();
+            let any = transactions::any_in_force(tx, one.id, one.asset).await.unwrap();
+            assert_eq!(any, holders.contains(&one.id));
+            any
+        };
+        assert_eq!((held(ledger).await, held(other).await), (false, false));
+        let first = ledger.note(NOON, "first").await;
+        ledger.note(NOON, "second").await;
+        assert_eq!((held(ledger).await, held(other).await), (true, false));
+        ledger.void(first.transaction.id, None).await;
+        assert!(held(ledger).await);
+        let last = other.note(NOON, "only").await;
+        assert_eq!((held(ledger).await, held(other).await), (true, true));
+        other.void(last.transaction.id, None).await;
+        assert_eq!((held(ledger).await, held(other).await), (true, false));
+        let elsewhere = artifact::domain::ids::MarketKey(market.0 + 1_000);
+        assert_eq!(transactions::holders_in_market(&mut read(&db).await, elsewhere).await.unwrap(), []);
+    }
 }
