@@ -5,6 +5,7 @@ mod explained;
 mod http;
 mod migrations;
 mod openapi;
+mod pnl_exact;
 mod pnl_golden;
 mod pnl_laws;
 mod process;
