@@ -40,6 +40,7 @@ use crate::clock::Clock;
 use crate::http::auth::Access;
 use crate::random::Random;
 use crate::storage::database::Database;
+use crate::workers::present::Presents;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
@@ -48,6 +49,8 @@ use std::sync::atomic::AtomicBool;
 pub struct AppState {
     /// The database.
     pub db: Database,
+    /// Present books held in memory.
+    pub presents: Arc<Presents>,
     /// The time.
     pub clock: Clock,
     /// Randomness for new ids.

@@ -24,5 +24,6 @@ pub mod positions;
 pub mod price_sources;
 pub mod prices;
 pub mod rates;
+pub mod ticks;
 pub mod transactions;
 pub mod writer;

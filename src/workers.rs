@@ -7,3 +7,4 @@ pub mod difference;
 pub mod ingest_parse;
 pub mod ledger;
 pub mod pnl_engine;
+pub mod present;

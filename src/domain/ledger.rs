@@ -77,10 +77,13 @@ pub fn merge(entries: Vec<Transaction>, actions: &[CorporateAction], zones: Zone
 const ENTRY: u8 = 2;
 
 fn rank(t: &Transaction) -> u8 {
-    match t.kind {
-        TransactionType::Dividend if t.asset_level => 0,
-        TransactionType::Split if t.asset_level || t.whole_day => 1,
-        _ => ENTRY,
+    let is_split = t.kind == TransactionType::Split;
+    if t.asset_level && !is_split {
+        0
+    } else if is_split && (t.asset_level || t.whole_day) {
+        1
+    } else {
+        ENTRY
     }
 }
 

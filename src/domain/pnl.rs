@@ -5,6 +5,7 @@
 //! and the rest is what remains, so nothing appears or vanishes.
 
 pub mod amounts;
+pub mod attribution;
 pub mod book;
 pub mod explain;
 pub mod holding;

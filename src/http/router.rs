@@ -30,14 +30,9 @@ pub fn routes() -> RoutesBuilder {
             .routes(routes!(assets::get_asset, assets::update_asset))
             .routes(routes!(assets::act_on_asset))
             .routes(routes!(prices::price_of_asset))
-            .routes(routes!(actions::list_actions, actions::record_actions))
-            .routes(routes!(actions::get_action))
-            .routes(routes!(actions::void_action))
             .routes(routes!(currencies::list_currencies, currencies::create_currency))
             .routes(routes!(prices::list_prices, prices::record_price))
             .routes(routes!(prices::latest_prices))
-            .routes(routes!(price_sources::list_price_sources))
-            .routes(routes!(price_sources::get_price_source, price_sources::describe_price_source))
             .routes(routes!(fx::list_rates, fx::record_rate))
             .routes(routes!(portfolios::list_portfolios, portfolios::create_portfolio))
             .routes(routes!(
@@ -57,9 +52,20 @@ pub fn routes() -> RoutesBuilder {
             .routes(routes!(transactions::list_transactions, transactions::record_transactions))
             .routes(routes!(transactions::get_transaction))
             .routes(routes!(transactions::void_transaction))
+            .merge(corporate_actions())
             .merge(files())
             .merge(documents()),
     )
+}
+
+/// Routes of what happens to an asset, and of how its prices come.
+fn corporate_actions() -> OpenApiRouter<AppState> {
+    OpenApiRouter::new()
+        .routes(routes!(actions::list_actions, actions::record_actions))
+        .routes(routes!(actions::get_action))
+        .routes(routes!(actions::void_action))
+        .routes(routes!(price_sources::list_price_sources))
+        .routes(routes!(price_sources::get_price_source, price_sources::describe_price_source))
 }
 
 /// Routes that take a whole file.

@@ -1,9 +1,10 @@
 //! Checking a statement: a document of events, prices and rates in, its figures out. No database takes part.
 
+mod measures;
 mod read;
 
 use crate::domain::pnl::statement::values::Value;
-use crate::domain::pnl::statement::{Answer, Statement};
+use crate::domain::pnl::statement::{Answer, Refusal, Statement};
 use crate::http::auth::{Caller, PortfoliosRead};
 use crate::http::conventions::ConventionsView;
 use crate::http::error::{ApiError, Code};
@@ -34,6 +35,16 @@ pub struct RefusedEvent {
     detail: String,
 }
 
+impl From<&Refusal> for RefusedEvent {
+    fn from(refusal: &Refusal) -> Self {
+        Self {
+            event: u64::try_from(read::index_of(refusal.transaction)).unwrap_or_default(),
+            error: refusal.error.code(),
+            detail: refusal.error.to_string(),
+        }
+    }
+}
+
 /// The figures of a document.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct StatementView {
@@ -55,7 +66,8 @@ pub fn evaluate(document: &[u8]) -> Result<StatementView, ApiError> {
     let mut fields = Fields::of_body(document)?;
     read::skip_remarks(&mut fields);
     let kind = fields.opt_one_of("kind", &KINDS, |name| KINDS.into_iter().find(|kind| *kind == name));
-    match kind.unwrap_or("ledger") {
+    let kind = kind.unwrap_or("ledger");
+    match kind {
         "ledger" | "window_pnl" => {
             let read = read::ledger(&mut fields, true);
             read::finish(fields)?;
@@ -63,7 +75,7 @@ pub fn evaluate(document: &[u8]) -> Result<StatementView, ApiError> {
                 read.ok_or_else(|| ApiError::new(Code::Internal, "a faultless document was not read"))?;
             Ok(answers(&document.statement))
         }
-        _ => Err(ApiError::new(Code::Internal, "kind")),
+        _ => measures::evaluate(kind, fields),
     }
 }
 
@@ -73,13 +85,7 @@ fn answers(statement: &Statement) -> StatementView {
     let refused = refused.into_iter().flat_map(|answer| &answer.refused);
     StatementView {
         conventions: Some(ConventionsView::from(&statement.conventions)),
-        refused: refused
-            .map(|refusal| RefusedEvent {
-                event: u64::try_from(read::index_of(refusal.transaction)).unwrap_or_default(),
-                error: refusal.error.code(),
-                detail: refusal.error.to_string(),
-            })
-            .collect(),
+        refused: refused.map(RefusedEvent::from).collect(),
         results: answers.iter().map(|answer| result(answer, statement)).collect(),
     }
 }

@@ -88,6 +88,13 @@ pub async fn kept(tx: &mut Tx, portfolio: PortfolioId) -> Result<Option<Kept>, S
     Ok(state(tx, portfolio).await?.map(|(kept, _)| kept))
 }
 
+/// The version of the kept book of a portfolio: another one after every change; `None` when there is none that is up to
+/// date.
+pub async fn version(tx: &mut Tx, portfolio: PortfolioId) -> Result<Option<i64>, StorageError> {
+    const SQL: &str = "SELECT version FROM ledger_states WHERE portfolio_id = $1 AND NOT stale";
+    on!(tx, conn => sqlx::query_scalar(SQL).bind(portfolio).fetch_optional(conn).await)
+}
+
 async fn state(tx: &mut Tx, portfolio: PortfolioId) -> Result<Option<(Kept, Common)>, StorageError> {
     const SQL: &str =
         "SELECT last_at, entries, foreign_money, stale, state FROM ledger_states WHERE portfolio_id = $1";
@@ -174,10 +181,11 @@ pub async fn save(
 }
 
 async fn save_state(tx: &mut Tx, portfolio: PortfolioId, after: &KeptBook) -> Result<(), StorageError> {
-    const SQL: &str = "INSERT INTO ledger_states (portfolio_id, last_at, entries, foreign_money, stale, state) \
-        VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (portfolio_id) DO UPDATE SET last_at = excluded.last_at, \
+    const SQL: &str = "INSERT INTO ledger_states (portfolio_id, last_at, entries, foreign_money, stale, state, \
+        version) VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (portfolio_id) DO UPDATE SET last_at = excluded.last_at, \
         entries = excluded.entries, foreign_money = excluded.foreign_money, stale = excluded.stale, \
-        state = excluded.state";
+        state = excluded.state, version = excluded.version";
+    let version = tx.next_seq()?;
     let common = Common {
         accounts: after.book.accounts.clone(),
         splits: after.book.splits.clone(),
@@ -186,7 +194,7 @@ async fn save_state(tx: &mut Tx, portfolio: PortfolioId, after: &KeptBook) -> Re
     };
     let (kept, text) = (after.kept, to_json(&common)?);
     on!(tx, conn => sqlx::query(SQL).bind(portfolio).bind(kept.last_at).bind(kept.entries).bind(kept.foreign_money)
-        .bind(kept.stale).bind(&text).execute(conn).await.map(drop))
+        .bind(kept.stale).bind(&text).bind(version).execute(conn).await.map(drop))
 }
 
 async fn save_holding(

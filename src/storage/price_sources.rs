@@ -67,6 +67,7 @@ pub async fn mark(tx: &mut Tx, name: &str, split_adjusted: bool) -> Result<(), S
     const ADD: &str = "INSERT INTO price_source_versions (seq, source_key, recorded_at, split_adjusted) \
         VALUES ($1, $2, $3, $4)";
     const KEEP: &str = "UPDATE price_sources SET split_adjusted = $2 WHERE source_key = $1";
+    tx.touched.everything = true;
     let key = prices::source(tx, name).await?;
     let known = find(tx, name, Moment::MAX).await?;
     if known.is_some_and(|known| known.split_adjusted == split_adjusted) {

@@ -224,6 +224,7 @@ pub async fn refresh_latest(
     const DELETE: &str = "DELETE FROM latest_prices WHERE asset_key = $1";
     const INSERT: &str = "INSERT INTO latest_prices (asset_key, observed_at, source_key, candle, recorded_at, price) \
         VALUES ($1, $2, $3, $4, $5, $6)";
+    tx.touched.assets.push(asset);
     let latest = at(tx, asset, source_priority, Moment::MAX, Moment::MAX).await?;
     on!(tx, conn => sqlx::query(DELETE).bind(asset).execute(conn).await.map(drop))?;
     let Some(point) = latest else { return Ok(()) };

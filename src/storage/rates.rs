@@ -109,6 +109,7 @@ pub async fn record(tx: &mut Tx, source: SourceKey, point: &RatePoint) -> Result
         Some(_) => Outcome::Corrected,
         None => Outcome::Stored,
     };
+    tx.touched.rates = true;
     let (seq, recorded_at) = (tx.next_seq()?, tx.recorded_at()?);
     on!(tx, conn => sqlx::query(INSERT)
         .bind(point.base).bind(point.quote).bind(point.observed_at).bind(source).bind(seq).bind(recorded_at)

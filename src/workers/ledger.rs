@@ -137,14 +137,17 @@ async fn with_actions(
     };
     let in_force: Vec<CorporateAction> = known.into_iter().filter_map(happened).collect();
     let day_splits = entries.iter().filter(|t| t.whole_day && t.kind == TransactionType::Split);
-    let zoned: BTreeSet<AssetKey> =
+    let dated: BTreeSet<AssetKey> =
         in_force.iter().map(|action| action.asset).chain(day_splits.filter_map(|t| t.asset)).collect();
-    let markets = zones(tx, &zoned).await?;
+    let markets = market_zones(tx, &dated).await?;
     let zones = Zones { portfolio: portfolio.time_zone, markets: &markets };
     Ok(Ledger { rows: merge(entries, &in_force, zones), tolerated })
 }
 
-async fn zones(tx: &mut Tx, assets: &BTreeSet<AssetKey>) -> Result<BTreeMap<AssetKey, Tz>, StorageError> {
+async fn market_zones(
+    tx: &mut Tx,
+    assets: &BTreeSet<AssetKey>,
+) -> Result<BTreeMap<AssetKey, Tz>, StorageError> {
     let keys: Vec<AssetKey> = assets.iter().copied().collect();
     let found = assets::by_keys(tx, &keys).await?;
     Ok(found.into_iter().map(|asset| (asset.key, asset.market_zone)).collect())

@@ -3,6 +3,7 @@
 mod architecture;
 mod explained;
 mod http;
+mod measures;
 mod migrations;
 mod openapi;
 mod pnl_exact;

@@ -4,6 +4,7 @@
 #![cfg(test)]
 
 mod actions;
+mod attribution;
 mod invariance;
 mod traces;
 mod world;

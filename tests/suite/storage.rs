@@ -7,10 +7,12 @@
 mod access;
 mod actions;
 mod assets;
+mod checkpoints;
 mod currencies;
 mod earlier;
 mod figures;
 mod idempotency;
+mod learned;
 mod lock;
 mod markets;
 mod paging;

@@ -263,6 +263,17 @@ fn action(dice: &mut Dice) -> Value {
     json!({ "type": "dividend", "amount": dice.amount(), "currency": dice.one_of(&["USD", "EUR", "GBp"]), "executed_at": executed_at })
 }
 
+/// Records a corporate action, or voids one.
+fn action_call(dice: &mut Dice, ids: &Ids) -> Call {
+    let known: Vec<usize> = (0..ids.actions.len()).collect();
+    if known.is_empty() || dice.below(4) != 0 {
+        return ("POST", format!("/assets/{}/actions", dice.one_of(&SYMBOLS)), Some(action(dice)));
+    }
+    let n = dice.pick(&known);
+    let body = if dice.below(2) == 0 { json!({}) } else { json!({ "replacement": action(dice) }) };
+    ("POST", format!("/assets/{}/actions/{{a{n}}}/void", ids.actions[n].0), Some(body))
+}
+
 /// The next call, and the number of the portfolio it is about.
 fn next_call(dice: &mut Dice, ids: &Ids) -> (Call, usize) {
     let p = usize::try_from(dice.below(u64::try_from(ids.portfolios.len()).unwrap())).unwrap();
@@ -274,12 +285,7 @@ fn next_call(dice: &mut Dice, ids: &Ids) -> (Call, usize) {
     let positions = own(&ids.positions);
     let symbol = dice.one_of(&SYMBOLS);
     let call: Call = match dice.below(30) {
-        26..=28 => ("POST", format!("/assets/{symbol}/actions"), Some(action(dice))),
-        29 if !ids.actions.is_empty() => {
-            let n = dice.pick(&(0..ids.actions.len()).collect::<Vec<_>>());
-            let body = if dice.below(2) == 0 { json!({}) } else { json!({ "replacement": action(dice) }) };
-            ("POST", format!("/assets/{}/actions/{{a{n}}}/void", ids.actions[n].0), Some(body))
-        }
+        26..=29 => action_call(dice, ids),
         0..=6 => ("POST", format!("{base}/transactions"), Some(entry(dice))),
         7 => ("POST", format!("{base}/transactions"), Some(json!([entry(dice), entry(dice)]))),
         8 | 9 if !transactions.is_empty() => {

@@ -259,7 +259,8 @@ impl Sums {
         difference(own.as_ref(), self.internal_transfers.as_ref())
     }
 
-    fn add_item(&mut self, item: &Item) {
+    /// Adds a holding.
+    pub fn add_item(&mut self, item: &Item) {
         let add = |to: &mut Option<Decimal>, what: &Option<Decimal>| *to = sum(to.as_ref(), what.as_ref());
         let (worth, totals) = (&item.worth, &item.totals);
         let short = item.side == Some(Side::Short);
@@ -302,17 +303,49 @@ pub struct Report {
     pub missing: BTreeSet<MissingRate>,
 }
 
+/// What a holding amounts to, its lots together.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Held {
+    /// Units, unsigned.
+    pub quantity: Decimal,
+    /// Their value at opening, before costs.
+    pub gross: Amounts,
+    /// Their costs.
+    pub costs: Amounts,
+}
+
+impl Held {
+    fn of(holding: &Holding) -> Self {
+        Self { quantity: holding.lots.quantity(), gross: holding.gross(), costs: holding.costs() }
+    }
+}
+
+/// What each holding of a book amounts to, in its order.
+pub fn held(book: &Book) -> Vec<Held> {
+    book.holdings.values().map(Held::of).collect()
+}
+
 /// Values a book.
 pub fn report(book: &Book, with: Valuation<'_>) -> Report {
+    value_book(book, None, with)
+}
+
+/// Values a book without its lots; `sums` are those of [`held`].
+pub fn totals(book: &Book, sums: &[Held], with: Valuation<'_>) -> Report {
+    value_book(book, Some(sums), with)
+}
+
+fn value_book(book: &Book, known: Option<&[Held]>, with: Valuation<'_>) -> Report {
     let mut missing = book.missing.clone();
     let mut accounts: BTreeMap<String, Sums> = BTreeMap::new();
     let mut sums = Sums::default();
     let mut items = Vec::with_capacity(book.holdings.len());
     let no_splits = Vec::new();
-    for (key, holding) in &book.holdings {
+    for (place, (key, holding)) in book.holdings.iter().enumerate() {
         let Some(asset) = with.assets.get(&key.asset) else { continue };
         let splits = book.splits.get(&key.asset).unwrap_or(&no_splits);
-        let item = value_holding(key, holding, (asset, splits), with, &mut missing);
+        let sum = known.and_then(|known| known.get(place));
+        let item = value_holding(key, (holding, sum), (asset, splits), with, &mut missing);
         accounts.entry(key.account.clone()).or_default().add_item(&item);
         sums.add_item(&item);
         items.push(item);
@@ -375,7 +408,7 @@ fn convert(
 
 fn value_holding(
     key: &HoldingKey,
-    holding: &Holding,
+    (holding, known): (&Holding, Option<&Held>),
     (priced, splits): (&Priced, &[SplitEvent]),
     with: Valuation<'_>,
     missing: &mut BTreeSet<MissingRate>,
@@ -387,13 +420,16 @@ fn value_holding(
         let units = Units { quantity, gross, costs, short, currency: holding.currency, terms: &priced.terms };
         worth(&units, price.as_ref(), with, missing)
     };
-    let whole = value(&holding.lots.quantity(), &holding.gross(), &holding.costs());
-    let mut lots: Vec<(Lot, Worth)> = holding
-        .lots
-        .0
-        .iter()
-        .map(|lot| (lot.clone(), value(&lot.quantity, &lot.gross, &lot.costs)))
-        .collect();
+    let (whole, mut lots) = match known {
+        Some(Held { quantity, gross, costs }) => (value(quantity, gross, costs), Vec::new()),
+        None => {
+            let Held { quantity, gross, costs } = Held::of(holding);
+            let lots = holding.lots.0.iter();
+            let lots = lots.map(|lot| (lot.clone(), value(&lot.quantity, &lot.gross, &lot.costs)));
+            let lots: Vec<(Lot, Worth)> = lots.collect();
+            (value(&quantity, &gross, &costs), lots)
+        }
+    };
     // Where a rate or an inverse price divides, each lot is rounded: the last one takes what the others leave.
     if let Some(((_, last), others)) = lots.split_last_mut() {
         last.become_rest(&whole, others.iter().map(|(_, worth)| worth));

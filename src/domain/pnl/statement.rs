@@ -3,6 +3,7 @@
 //!
 //! The document it is read from is told in `docs/PNL.md`, "Check a statement".
 
+pub mod periods;
 pub mod values;
 
 use crate::domain::asset::{Terms, TermsHistory};

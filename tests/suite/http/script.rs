@@ -253,10 +253,8 @@ impl Script {
             json!({ "type": "dividend", "amount": self.dice.number(3), "tax": "0.001",
                 "currency": self.dice.pick(&["USD", "EUR", "GBP"]) })
         };
-        action["executed_at"] = match self.moment() {
-            Value::Null => json!(self.now.to_string()),
-            moment => moment,
-        };
+        let moment = self.moment();
+        action["executed_at"] = if moment.is_null() { json!(self.now.to_string()) } else { moment };
         action
     }
 

@@ -496,6 +496,15 @@ impl World {
     }
 
     pub(super) fn value_with(&self, book: &Book, entries: usize, rates: &Rates) -> Report {
+        self.valued_with(entries, rates, |with| report(book, with))
+    }
+
+    /// What the quotes and rates after some entries make of something.
+    pub(super) fn valued<T>(&self, entries: usize, value: impl FnOnce(Valuation<'_>) -> T) -> T {
+        self.valued_with(entries, &self.rates, value)
+    }
+
+    fn valued_with<T>(&self, entries: usize, rates: &Rates, value: impl FnOnce(Valuation<'_>) -> T) -> T {
         let last = self.transactions[..entries].last().map_or(Moment(START), |t| t.executed_at);
         let at = last.plus(i64::try_from(entries % 3).unwrap() * 20 * HOUR);
         let assets: BTreeMap<AssetKey, Priced> = [HOME, ABROAD, PENCE, OPTION, FUTURE, INVERSE]
@@ -517,8 +526,7 @@ impl World {
                 (key, Priced { terms: terms_of(key), zone: Tz::UTC, mark })
             })
             .collect();
-        let with = Valuation { base: self.base, assets: &assets, rates, at, age_at: at };
-        report(book, with)
+        value(Valuation { base: self.base, assets: &assets, rates, at, age_at: at })
     }
 }
 

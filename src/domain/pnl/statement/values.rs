@@ -11,6 +11,8 @@ use crate::domain::pnl::report::{Item, Sums};
 use crate::domain::pnl::tax::{self, Terms as TaxTerms};
 use crate::domain::pnl::trace::{Closed, Disposal, DisposalKind, Posting, PostingKind, Trace};
 use crate::domain::portfolio::{FeeMode, TaxMode};
+use crate::domain::statistics::day_count::DayCount;
+use crate::domain::statistics::irr::{Flow, xirr};
 use crate::domain::transaction::TransactionType;
 use chrono::NaiveDate;
 use std::collections::{BTreeMap, BTreeSet};
@@ -69,7 +71,7 @@ const IN_BOTH: [&str; 19] = [
 ];
 
 /// The other names.
-const ALONE: [&str; 22] = [
+const ALONE: [&str; 23] = [
     "quantity",
     "avg_cost",
     "lots",
@@ -88,6 +90,7 @@ const ALONE: [&str; 22] = [
     "roai_gross",
     "roai_net",
     "trade_return",
+    "trade_irr",
     "total_value",
     "cash_fx_pnl_base",
     "income_base",
@@ -221,7 +224,7 @@ impl Seen<'_> {
             "net_contribution_base" => number(self.contributions()),
             "unrealized_pnl_spot_total" => self.needs_prices(self.unrealized_at_spot()),
             "lots" | "quantity" | "avg_cost" | "missing_quantity" | "avg_investment" | "roai_gross"
-            | "roai_net" | "trade_return" => self.of_the_asset(name),
+            | "roai_net" | "trade_return" | "trade_irr" => self.of_the_asset(name),
             _ if name.starts_with("tax") && name != "taxes" && name != "taxes_base" => {
                 self.of_the_asset(name)
             }
@@ -253,6 +256,7 @@ impl Seen<'_> {
             "roai_gross" => self.on_average_investment("gross_pnl"),
             "roai_net" => self.on_average_investment("net_pnl"),
             "trade_return" => self.trade_return(),
+            "trade_irr" => self.trade_irr(),
             "realized_pnl_cycle" => Value::Number(self.cycle().realized.own),
             "realized_pnl_cycle_base" => number(self.cycle().realized.base),
             "cost_removed" => Value::Number(self.cost_removed().own),
@@ -519,5 +523,28 @@ impl Seen<'_> {
             if disposal.short { entry -= &closed.entry_costs.own } else { entry += &closed.entry_costs.own }
         }
         profit.divide(&entry).map_or(Value::Nothing(NOTHING_CLOSED), Value::Number)
+    }
+
+    /// The internal rate of the closed units: what each cost on the day it was acquired, what it brought on the day
+    /// it left.
+    fn trade_irr(&self) -> Value {
+        let day = |moment: Moment| moment.day_in(self.checkpoint.zone);
+        let mut flows = Vec::new();
+        for (disposal, closed) in self.disposals() {
+            let traded = matches!(disposal.kind, DisposalKind::Sale | DisposalKind::Cover);
+            let (Some(acquired), Some(left)) = (closed.acquired_at.and_then(day), day(disposal.at)) else {
+                continue;
+            };
+            if traded {
+                let entry = &closed.entry.own;
+                let entry = if disposal.short { -entry } else { entry.clone() } + &closed.entry_costs.own;
+                flows.push(Flow { day: acquired, amount: -&entry });
+                flows.push(Flow { day: left, amount: entry + &closed.realized.own });
+            }
+        }
+        if flows.is_empty() {
+            return Value::Nothing(NOTHING_CLOSED);
+        }
+        xirr(&flows, DayCount::Actual365).rate.map_or_else(|reason| Value::Nothing(reason.0), Value::Number)
     }
 }
