@@ -95,20 +95,29 @@ impl Worth {
         if terms.inverse { units.divide(gross) } else { gross.divide(&units) }
     }
 
-    /// Sets what may have been rounded to what `parts` leave of `whole`.
+    /// Sets what may have been rounded to what `parts` leave of `whole`. Where the whole is unknown there is nothing
+    /// to add up to, and what is known of itself stays.
     fn become_rest<'a>(&mut self, whole: &Self, parts: impl Iterator<Item = &'a Self>) {
-        self.market_value = whole.market_value.clone();
-        self.notional = whole.notional.clone();
-        self.unrealized_gross = whole.unrealized_gross.clone();
-        self.unrealized = whole.unrealized.clone();
-        self.unrealized_fx.clone_from(&whole.unrealized_fx);
+        let (mut value, mut notional) = (whole.market_value.clone(), whole.notional.clone());
+        let (mut gross, mut profit) = (whole.unrealized_gross.clone(), whole.unrealized.clone());
+        let mut fx = whole.unrealized_fx.clone();
         for part in parts {
-            self.market_value -= &part.market_value;
-            self.notional -= &part.notional;
-            self.unrealized_gross -= &part.unrealized_gross;
-            self.unrealized -= &part.unrealized;
-            self.unrealized_fx = difference(self.unrealized_fx.as_ref(), part.unrealized_fx.as_ref());
+            value -= &part.market_value;
+            notional -= &part.notional;
+            gross -= &part.unrealized_gross;
+            profit -= &part.unrealized;
+            fx = difference(fx.as_ref(), part.unrealized_fx.as_ref());
         }
+        for (own, rest) in [
+            (&mut self.market_value, value),
+            (&mut self.notional, notional),
+            (&mut self.unrealized_gross, gross),
+            (&mut self.unrealized, profit),
+        ] {
+            own.own = rest.own;
+            own.base = rest.base.or_else(|| own.base.take());
+        }
+        self.unrealized_fx = fx.or_else(|| self.unrealized_fx.take());
     }
 }
 

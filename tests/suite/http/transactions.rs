@@ -227,4 +227,21 @@ on_both! {
         ledger.post(&sell(&first, 5)).await.expect(201);
         ledger.app.stop().await;
     }
+
+    async fn a_purchase_may_name_the_lots_of_the_short_position_it_covers(backend) {
+        let mut fields = old();
+        fields["conventions"] = json!({ "cost_basis": "specific", "short": "allowed" });
+        let ledger = Ledger::new(backend, &fields).await;
+        ledger.post(&trade("sell", 5, "2026-02-01")).await.expect(201);
+        let second = json!({ "type": "sell", "symbol": "GOLD", "quantity": 5, "price": 40, "executed_at": "2026-02-02" });
+        let second = ledger.post(&second).await.expect(201);
+        let cover = |lots: &Value| json!({ "type": "buy", "symbol": "GOLD", "quantity": 4, "price": 20,
+            "executed_at": "2026-02-03", "lots": lots });
+        assert_eq!(ledger.post(&cover(&json!([]))).await.code(422), "lots_not_available");
+        ledger.post(&cover(&json!([{ "transaction": second["id"], "quantity": "4" }]))).await.expect(201);
+        // 4 x (40 - 20)
+        let pnl = ledger.app.get(&ledger.path.replace("transactions", "pnl")).await.expect(200);
+        assert_eq!(pnl["realized_pnl"], "80");
+        ledger.app.stop().await;
+    }
 }

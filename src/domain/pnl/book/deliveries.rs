@@ -36,7 +36,7 @@ impl Book {
         let cycle = holding.cycles;
         let pieces = holding.lots.take(quantity, ctx.conventions.cost_basis, false, &t.lots)?;
         self.memberships.push(Membership { holding: deal.key.clone(), cycle, transaction: t.id });
-        self.end_within_dust(deal);
+        self.end_within_dust(deal.entry, &deal.key, deal.terms);
         Ok(pieces)
     }
 
@@ -111,9 +111,8 @@ impl Book {
         if holding.last_price.is_none() {
             holding.last_price = last_price;
         }
-        let ended = holding.settle(&ctx.conventions.dust, deal.terms.margined, t.executed_at);
         self.memberships.push(Membership { holding: key.clone(), cycle, transaction: t.id });
-        self.note_end(e, &key, (deal.terms.settlement, deal.terms.inverse), ended);
+        self.end_within_dust(e, &key, deal.terms);
         Ok(())
     }
 }

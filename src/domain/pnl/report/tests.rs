@@ -83,3 +83,40 @@ fn splits_that_undo_each_other_leave_the_price_as_it_was() {
     let splits = [split(later(0), false, "3", "1"), split(later(1), false, "3", "1")];
     assert_eq!(adjusted(&mark("2024-06-01T00:00:00Z", ""), &splits, Tz::UTC), d("10"));
 }
+
+#[test]
+fn a_lot_whose_rate_is_known_has_its_figures_beside_one_whose_rate_is_not() {
+    use crate::domain::asset::{Terms, TermsHistory};
+    use crate::domain::fx::Rates;
+    use crate::domain::ids::TransactionId;
+    use crate::domain::pnl::book::{Context, fold};
+    use crate::domain::portfolio::Conventions;
+    use crate::domain::transaction::{Transaction, TransactionType};
+
+    let [krona, dollar] = ["SEK", "USD"].map(|code| Currency::from_code(code).unwrap());
+    let (asset, mut terms, mut rates) = (AssetKey(1), TermsHistory::default(), Rates::default());
+    terms.add(asset, Moment::MIN, Terms::plain(krona));
+    rates.add(krona, dollar, Moment(2), d("0.5"));
+    let buy = |at: i64, price: &str| {
+        let id = TransactionId(uuid::Uuid::from_u128(u128::try_from(at).unwrap()));
+        let mut t = Transaction::bare(id, TransactionType::Buy, Moment(at));
+        (t.asset, t.quantity, t.price) = (Some(asset), Some(d("1")), Some(d(price)));
+        t
+    };
+    let conventions = Conventions::default();
+    let ctx = Context { base: dollar, conventions: &conventions, terms: &terms, rates: &rates };
+    let book = fold(&[buy(1, "10"), buy(3, "12")], ctx).unwrap();
+    let mark = Mark { price: d("20"), ..mark("1970-01-01T00:00:00Z", "") };
+    let priced = Priced { terms: Terms::plain(krona), zone: Tz::UTC, mark: Some(mark) };
+    let assets = BTreeMap::from([(asset, priced)]);
+    let at = Moment(4);
+    let report = report(&book, Valuation { base: dollar, assets: &assets, rates: &rates, at, age_at: at });
+    // The first was bought before any rate was known; of the second 20 x 0.5 - 12 x 0.5 = 4 is.
+    let item = &report.items[0];
+    assert_eq!(item.worth.unrealized.base, None);
+    let known: Vec<_> = item.lots.iter().map(|(_, worth)| worth.unrealized.base.clone()).collect();
+    assert_eq!(known, [None, Some(d("4"))]);
+    let values = item.lots.iter().map(|(_, worth)| worth.market_value.base.clone());
+    assert_eq!(values.collect::<Vec<_>>(), [Some(d("10")), Some(d("10"))]);
+    assert_eq!(item.lots[1].1.unrealized_fx, Some(d("0")));
+}
