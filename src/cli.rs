@@ -131,11 +131,11 @@ enum Command {
     /// Add sample markets, assets and a portfolio; a second time changes nothing
     #[command(after_help = "Example:\n  artifact seed gold-bitcoin")]
     Seed(seed::SeedArgs),
-    /// Import a price file (CSV or NDJSON)
+    /// Import a file of prices (CSV or NDJSON), or a table of exchange rates (CSV)
     #[command(
-        after_help = "Examples:\n  artifact ingest btc.csv --symbol BTC-USD --source coinbase --interval 1d\n  artifact ingest xau.csv --symbol GOLD --source oanda --interval 1d --bid-ask mid --tz America/New_York\n  cat ticks.ndjson | artifact ingest - --symbol GOLD --source desk"
+        after_help = "Examples:\n  artifact ingest btc.csv --symbol BTC-USD --source coinbase --interval 1d\n  artifact ingest xau.csv --symbol GOLD --source oanda --interval 1d --bid-ask mid --tz America/New_York\n  cat ticks.ndjson | artifact ingest - --symbol GOLD --source desk\n  artifact ingest eurofxref-hist.csv --source ecb"
     )]
-    Ingest(ingest::IngestArgs),
+    Ingest(Box<ingest::IngestArgs>),
     /// Take over markets and assets from the earlier service's SQLite file
     #[command(after_help = "Example:\n  artifact import-earlier ~/.automata_infra/infra.db")]
     ImportEarlier(earlier::EarlierArgs),
@@ -271,7 +271,7 @@ async fn dispatch(cli: Cli) -> Result<(), Failure> {
         Command::Serve(_) => serve::run(&context).await,
         Command::Demo(_) => demo::run(&context).await,
         Command::Seed(args) => seed::run(&context, &args).await,
-        Command::Ingest(args) => ingest::run(&context, args).await,
+        Command::Ingest(args) => ingest::run(&context, &args).await,
         Command::ImportEarlier(args) => earlier::run(&context, &args).await,
         Command::Migrate => run_migrate(&context).await,
         Command::Config(command) => run_config(&context, &command),

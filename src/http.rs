@@ -24,6 +24,7 @@ pub mod positions;
 pub mod posted;
 pub mod prices;
 pub mod query;
+pub mod rate_imports;
 pub mod reading;
 pub mod router;
 pub mod tagged;

@@ -196,8 +196,7 @@ impl Draft {
         }
     }
 
-    /// Looks up the units of money, and holds trades to the currency their asset settles in. Returns what is wrong
-    /// with them.
+    /// Looks up the units of money. Returns what is wrong with them.
     async fn set_currencies(
         &self,
         tx: &mut Tx,
@@ -217,16 +216,6 @@ impl Draft {
             }
         }
         let natural = natural_currency(t, portfolio, terms);
-        if let (Some(given), Some(terms)) = (t.currency, terms)
-            && given != terms.settlement
-            && !matches!(t.kind, TransactionType::Fee | TransactionType::Tax)
-        {
-            let detail = format!(
-                "money of this asset is in {}; where cash moved in the portfolio's currency, give fx_rate",
-                terms.settlement
-            );
-            faults.push(FieldError::at(self.at("currency"), "currency_mismatch", detail));
-        }
         t.currency = t.currency.or(natural);
         let own = t.currency == Some(portfolio.base_currency);
         if own && t.fx_rate.as_ref().is_some_and(|rate| *rate != Decimal::ONE) {

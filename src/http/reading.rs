@@ -6,6 +6,7 @@ use crate::domain::ids::{AssetId, MarketId, PortfolioId};
 use crate::domain::market::Market;
 use crate::domain::moment::Moment;
 use crate::domain::portfolio::Portfolio;
+use crate::domain::price::DEFAULT_SOURCE;
 use crate::http::AppState;
 use crate::http::auth::Caller;
 use crate::http::error::{ApiError, Code, FieldError};
@@ -81,6 +82,15 @@ pub async fn currency(tx: &mut Tx, code: &str, pointer: &str) -> Result<Currency
         let detail = format!("`{code}` is not a known currency; case counts (GBp is a minor unit of GBP)");
         ApiError::invalid(vec![FieldError::at(pointer, "unknown_currency", detail)])
     })
+}
+
+/// The `source` parameter of an import: who says what the file says.
+pub fn source(query: &mut Query) -> String {
+    let source = query.text("source").unwrap_or_else(|| DEFAULT_SOURCE.to_owned());
+    if source.chars().count() > 64 || source.chars().any(char::is_control) {
+        query.fault("source", "malformed", "must have at most 64 characters and no control characters");
+    }
+    source
 }
 
 /// Reads `known_at` and makes it final, so that the answer never changes.

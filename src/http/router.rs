@@ -4,7 +4,7 @@ use crate::http::auth::Door;
 use crate::http::openapi::{self, Frame, Written};
 use crate::http::{
     AppState, assets, currencies, docs, fx, health, imports, keys, layers, markets, pnl, portfolios,
-    position_trades, positions, prices, transactions,
+    position_trades, positions, prices, rate_imports, transactions,
 };
 use axum::extract::DefaultBodyLimit;
 use axum::routing::get;
@@ -57,6 +57,7 @@ pub fn routes() -> RoutesBuilder {
 fn files() -> OpenApiRouter<AppState> {
     OpenApiRouter::new()
         .routes(routes!(imports::import_prices))
+        .routes(routes!(rate_imports::import_rates))
         .layer(DefaultBodyLimit::max(imports::FILE_MAX))
 }
 

@@ -13,6 +13,7 @@ mod pnl;
 mod portfolios;
 mod positions;
 mod prices;
+mod rates;
 mod script;
 mod smoke;
 mod transactions;
