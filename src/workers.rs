@@ -3,4 +3,6 @@
 pub mod bookkeeping;
 pub mod csv_records;
 pub mod ingest_parse;
+pub mod ledger_parse;
 pub mod pnl_engine;
+pub mod rehearsal;

@@ -2,6 +2,7 @@
 
 use crate::domain::currency::Currency;
 use crate::domain::decimal::Decimal;
+use crate::domain::fx::Leg;
 use crate::domain::moment::{Moment, Written, start_of_day};
 use crate::domain::price::{DEFAULT_SOURCE, FUTURE_MAX, Outcome};
 use crate::http::AppState;
@@ -13,6 +14,7 @@ use crate::http::query::{HISTORY_ROWS, Query};
 use crate::http::reading;
 use crate::http::wire::{Amount, Time};
 use crate::storage::database::Tx;
+use crate::storage::error::StorageError;
 use crate::storage::page::After;
 use crate::storage::rates::{self, RatePoint, RateRange};
 use crate::storage::{figures, prices};
@@ -209,6 +211,26 @@ pub struct RateAt {
     legs: Vec<RateLeg>,
 }
 
+/// The recorded points behind the legs of a rate: of several sources of one moment the later recorded, which is the one
+/// that counts.
+///
+/// # Errors
+/// The database's.
+pub async fn points_of(
+    tx: &mut Tx,
+    legs: &[Leg<'_>],
+    known_at: Moment,
+) -> Result<Vec<RatePoint>, StorageError> {
+    let mut points = Vec::with_capacity(legs.len());
+    for leg in legs {
+        let until = leg.observed_at.plus(1);
+        let (base, quote, from) = (leg.base, leg.quote, leg.observed_at);
+        let range = RateRange { base, quote, from, until, known_at, limit: HISTORY_ROWS };
+        points.extend(rates::history(tx, range).await?.pop());
+    }
+    Ok(points)
+}
+
 /// The rate of a pair at a moment, as a conversion at that moment uses it.
 async fn rate_at(
     tx: &mut Tx,
@@ -227,21 +249,8 @@ async fn rate_at(
         [first, _] => Some(first.quote),
         _ => None,
     };
-    let mut observations = Vec::with_capacity(legs.len());
-    for leg in &legs {
-        let range = RateRange {
-            base: leg.base,
-            quote: leg.quote,
-            from: leg.observed_at,
-            until: leg.observed_at.plus(1),
-            known_at: known_at.unwrap_or(Moment::MAX),
-            limit: HISTORY_ROWS,
-        };
-        // Of several sources of one moment the later recorded counts, as it does for the rate.
-        let point = rates::history(tx, range).await?.pop();
-        observations
-            .extend(point.map(|point| RateLeg { age: age(point.observed_at), observation: view(point) }));
-    }
+    let points = points_of(tx, &legs, known_at.unwrap_or(Moment::MAX)).await?.into_iter();
+    let observations = points.map(|point| RateLeg { age: age(point.observed_at), observation: view(point) });
     Ok(RateAt {
         success: true,
         base,
@@ -254,7 +263,7 @@ async fn rate_at(
         observed_at: rate.observed_at.map(Time),
         age: rate.observed_at.map(age),
         via,
-        legs: observations,
+        legs: observations.collect(),
     })
 }
 

@@ -78,10 +78,13 @@ pub async fn portfolio_known<S>(
 /// # Errors
 /// [`Code::InvalidRequest`] at `pointer`.
 pub async fn currency(tx: &mut Tx, code: &str, pointer: &str) -> Result<Currency, ApiError> {
-    currencies::find(tx, code).await?.ok_or_else(|| {
-        let detail = format!("`{code}` is not a known currency; case counts (GBp is a minor unit of GBP)");
-        ApiError::invalid(vec![FieldError::at(pointer, "unknown_currency", detail)])
-    })
+    currencies::find(tx, code).await?.ok_or_else(|| unknown_currency(code, pointer))
+}
+
+/// That a code at `pointer` names no unit of money.
+pub fn unknown_currency(code: &str, pointer: &str) -> ApiError {
+    let detail = format!("`{code}` is not a known currency; case counts (GBp is a minor unit of GBP)");
+    ApiError::invalid(vec![FieldError::at(pointer, "unknown_currency", detail)])
 }
 
 /// The `source` parameter of an import: who says what the file says.

@@ -3,8 +3,8 @@
 use crate::http::auth::Door;
 use crate::http::openapi::{self, Frame, Written};
 use crate::http::{
-    AppState, assets, currencies, docs, fx, health, imports, keys, layers, markets, pnl, portfolios,
-    position_trades, positions, prices, rate_imports, transactions,
+    AppState, assets, currencies, docs, exports, fx, health, imports, keys, layers, ledger_imports, markets,
+    pnl, portfolios, position_trades, positions, prices, rate_imports, transactions,
 };
 use axum::extract::DefaultBodyLimit;
 use axum::routing::get;
@@ -42,6 +42,7 @@ pub fn routes() -> RoutesBuilder {
             ))
             .routes(routes!(portfolios::act_on_portfolio))
             .routes(routes!(pnl::portfolio_pnl))
+            .routes(routes!(exports::export_portfolio))
             .routes(routes!(positions::list_positions, position_trades::open_position))
             .routes(routes!(positions::get_position))
             .routes(routes!(position_trades::close_position))
@@ -59,6 +60,11 @@ fn files() -> OpenApiRouter<AppState> {
         .routes(routes!(imports::import_prices))
         .routes(routes!(rate_imports::import_rates))
         .layer(DefaultBodyLimit::max(imports::FILE_MAX))
+        .merge(
+            OpenApiRouter::new()
+                .routes(routes!(ledger_imports::import_transactions))
+                .layer(DefaultBodyLimit::max(ledger_imports::FILE_MAX)),
+        )
 }
 
 /// The routes before they are tied to a state.

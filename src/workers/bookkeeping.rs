@@ -54,10 +54,7 @@ pub async fn record(
     portfolio: &Portfolio,
     entries: Vec<Entry>,
 ) -> Result<Vec<Entry>, BookError> {
-    let mut recorded = Vec::with_capacity(entries.len());
-    for entry in entries {
-        recorded.push(transactions::insert(tx, entry).await?);
-    }
+    let recorded = transactions::insert_many(tx, entries).await?;
     let kept = figures::kept(tx, portfolio.id).await?;
     let comes_last = |kept: Kept| {
         // At the moment of the last entry folded, only a split given as a day would belong before it.
