@@ -220,7 +220,9 @@ fn respond(export: Export, what: Option<What>, format: ExportFormat) -> Response
 fn tagged(kind: &'static str, mut record: Value) -> Value {
     if let Some(fields) = record.as_object_mut() {
         fields.shift_insert(0, "kind".to_owned(), json!(kind));
-        fields.shift_remove("success");
+        for name in ["success", "items"] {
+            fields.shift_remove(name);
+        }
     }
     record
 }

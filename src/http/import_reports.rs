@@ -119,6 +119,7 @@ pub struct Done {
     pub newest_first: bool,
     /// Symbols of assets created.
     pub assets_created: Vec<String>,
+    numbers: Vec<u64>,
     states: Vec<RowState>,
     labels: Vec<(Option<TransactionType>, Option<String>)>,
 }
@@ -128,6 +129,7 @@ impl Done {
     pub fn of(parsed: ParsedLedger, dry_run: bool, partial: bool) -> Self {
         let rows = parsed.rows.len();
         Self {
+            numbers: parsed.rows.iter().map(|row| row.row).collect(),
             parsed,
             dry_run,
             partial,
@@ -143,7 +145,11 @@ impl Done {
         if self.parsed.format == LedgerFormat::Ghostfolio {
             return format!("/activities/{place}");
         }
-        format!("/lines/{}", self.parsed.rows.get(place).map(|row| row.row).unwrap_or_default())
+        format!("/lines/{}", self.number(place))
+    }
+
+    fn number(&self, place: usize) -> u64 {
+        self.numbers.get(place).copied().unwrap_or_default()
     }
 
     /// Says where a row stands.
@@ -251,7 +257,7 @@ impl Done {
                 RowState::Unread => (None, Vec::new()),
             };
             report.rows.push(RowReport {
-                row: self.parsed.rows.get(place).map(|row| row.row).unwrap_or_default(),
+                row: self.number(place),
                 outcome: outcome(state),
                 kind: *kind,
                 external_id: external_id.clone(),

@@ -325,7 +325,7 @@ impl Import {
     }
 }
 
-/// Reads the rows of a file as drafts, each with its place in the file.
+/// Reads the rows of a file as drafts, each with its place in the file. What was read is dropped.
 fn read_rows(done: &mut Done, now: Moment) -> Vec<(usize, Draft)> {
     let mut drafts = Vec::with_capacity(done.parsed.rows.len());
     let mut alike: HashMap<String, u64> = HashMap::new();
@@ -363,7 +363,6 @@ fn read_rows(done: &mut Done, now: Moment) -> Vec<(usize, Draft)> {
             done.set(place, refused(faults));
         }
     }
-    done.parsed.rows = rows;
     drafts
 }
 

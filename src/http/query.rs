@@ -43,7 +43,9 @@ impl Query {
         let mut errors = Vec::new();
         for part in text.split('&').filter(|part| !part.is_empty()) {
             let (name, value) = part.split_once('=').unwrap_or((part, ""));
-            match (decoded(name), decoded(value)) {
+            // Clients that encode forms write a blank of the document as a plus.
+            let value = if name == MAPPING { value.replace('+', " ") } else { value.to_owned() };
+            match (decoded(name), decoded(&value)) {
                 (Some(name), Some(value))
                     if value.contains(|c: char| c.is_control() && !breaks(&name, c)) =>
                 {

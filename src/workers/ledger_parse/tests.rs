@@ -26,7 +26,10 @@ fn rows(parsed: &ParsedLedger) -> Vec<Value> {
 
 fn columns(pairs: &[(F, &[&str])]) -> Mapping {
     let owned = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
-    Mapping { columns: pairs.iter().map(|(field, names)| (*field, owned(names))).collect(), ..Mapping::default() }
+    Mapping {
+        columns: pairs.iter().map(|(field, names)| (*field, owned(names))).collect(),
+        ..Mapping::default()
+    }
 }
 
 fn values(field: F, pairs: &[(&str, Option<&str>)]) -> Mapping {
@@ -63,7 +66,12 @@ fn columns_constants_and_values_are_mapped() {
         time_zone: Some(chrono_tz::Tz::Europe__Zurich),
         decimal_comma: true,
         thousands: Some('.'),
-        ..columns(&[(F::ExecutedAt, &["Datum", "Zeit"]), (F::Type, &["Art"]), (F::Quantity, &["Stk"]), (F::Note, &[])])
+        ..columns(&[
+            (F::ExecutedAt, &["Datum", "Zeit"]),
+            (F::Type, &["Art"]),
+            (F::Quantity, &["Stk"]),
+            (F::Note, &[]),
+        ])
     };
     let text = "Datum;Zeit;Art;Symbol;Stk;Price;Amount;Note\n02.07.2026;09:30;KAUF;GOLD;1.000;1.234,50;-1.234.500;n\n\
         03.07.2026;10:00;Saldo;;;;5;\n";
@@ -91,8 +99,15 @@ fn the_sign_of_a_quantity_or_an_amount_tells_the_way_when_the_mapping_says_so() 
             [part("type"), part("quantity"), part("amount"), part("fee")].join(" ")
         })
         .collect();
-    let wanted =
-        ["buy 5 - 1", "sell 5 - 0", "sell 5 - -", "withdrawal - 7 -", "interest - -2 -", "fee - 3 -", "withdrawal - 4 -"];
+    let wanted = [
+        "buy 5 - 1",
+        "sell 5 - 0",
+        "sell 5 - -",
+        "withdrawal - 7 -",
+        "interest - -2 -",
+        "fee - 3 -",
+        "withdrawal - 4 -",
+    ];
     assert_eq!(said, wanted);
     assert!(error("date,quantity\n2026-01-02,1\n", &Mapping::default()).starts_with("no column for type"));
 }
@@ -145,8 +160,13 @@ fn a_file_in_doubt_is_refused_whole() {
     assert_eq!(error("", &none), "the file is empty");
     assert!(error("date,time,type\n", &none).contains("`date`, `time` could each be executed_at"));
     assert!(error("when,type\n", &none).starts_with("no column for executed_at among `when`"));
-    assert!(error("date,type\n", &columns(&[(F::Price, &["cost"])])).contains("names the column `cost` for price"));
-    assert!(error("{\"type\":\"buy\"}\n", &columns(&[(F::Price, &["cost"])])).starts_with("a mapping of columns"));
+    assert!(
+        error("date,type\n", &columns(&[(F::Price, &["cost"])]))
+            .contains("names the column `cost` for price")
+    );
+    assert!(
+        error("{\"type\":\"buy\"}\n", &columns(&[(F::Price, &["cost"])])).starts_with("a mapping of columns")
+    );
     let wrong = parse(b"{}", Some(LedgerFormat::Ghostfolio), &none).unwrap_err().to_string();
     assert!(wrong.starts_with("the file is no Ghostfolio export"), "{wrong}");
     assert!(parse(b"a,b\n\xff\n", None, &none).unwrap_err().to_string().starts_with("line 2 is not UTF-8"));
