@@ -160,6 +160,14 @@ const fn shape(kind: TransactionType) -> Shape {
     }
 }
 
+impl TransactionType {
+    /// Whether entries of this type take a field, by its name in the ledger (`asset`, `quantity`, `currency`, ...).
+    pub fn takes(self, field: &str) -> bool {
+        let shape = shape(self);
+        shape.required.contains(&field) || shape.optional.contains(&field)
+    }
+}
+
 impl Transaction {
     fn given(&self) -> [(&'static str, bool); 16] {
         [

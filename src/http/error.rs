@@ -113,6 +113,8 @@ codes! {
     ActionNotFound = "action_not_found", NOT_FOUND, "Action not found";
     /// The asset has no price then.
     PriceNotFound = "price_not_found", NOT_FOUND, "Price not found";
+    /// No rate leads from one currency to the other then.
+    RateNotFound = "rate_not_found", NOT_FOUND, "Exchange rate not found";
     /// The position id is no longer in use.
     PositionGone = "position_gone", GONE, "Position id no longer in use";
     /// The code is taken.
@@ -319,7 +321,9 @@ impl From<BookError> for ApiError {
             LedgerError::Lots(_) => {
                 Self::field(Code::LotsNotAvailable, "/lots", "lots_not_available", error.to_string())
             }
-            LedgerError::NoRate(_) => Self::new(Code::MissingRate, error.to_string()),
+            LedgerError::NoRate(_) => {
+                Self::field(Code::MissingRate, "/currency", "missing_rate", error.to_string())
+            }
             LedgerError::InverseAtZero
             | LedgerError::MarginedDelivery
             | LedgerError::DeliveryIntoShort

@@ -3,9 +3,9 @@
 use crate::http::auth::Door;
 use crate::http::openapi::{self, Frame, Written};
 use crate::http::{
-    AppState, actions, assets, currencies, difference, docs, fx, gains, health, imports, keys, layers,
-    markets, pnl, portfolios, position_trades, positions, price_sources, prices, statement, transactions,
-    values,
+    AppState, actions, assets, currencies, difference, docs, exports, fx, gains, health, imports, keys,
+    layers, ledger_imports, markets, pnl, portfolios, position_trades, positions, price_sources, prices,
+    rate_imports, statement, transactions, values,
 };
 use axum::extract::DefaultBodyLimit;
 use axum::routing::get;
@@ -47,6 +47,7 @@ pub fn routes() -> RoutesBuilder {
             .routes(routes!(values::portfolio_values))
             .routes(routes!(gains::portfolio_gains))
             .routes(routes!(gains::portfolio_lots))
+            .routes(routes!(exports::export_portfolio))
             .routes(routes!(positions::list_positions, position_trades::open_position))
             .routes(routes!(positions::get_position))
             .routes(routes!(position_trades::close_position))
@@ -74,7 +75,13 @@ fn corporate_actions() -> OpenApiRouter<AppState> {
 fn files() -> OpenApiRouter<AppState> {
     OpenApiRouter::new()
         .routes(routes!(imports::import_prices))
+        .routes(routes!(rate_imports::import_rates))
         .layer(DefaultBodyLimit::max(imports::FILE_MAX))
+        .merge(
+            OpenApiRouter::new()
+                .routes(routes!(ledger_imports::import_transactions))
+                .layer(DefaultBodyLimit::max(ledger_imports::FILE_MAX)),
+        )
 }
 
 /// Routes that take a whole document.

@@ -13,6 +13,9 @@ use serde::{Deserialize, Serialize};
 use sqlx::QueryBuilder;
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
+/// Lots written by one statement.
+const ROWS: usize = 500;
+
 /// Restricts a query to some assets.
 macro_rules! push_assets {
     ($query:expr, $assets:expr) => {
@@ -220,18 +223,26 @@ async fn save_lots(
     before: Option<&Holding>,
     after: &Holding,
 ) -> Result<(), StorageError> {
-    const SQL: &str = "INSERT INTO lots (portfolio_id, account, asset_key, number, state) VALUES ($1, $2, $3, $4, $5) \
-        ON CONFLICT (portfolio_id, account, asset_key, number) DO UPDATE SET state = excluded.state";
     let was: HashMap<u64, &Lot> =
         before.iter().flat_map(|holding| &holding.lots.0).map(|lot| (lot.number, lot)).collect();
     let is: BTreeSet<u64> = after.lots.0.iter().map(|lot| lot.number).collect();
     for number in was.keys().filter(|number| !is.contains(number)) {
         delete_lot(tx, portfolio, key, *number).await?;
     }
+    let mut changed = Vec::new();
     for lot in after.lots.0.iter().filter(|lot| was.get(&lot.number) != Some(lot)) {
-        let (number, text) = (lot_number(lot.number)?, to_json(lot)?);
-        on!(tx, conn => sqlx::query(SQL).bind(portfolio).bind(&key.account).bind(key.asset).bind(number).bind(&text)
-            .execute(conn).await.map(drop))?;
+        changed.push((lot_number(lot.number)?, to_json(lot)?));
+    }
+    for some in changed.chunks(ROWS) {
+        on!(tx, conn => {
+            let mut query = QueryBuilder::new("INSERT INTO lots (portfolio_id, account, asset_key, number, state) ");
+            query.push_values(some, |mut row, (number, text)| {
+                row.push_bind(portfolio).push_bind(key.account.clone()).push_bind(key.asset).push_bind(*number)
+                    .push_bind(text.clone());
+            });
+            query.push(" ON CONFLICT (portfolio_id, account, asset_key, number) DO UPDATE SET state = excluded.state");
+            query.build().execute(conn).await.map(drop)
+        })?;
     }
     Ok(())
 }

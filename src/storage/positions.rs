@@ -8,6 +8,10 @@ use crate::storage::columns::{from_json, to_json};
 use crate::storage::database::{Tx, on};
 use crate::storage::error::StorageError;
 use sqlx::QueryBuilder;
+use std::collections::BTreeSet;
+
+/// Memberships written by one statement.
+const ROWS: usize = 500;
 
 /// Status of an id whose position is open.
 pub const OPEN: &str = "OPEN";
@@ -223,12 +227,36 @@ pub async fn add_member(
     transaction: TransactionId,
     position: PositionId,
 ) -> Result<(), StorageError> {
-    const SQL: &str = "INSERT INTO position_members (seq, portfolio_id, transaction_id, position_id, recorded_at) \
-        VALUES ($1, $2, $3, $4, $5)";
-    let (seq, recorded_at) = (tx.next_seq()?, tx.recorded_at()?);
-    on!(tx, conn => sqlx::query(SQL).bind(seq).bind(portfolio).bind(transaction).bind(position).bind(recorded_at)
-        .execute(conn).await.map(drop))?;
-    touch(tx, position).await
+    add_members(tx, portfolio, &[(transaction, position)]).await
+}
+
+/// Records which transactions take part in which positions, in the order given.
+pub async fn add_members(
+    tx: &mut Tx,
+    portfolio: PortfolioId,
+    members: &[(TransactionId, PositionId)],
+) -> Result<(), StorageError> {
+    let recorded_at = tx.recorded_at()?;
+    for some in members.chunks(ROWS) {
+        let mut rows = Vec::with_capacity(some.len());
+        for member in some {
+            rows.push((tx.next_seq()?, *member));
+        }
+        on!(tx, conn => {
+            let mut query = QueryBuilder::new(
+                "INSERT INTO position_members (seq, portfolio_id, transaction_id, position_id, recorded_at) ");
+            query.push_values(rows, |mut row, (seq, (transaction, position))| {
+                row.push_bind(seq).push_bind(portfolio).push_bind(transaction).push_bind(position)
+                    .push_bind(recorded_at);
+            });
+            query.build().execute(conn).await.map(drop)
+        })?;
+    }
+    let positions: BTreeSet<PositionId> = members.iter().map(|(_, position)| *position).collect();
+    for position in positions {
+        touch(tx, position).await?;
+    }
+    Ok(())
 }
 
 /// Notes that what an id stands for changed.

@@ -76,10 +76,7 @@ pub async fn record(
     for entry in &entries {
         check_repeat(tx, portfolio, &entry.transaction, None).await?;
     }
-    let mut recorded = Vec::with_capacity(entries.len());
-    for entry in entries {
-        recorded.push(transactions::insert(tx, entry).await?);
-    }
+    let recorded = transactions::insert_many(tx, entries).await?;
     let kept = figures::kept(tx, portfolio.id).await?;
     let comes_last = |kept: Kept| {
         !kept.stale && recorded.iter().all(|entry| not_before(&entry.transaction) >= kept.last_at)
@@ -169,9 +166,12 @@ impl Lookup {
         let terms = assets::terms(tx, &keys.into_iter().collect::<Vec<_>>(), known_at).await?;
         let base = portfolio.base_currency;
         let foreign = transactions.iter().any(|t| is_foreign(t, base, &terms));
+        let units = units_of(transactions, base, &terms);
         let moments: BTreeSet<Moment> = transactions.iter().map(|t| t.executed_at).collect();
         let rates = match (foreign, moments.last()) {
-            (true, Some(last)) if moments.len() > FEW_MOMENTS => rates::all(tx, *last, known_at).await?,
+            (true, Some(last)) if moments.len() > FEW_MOMENTS => {
+                rates::touching(tx, &units, *last, known_at).await?
+            }
             (true, Some(_)) => {
                 let mut rates = Rates::default();
                 for moment in moments {
@@ -208,6 +208,14 @@ impl Lookup {
 fn is_foreign(t: &Transaction, base: Currency, terms: &TermsHistory) -> bool {
     let settles = t.asset.and_then(|asset| terms.at(asset, t.executed_at)).map(|terms| terms.settlement);
     [t.currency, t.to_currency, settles].into_iter().flatten().any(|currency| currency != base)
+}
+
+/// The major units of every currency that these transactions convert between.
+fn units_of(transactions: &[Transaction], base: Currency, terms: &TermsHistory) -> Vec<Currency> {
+    let settles = |t: &Transaction| Some(terms.at(t.asset?, t.executed_at)?.settlement);
+    let named = transactions.iter().flat_map(|t| [t.currency, t.to_currency, settles(t)]).flatten();
+    let units: BTreeSet<Currency> = named.chain([base]).map(|currency| currency.major().0).collect();
+    units.into_iter().collect()
 }
 
 /// Applies entries that come last in time to the kept book.

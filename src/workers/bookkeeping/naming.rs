@@ -30,6 +30,7 @@ pub(super) async fn advance_positions(
             ids.insert((key.clone(), cycle.ordinal), *id);
         }
     }
+    let mut members = Vec::with_capacity(book.memberships.len());
     for member in std::mem::take(&mut book.memberships) {
         let at = (member.holding.clone(), member.cycle);
         let id = if let Some(id) = ids.get(&at) {
@@ -40,8 +41,9 @@ pub(super) async fn advance_positions(
             ids.insert(at, id);
             id
         };
-        positions::add_member(tx, portfolio.id, member.transaction, id).await?;
+        members.push((member.transaction, id));
     }
+    positions::add_members(tx, portfolio.id, &members).await?;
     for (key, cycle) in std::mem::take(&mut book.closed) {
         if let Some(id) = ids.get(&(key.clone(), cycle.ordinal))
             && let Some(mut position) = positions::find(tx, portfolio.id, *id).await?
@@ -305,8 +307,6 @@ async fn record_members(
             positions::end_member(tx, transaction, position).await?;
         }
     }
-    for (transaction, position) in now.iter().filter(|pair| !before.contains(pair)) {
-        positions::add_member(tx, portfolio.id, *transaction, *position).await?;
-    }
-    Ok(())
+    let new: Vec<_> = now.iter().filter(|pair| !before.contains(pair)).copied().collect();
+    positions::add_members(tx, portfolio.id, &new).await
 }
