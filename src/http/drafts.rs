@@ -247,20 +247,8 @@ impl Draft {
             }
             None => None,
         };
+        self.fill(&mut t);
         let numbers = &self.numbers;
-        t.quantity.clone_from(&numbers.quantity);
-        t.price.clone_from(&numbers.price);
-        t.gross_total.clone_from(&numbers.gross_total);
-        t.fee = numbers.fee.clone().unwrap_or_default();
-        t.tax = numbers.tax.clone().unwrap_or_default();
-        t.fee_asset_quantity = numbers.fee_asset_quantity.clone().unwrap_or_default();
-        t.fx_rate.clone_from(&numbers.fx_rate);
-        t.amount.clone_from(&numbers.amount);
-        t.to_amount.clone_from(&numbers.to_amount);
-        t.ratio_num = numbers.ratio.clone().or_else(|| numbers.ratio_num.clone());
-        t.ratio_den = if numbers.ratio.is_some() { Some(Decimal::ONE) } else { numbers.ratio_den.clone() };
-        t.lots.clone_from(&self.lots);
-        t.opens_short = self.opens_short;
         faults.extend(self.look_up_currencies(tx, lookups, &mut t).await?);
         faults.extend(self.set_currency(portfolio, terms.as_ref(), &mut t));
         let allows_negative = terms.as_ref().is_some_and(|terms| terms.allows_negative_price);
@@ -284,6 +272,24 @@ impl Draft {
             row_id: self.row_id,
             pointer: self.pointer,
         })
+    }
+
+    /// Copies what needs no looking up.
+    fn fill(&self, t: &mut Transaction) {
+        let numbers = &self.numbers;
+        t.quantity.clone_from(&numbers.quantity);
+        t.price.clone_from(&numbers.price);
+        t.gross_total.clone_from(&numbers.gross_total);
+        t.fee = numbers.fee.clone().unwrap_or_default();
+        t.tax = numbers.tax.clone().unwrap_or_default();
+        t.fee_asset_quantity = numbers.fee_asset_quantity.clone().unwrap_or_default();
+        t.fx_rate.clone_from(&numbers.fx_rate);
+        t.amount.clone_from(&numbers.amount);
+        t.to_amount.clone_from(&numbers.to_amount);
+        t.ratio_num = numbers.ratio.clone().or_else(|| numbers.ratio_num.clone());
+        t.ratio_den = if numbers.ratio.is_some() { Some(Decimal::ONE) } else { numbers.ratio_den.clone() };
+        t.lots.clone_from(&self.lots);
+        t.opens_short = self.opens_short;
     }
 
     /// The field a rule of the ledger is about, as it was sent.

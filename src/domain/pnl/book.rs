@@ -344,8 +344,7 @@ impl Book {
         &mut self,
         e: Entry<'_>,
         kind: PostingKind,
-        (account, asset): (&str, Option<AssetKey>),
-        currency: Currency,
+        (account, asset, currency): (&str, Option<AssetKey>, Currency),
         amount: &Amounts,
     ) {
         if let Some(trace) = &mut self.trace {
@@ -365,7 +364,7 @@ impl Book {
     fn post_base(&mut self, e: Entry<'_>, kind: PostingKind, account: &str, base: Option<&Decimal>) {
         if self.trace.is_some() {
             let amount = Amounts { own: base.cloned().unwrap_or_default(), base: base.cloned() };
-            self.post(e, kind, (account, e.t.asset), e.ctx.base, &amount);
+            self.post(e, kind, (account, e.t.asset, e.ctx.base), &amount);
         }
     }
 

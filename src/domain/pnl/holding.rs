@@ -107,6 +107,8 @@ pub struct Exit {
     pub gross: Amounts,
     /// Fees and taxes the convention takes out of it.
     pub costs: Amounts,
+    /// Whether its profit is wanted lot by lot.
+    pub detailed: bool,
 }
 
 /// One asset of one account.
@@ -219,8 +221,7 @@ impl Holding {
     fn profit(
         &self,
         (entry, entry_costs): (&Amounts, &Amounts),
-        exit: Amounts,
-        exit_costs: Amounts,
+        (exit, exit_costs): (Amounts, Amounts),
         terms: &Terms,
         now: impl Fn(&Decimal) -> Option<Decimal>,
     ) -> Realized {
@@ -240,21 +241,20 @@ impl Holding {
         Realized { exit, exit_costs, gross, net, fx }
     }
 
-    /// Books the profit of units that left by a trade. Returns it, and lot by lot when `detailed`.
+    /// Books the profit of units that left by a trade. Returns it, and lot by lot where that is asked for.
     pub fn realize(
         &mut self,
         pieces: &[Piece],
         exit: &Exit,
         terms: &Terms,
         now: impl Fn(&Decimal) -> Option<Decimal>,
-        detailed: bool,
     ) -> (Realized, Vec<Closed>) {
         let entry = pieces.iter().fold(Amounts::ZERO, |sum, piece| &sum + &piece.gross);
         let costs = pieces.iter().fold(Amounts::ZERO, |sum, piece| &sum + &piece.costs);
-        let whole = self.profit((&entry, &costs), exit.gross.clone(), exit.costs.clone(), terms, &now);
-        let closed = if detailed {
+        let whole = self.profit((&entry, &costs), (exit.gross.clone(), exit.costs.clone()), terms, &now);
+        let closed = if exit.detailed {
             share_out(pieces, &whole, |piece, gross, costs| {
-                self.profit((&piece.gross, &piece.costs), gross, costs, terms, &now)
+                self.profit((&piece.gross, &piece.costs), (gross, costs), terms, &now)
             })
         } else {
             Vec::new()

@@ -420,15 +420,14 @@ fn value_holding(
         let units = Units { quantity, gross, costs, short, currency: holding.currency, terms: &priced.terms };
         worth(&units, price.as_ref(), with, missing)
     };
-    let (whole, mut lots) = match known {
-        Some(Held { quantity, gross, costs }) => (value(quantity, gross, costs), Vec::new()),
-        None => {
-            let Held { quantity, gross, costs } = Held::of(holding);
-            let lots = holding.lots.0.iter();
-            let lots = lots.map(|lot| (lot.clone(), value(&lot.quantity, &lot.gross, &lot.costs)));
-            let lots: Vec<(Lot, Worth)> = lots.collect();
-            (value(&quantity, &gross, &costs), lots)
-        }
+    let (whole, mut lots) = if let Some(Held { quantity, gross, costs }) = known {
+        (value(quantity, gross, costs), Vec::new())
+    } else {
+        let Held { quantity, gross, costs } = Held::of(holding);
+        let lots = holding.lots.0.iter();
+        let lots = lots.map(|lot| (lot.clone(), value(&lot.quantity, &lot.gross, &lot.costs)));
+        let lots: Vec<(Lot, Worth)> = lots.collect();
+        (value(&quantity, &gross, &costs), lots)
     };
     // Where a rate or an inverse price divides, each lot is rounded: the last one takes what the others leave.
     if let Some(((_, last), others)) = lots.split_last_mut() {

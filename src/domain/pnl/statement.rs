@@ -191,13 +191,13 @@ impl Statement {
         stops.sort_by_key(|(entries, start, index, _)| (*entries, !start, *index));
         let ctx = Context { base: self.base, conventions, terms: &self.terms, rates: &self.rates };
         let mut book = Book::traced();
-        let (mut steps, mut refused) = (Vec::new(), Vec::new());
+        let (mut costs, mut refused) = (Vec::new(), Vec::new());
         let mut starts: BTreeMap<usize, Vec<(String, Value)>> = BTreeMap::new();
         let mut folded = 0;
         for (entries, start, index, at) in stops {
             for transaction in self.transactions.get(folded..entries).into_iter().flatten() {
                 match book.admit(transaction, ctx, &self.tolerated) {
-                    Ok(()) => note_costs(transaction, &book, &mut steps),
+                    Ok(()) => note_costs(transaction, &book, &mut costs),
                     Err(error) => refused.push(Refusal { transaction: transaction.id, error }),
                 }
             }
@@ -212,7 +212,7 @@ impl Statement {
                 at,
                 report: report(&book, with),
                 book: &book,
-                steps: &steps,
+                steps: &costs,
                 refused: &refused,
             };
             if start {

@@ -156,10 +156,7 @@ fn conventions(fields: &mut Fields<'_>) -> Stated {
         fields.opt_value("conventions", "an object");
     let own = &mut stated.conventions;
     for (name, value) in given.into_iter().flatten() {
-        let text = match &value {
-            serde_json::Value::String(text) => text.clone(),
-            other => other.to_string(),
-        };
+        let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
         match name.as_str() {
             "fees" => own.fees = FeeMode::from_name(&text).unwrap_or(own.fees),
             "taxes" => own.taxes = TaxMode::from_name(&text).unwrap_or(own.taxes),

@@ -22,8 +22,8 @@ impl Book {
         self.pay_costs(&deal);
         let state = self.account(&e.t.account);
         state.contributions = sum(state.contributions.as_ref(), deal.gross.base.as_ref());
-        let of = (e.t.account.as_str(), Some(deal.key.asset));
-        self.post(e, PostingKind::Contribution, of, deal.terms.settlement, &deal.gross);
+        let of = (e.t.account.as_str(), Some(deal.key.asset), deal.terms.settlement);
+        self.post(e, PostingKind::Contribution, of, &deal.gross);
         self.open(&deal, Side::Long, deal.whole(quantity.clone()));
         self.note_price(&deal, &quantity);
         Ok(())
@@ -69,8 +69,8 @@ impl Book {
         let cost = pieces.iter().fold(Amounts::ZERO, |sum, piece| &(&sum + &piece.gross) + &piece.costs);
         let state = self.account(&e.t.account);
         state.contributions = difference(state.contributions.as_ref(), cost.base.as_ref());
-        let of = (e.t.account.as_str(), Some(deal.key.asset));
-        self.post(e, PostingKind::Contribution, of, deal.terms.settlement, &(-cost));
+        let of = (e.t.account.as_str(), Some(deal.key.asset), deal.terms.settlement);
+        self.post(e, PostingKind::Contribution, of, &(-cost));
         self.dispose(|| Disposal {
             kind: DisposalKind::Delivery,
             closed: pieces.into_iter().map(delivered).collect(),

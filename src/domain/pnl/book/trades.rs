@@ -209,10 +209,10 @@ impl Book {
             (fee, &part.fee),
             (tax, &part.tax),
         ];
-        let of = (deal.entry.t.account.as_str(), Some(deal.key.asset));
+        let of = (deal.entry.t.account.as_str(), Some(deal.key.asset), deal.terms.settlement);
         for (kind, amount) in booked {
             if let Some(kind) = kind.filter(|_| !amount.is_zero()) {
-                self.post(deal.entry, kind, of, deal.terms.settlement, amount);
+                self.post(deal.entry, kind, of, amount);
             }
         }
     }
@@ -304,8 +304,8 @@ impl Book {
             quantity: part.quantity.clone(),
             gross: part.gross.clone(),
             costs: part.costs(ctx.conventions),
+            detailed: self.trace.is_some(),
         };
-        let detailed = self.trace.is_some();
         let holding = self.holding(&deal.key, settlement);
         let (cycle, short) = (holding.cycles, holding.is_short());
         // The value of an inverse contract falls as its price rises: the dearest price is the least value.
@@ -313,7 +313,7 @@ impl Book {
         let pieces = holding.lots.take(&exit.quantity, method, cheapest_first, &t.lots)?;
         let closing = AtClose::new(deal.entry, settlement);
         let now = |amount: &Decimal| closing.in_base(amount);
-        let (realized, closed) = holding.realize(&pieces, &exit, terms, now, detailed);
+        let (realized, closed) = holding.realize(&pieces, &exit, terms, now);
         let profit = realized.gross.own;
         let profit = Amounts { base: now(&profit), own: profit };
         self.missing.extend(closing.missing());
