@@ -120,3 +120,18 @@ pub struct Mark {
     /// Candle length; empty for a tick.
     pub interval: String,
 }
+
+/// The price that values an asset from one of several moments on, until the next one it has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Close {
+    /// Which of the moments: the first at which it is the newest price.
+    pub slot: usize,
+    /// When it was observed.
+    pub observed_at: Moment,
+    /// Price per unit, as quoted.
+    pub price: Decimal,
+    /// Whether it stands for a whole day or longer.
+    pub daily: bool,
+    /// Whether its source takes splits out itself.
+    pub split_adjusted: bool,
+}

@@ -4,6 +4,7 @@
 #![cfg(test)]
 
 mod attribution;
+mod curve;
 mod invariance;
 mod traces;
 mod world;

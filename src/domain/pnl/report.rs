@@ -494,7 +494,7 @@ fn price_used(
 }
 
 /// A price divided by the ratio of every split that took effect after it was observed, in one division.
-fn adjusted(mark: &Mark, splits: &[SplitEvent], zone: Tz) -> Decimal {
+pub(super) fn adjusted(mark: &Mark, splits: &[SplitEvent], zone: Tz) -> Decimal {
     let later = splits.iter().filter(|split| precedes(mark, split, zone));
     let (old, new) = later.fold((Decimal::ONE, Decimal::ONE), |(old, new), split| {
         (&old * &split.denominator, &new * &split.numerator)
