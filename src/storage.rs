@@ -7,6 +7,7 @@
 pub mod access;
 pub mod actions;
 pub mod assets;
+pub mod closes;
 pub mod columns;
 pub mod currencies;
 pub mod database;

@@ -6,6 +6,7 @@
 
 mod access;
 mod assets;
+mod closes;
 mod currencies;
 mod earlier;
 mod figures;
