@@ -2,6 +2,7 @@
 
 pub mod actions;
 pub mod assets;
+pub mod attribution;
 pub mod auth;
 pub mod conventions;
 pub mod currencies;
@@ -15,6 +16,7 @@ pub mod fields;
 pub mod fx;
 pub mod gains;
 pub mod health;
+pub mod history;
 pub mod imports;
 pub mod keys;
 pub mod layers;
@@ -29,7 +31,9 @@ pub mod posted;
 pub mod prices;
 pub mod query;
 pub mod reading;
+pub mod returns;
 pub mod router;
+pub mod several;
 pub mod statement;
 pub mod tagged;
 pub mod transactions;

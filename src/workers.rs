@@ -3,6 +3,7 @@
 pub mod actions;
 pub mod bookkeeping;
 pub mod difference;
+pub mod history;
 pub mod ingest_parse;
 pub mod ledger;
 pub mod pnl_engine;

@@ -135,3 +135,16 @@ pub struct Close {
     /// Whether its source takes splits out itself.
     pub split_adjusted: bool,
 }
+
+impl From<&Close> for Mark {
+    /// The same price; where it comes from and when it was learned is not kept.
+    fn from(close: &Close) -> Self {
+        Self {
+            price: close.price.clone(),
+            observed_at: close.observed_at,
+            recorded_at: close.observed_at,
+            source: String::new(),
+            interval: if close.daily { "1d".to_owned() } else { String::new() },
+        }
+    }
+}

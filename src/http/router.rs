@@ -3,8 +3,9 @@
 use crate::http::auth::Door;
 use crate::http::openapi::{self, Frame, Written};
 use crate::http::{
-    AppState, actions, assets, currencies, difference, docs, fx, gains, health, imports, keys, layers,
-    markets, pnl, portfolios, position_trades, positions, prices, statement, transactions,
+    AppState, actions, assets, attribution, currencies, difference, docs, fx, gains, health, history,
+    imports, keys, layers, markets, pnl, portfolios, position_trades, positions, prices, returns, several,
+    statement, transactions,
 };
 use axum::extract::DefaultBodyLimit;
 use axum::routing::get;
@@ -45,6 +46,7 @@ pub fn routes() -> RoutesBuilder {
             ))
             .routes(routes!(portfolios::act_on_portfolio))
             .routes(routes!(pnl::portfolio_pnl))
+            .merge(over_time())
             .routes(routes!(difference::portfolio_difference))
             .routes(routes!(gains::portfolio_gains))
             .routes(routes!(gains::portfolio_lots))
@@ -60,6 +62,15 @@ pub fn routes() -> RoutesBuilder {
     )
 }
 
+/// Figures over a span of time, and of several portfolios.
+fn over_time() -> OpenApiRouter<AppState> {
+    OpenApiRouter::new()
+        .routes(routes!(history::portfolio_history))
+        .routes(routes!(returns::portfolio_performance))
+        .routes(routes!(attribution::portfolio_attribution))
+        .routes(routes!(several::performance))
+}
+
 /// Routes that take a whole file.
 fn files() -> OpenApiRouter<AppState> {
     OpenApiRouter::new()
@@ -70,7 +81,7 @@ fn files() -> OpenApiRouter<AppState> {
 /// Routes that take a whole document.
 fn documents() -> OpenApiRouter<AppState> {
     OpenApiRouter::new()
-        .routes(routes!(statement::check_statement))
+        .routes(routes!(several::pnl, statement::check_statement))
         .layer(DefaultBodyLimit::max(statement::DOCUMENT_MAX))
 }
 

@@ -11,6 +11,7 @@ mod health;
 mod idempotency;
 mod incremental;
 mod markets;
+mod over_time;
 mod pnl;
 mod portfolios;
 mod positions;

@@ -8,7 +8,10 @@
 //! What comes in and goes out is told for the whole, and when asked for by account or by asset:
 //! - of the whole: contributions, assets at the cost they bring or take;
 //! - of an account: the same, and what moves between accounts;
-//! - of an asset: what was paid for it with fees and taxes, less what it brought, dividends with it.
+//! - of an asset: what was paid for it with fees and taxes, less what it brought, dividends with it;
+//! - of a lot: the cost of its units, less what they brought (module [`lots`]).
+
+pub mod lots;
 
 use crate::domain::asset::Terms;
 use crate::domain::currency::Currency;
@@ -18,6 +21,7 @@ use crate::domain::ids::{AssetKey, TransactionId};
 use crate::domain::moment::Moment;
 use crate::domain::pnl::amounts::{difference, sum};
 use crate::domain::pnl::book::{AccountState, Book, Context, HoldingKey, LedgerError, SplitEvent};
+use crate::domain::pnl::curve::lots::LotSteps;
 use crate::domain::pnl::holding::Holding;
 use crate::domain::pnl::report::adjusted;
 use crate::domain::price::{Close, Mark};
@@ -145,14 +149,21 @@ fn in_units_of_now(close: &Close, splits: &[SplitEvent], zone: Tz) -> Decimal {
     if splits.is_empty() || close.split_adjusted {
         return close.price.clone();
     }
-    let mark = Mark {
-        price: close.price.clone(),
-        observed_at: close.observed_at,
-        recorded_at: close.observed_at,
-        source: String::new(),
-        interval: if close.daily { "1d".to_owned() } else { String::new() },
-    };
-    adjusted(&mark, splits, zone)
+    adjusted(&Mark::from(close), splits, zone)
+}
+
+/// The price at each of some stops of one unit as it is after all of these splits; `None` before there is one.
+pub fn unit_prices(quoted: &Quoted, splits: &[SplitEvent], stops: usize) -> Vec<Option<Decimal>> {
+    let mut closes = quoted.closes.iter().peekable();
+    let mut price = None;
+    let mut prices = Vec::with_capacity(stops);
+    for stop in 0..stops {
+        while let Some(close) = closes.next_if(|close| close.slot <= stop) {
+            price = Some(in_units_of_now(close, splits, quoted.zone));
+        }
+        prices.push(price.clone());
+    }
+    prices
 }
 
 /// An open holding, with what its value depends on.
@@ -186,6 +197,7 @@ pub struct Walk<'a> {
     lines: BTreeMap<HoldingKey, Line>,
     touched: BTreeSet<HoldingKey>,
     flow: Step,
+    lots: LotSteps,
 }
 
 impl<'a> Walk<'a> {
@@ -204,7 +216,11 @@ impl<'a> Walk<'a> {
             lines: BTreeMap::new(),
             touched: BTreeSet::new(),
             flow: Step::NOTHING,
+            lots: LotSteps::default(),
         };
+        if level == Level::Lot {
+            walk.book = Book::traced();
+        }
         for (key, quoted) in course.assets {
             walk.places.insert(*key, walk.pricings.len());
             walk.pricings.push(Pricing {
@@ -247,6 +263,7 @@ impl<'a> Walk<'a> {
         }
         self.assets.values_mut().for_each(|step| *step = Step::NOTHING);
         self.flow = Step::NOTHING;
+        self.eve_of_lots(end);
         while let Some(t) = ledger.get(self.folded).filter(|t| t.executed_at <= end) {
             self.folded += 1;
             self.fold(t).map_err(|error| (t.id, error))?;
@@ -255,6 +272,7 @@ impl<'a> Walk<'a> {
             self.renew(&key);
         }
         let stop = self.value(end);
+        self.close_of_lots(end);
         self.stop += 1;
         Ok(Some(stop))
     }
@@ -278,6 +296,9 @@ impl<'a> Walk<'a> {
         );
         let by_account = self.level == Level::Account && (outside || t.kind == TransactionType::Transfer);
         let by_asset = self.level == Level::Asset && t.asset.is_some();
+        if self.level == Level::Lot && t.asset.is_some() {
+            return self.fold_lots(t, outside);
+        }
         if !(outside || by_account || by_asset) {
             self.book.admit(t, self.course.ctx, self.course.tolerated)?;
             self.touch(t);
