@@ -2,6 +2,7 @@
 
 pub mod actions;
 pub mod assets;
+pub mod attribution;
 pub mod auth;
 pub mod conventions;
 pub mod currencies;
@@ -18,6 +19,7 @@ pub mod fields;
 pub mod fx;
 pub mod gains;
 pub mod health;
+pub mod history;
 pub mod import_reports;
 pub mod imports;
 pub mod keys;
@@ -38,7 +40,9 @@ pub mod query;
 pub mod rate_imports;
 pub mod reading;
 pub mod recording;
+pub mod returns;
 pub mod router;
+pub mod several;
 pub mod statement;
 pub mod tagged;
 pub mod transactions;

@@ -8,6 +8,7 @@ pub mod access;
 pub mod actions;
 pub mod assets;
 pub mod checkpoints;
+pub mod closes;
 pub mod columns;
 pub mod currencies;
 pub mod database;

@@ -137,6 +137,19 @@ impl TermsHistory {
         history.insert(at, (effective_at, terms));
     }
 
+    /// Every currency one of the assets ever settled in.
+    pub fn settlements(&self) -> impl Iterator<Item = Currency> + '_ {
+        self.by_asset.values().flatten().map(|(_, terms)| terms.settlement)
+    }
+
+    /// The terms of `asset`, if they were the same throughout.
+    pub fn only(&self, asset: AssetKey) -> Option<&Terms> {
+        match self.by_asset.get(&asset).map(Vec::as_slice) {
+            Some([(_, terms)]) => Some(terms),
+            _ => None,
+        }
+    }
+
     /// The terms of `asset` in force at `at`; before its first date, the first.
     pub fn at(&self, asset: AssetKey, at: Moment) -> Option<&Terms> {
         let history = self.by_asset.get(&asset)?;

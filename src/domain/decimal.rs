@@ -462,11 +462,35 @@ impl fmt::Debug for Decimal {
     }
 }
 
+/// A number of at most 18 digits, read without a detour: most of what is stored.
+fn short(text: &str) -> Option<Decimal> {
+    let digits = text.strip_prefix('-').unwrap_or(text);
+    if digits.len() > 19 || !digits.starts_with(|first: char| first.is_ascii_digit()) {
+        return None;
+    }
+    let (mut mantissa, mut scale, mut point) = (0_i64, 0, false);
+    for byte in digits.bytes() {
+        match byte {
+            b'0'..=b'9' => {
+                mantissa = mantissa.checked_mul(10)?.checked_add(i64::from(byte - b'0'))?;
+                scale += u32::from(point);
+            }
+            b'.' if !point => point = true,
+            _ => return None,
+        }
+    }
+    let mantissa = i128::from(mantissa);
+    Some(Decimal::new(if text.starts_with('-') { -mantissa } else { mantissa }, scale))
+}
+
 /// Reads back what [`Decimal`]'s `Display` wrote, at any size. Entered text goes through
 /// [`Decimal::parse_input`], which has limits.
 impl FromStr for Decimal {
     type Err = DecimalError;
     fn from_str(text: &str) -> Result<Self, DecimalError> {
+        if let Some(value) = short(text) {
+            return Ok(value);
+        }
         let unsigned = text.strip_prefix('-').unwrap_or(text);
         let (whole, fraction) = unsigned.split_once('.').unwrap_or((unsigned, ""));
         if whole.is_empty() || !all_digits(whole) || !all_digits(fraction) {

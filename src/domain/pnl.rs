@@ -7,6 +7,7 @@
 pub mod amounts;
 pub mod attribution;
 pub mod book;
+pub mod curve;
 pub mod explain;
 pub mod holding;
 pub mod lots;

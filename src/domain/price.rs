@@ -137,3 +137,32 @@ impl From<PricePoint> for Mark {
         }
     }
 }
+
+/// The price that values an asset from one of several moments on, until the next one it has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Close {
+    /// Which of the moments: the first at which it is the newest price.
+    pub slot: usize,
+    /// When it was observed.
+    pub observed_at: Moment,
+    /// Price per unit, as quoted.
+    pub price: Decimal,
+    /// Whether it stands for a whole day or longer.
+    pub daily: bool,
+    /// Whether its source takes splits out itself.
+    pub split_adjusted: bool,
+}
+
+impl From<&Close> for Mark {
+    /// The same price; where it comes from and when it was learned is not kept.
+    fn from(close: &Close) -> Self {
+        Self {
+            price: close.price.clone(),
+            observed_at: close.observed_at,
+            recorded_at: close.observed_at,
+            source: String::new(),
+            interval: if close.daily { "1d".to_owned() } else { String::new() },
+            split_adjusted: close.split_adjusted,
+        }
+    }
+}

@@ -8,6 +8,7 @@
 pub mod benchmark;
 pub mod day_count;
 pub mod irr;
+pub mod performance;
 pub mod returns;
 pub mod roi;
 mod roots;

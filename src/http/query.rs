@@ -8,6 +8,7 @@ use crate::storage::page::{After, Page};
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, Uri, header};
+use chrono::NaiveDate;
 use chrono_tz::Tz;
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -20,7 +21,7 @@ pub const MAPPING: &str = "mapping";
 pub const HISTORY_ROWS: i64 = 10_000;
 
 /// The query parameters of one request.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Query {
     uri: Uri,
     pairs: Vec<(String, String)>,
@@ -175,7 +176,7 @@ impl Query {
     fn time(
         &mut self,
         name: &'static str,
-        whole_day: fn(chrono::NaiveDate, Tz) -> Moment,
+        whole_day: fn(NaiveDate, Tz) -> Moment,
         zone: Tz,
     ) -> Option<Moment> {
         let text = self.text(name)?;
@@ -190,6 +191,25 @@ impl Query {
                 None
             }
         }
+    }
+
+    /// A day.
+    pub fn day(&mut self, name: &'static str) -> Option<NaiveDate> {
+        let text = self.text(name)?;
+        if let Ok(Written::Day(day)) = parse_written(&text) {
+            return Some(day);
+        }
+        self.fault(name, "not_a_day", "must be a day that exists, written YYYY-MM-DD");
+        None
+    }
+
+    /// The values of a parameter that may be given several times, each a list separated by commas.
+    pub fn list(&mut self, name: &'static str) -> Vec<String> {
+        self.read.insert(name);
+        self.errors.retain(|error| error.parameter.as_deref() != Some(name) || error.code != "repeated");
+        let given = self.pairs.iter().filter(|(known, _)| known == name);
+        let values = given.flat_map(|(_, value)| value.split(',')).map(str::trim);
+        values.filter(|value| !value.is_empty()).map(str::to_owned).collect()
     }
 
     /// A moment; a bare day means its end in `zone`.

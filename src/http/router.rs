@@ -3,9 +3,9 @@
 use crate::http::auth::Door;
 use crate::http::openapi::{self, Frame, Written};
 use crate::http::{
-    AppState, actions, assets, currencies, difference, docs, exports, fx, gains, health, imports, keys,
-    layers, ledger_imports, markets, pnl, portfolios, position_trades, positions, price_sources, prices,
-    rate_imports, statement, transactions, values,
+    AppState, actions, assets, attribution, currencies, difference, docs, exports, fx, gains, health,
+    history, imports, keys, layers, ledger_imports, markets, pnl, portfolios, position_trades, positions,
+    price_sources, prices, rate_imports, returns, several, statement, transactions, values,
 };
 use axum::extract::DefaultBodyLimit;
 use axum::routing::get;
@@ -43,6 +43,7 @@ pub fn routes() -> RoutesBuilder {
             ))
             .routes(routes!(portfolios::act_on_portfolio))
             .routes(routes!(pnl::portfolio_pnl))
+            .merge(over_time())
             .routes(routes!(difference::portfolio_difference))
             .routes(routes!(values::portfolio_values))
             .routes(routes!(gains::portfolio_gains))
@@ -71,6 +72,15 @@ fn corporate_actions() -> OpenApiRouter<AppState> {
         .routes(routes!(price_sources::get_price_source, price_sources::describe_price_source))
 }
 
+/// Figures over a span of time, and of several portfolios.
+fn over_time() -> OpenApiRouter<AppState> {
+    OpenApiRouter::new()
+        .routes(routes!(history::portfolio_history))
+        .routes(routes!(returns::portfolio_performance))
+        .routes(routes!(attribution::portfolio_attribution))
+        .routes(routes!(several::performance))
+}
+
 /// Routes that take a whole file.
 fn files() -> OpenApiRouter<AppState> {
     OpenApiRouter::new()
@@ -87,7 +97,7 @@ fn files() -> OpenApiRouter<AppState> {
 /// Routes that take a whole document.
 fn documents() -> OpenApiRouter<AppState> {
     OpenApiRouter::new()
-        .routes(routes!(statement::check_statement))
+        .routes(routes!(several::pnl, statement::check_statement))
         .layer(DefaultBodyLimit::max(statement::DOCUMENT_MAX))
 }
 

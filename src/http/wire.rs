@@ -126,6 +126,7 @@ enum_schemas! {
     crate::domain::asset::AssetType, "AssetType";
     crate::domain::asset::AssetStatus, "AssetStatus";
     crate::domain::portfolio::PortfolioStatus, "PortfolioStatus";
+    crate::http::history::Every, "HistoryInterval";
     crate::domain::portfolio::CostBasis, "CostBasis";
     crate::domain::portfolio::LotScope, "LotScope";
     crate::domain::portfolio::FeeMode, "FeeMode";

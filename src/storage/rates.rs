@@ -9,7 +9,7 @@ use crate::domain::price::Outcome;
 use crate::storage::database::{Tx, on};
 use crate::storage::error::StorageError;
 use sqlx::QueryBuilder;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 /// Versions written by one statement.
 const ROWS: usize = 500;
@@ -97,6 +97,55 @@ pub async fn touching(
         rates.add(base, quote, observed_at, rate);
     }
     Ok(rates)
+}
+
+/// Every current rate between two of these currencies at or before `until`, as known at `known_at`; of two sources of
+/// one moment the later recorded counts. A pair comes as one text: a row costs a driver more than a rate.
+pub async fn between(
+    tx: &mut Tx,
+    currencies: &BTreeSet<Currency>,
+    until: Moment,
+    known_at: Moment,
+) -> Result<Rates, StorageError> {
+    let rows: Vec<(Currency, Currency, String)> = on!(tx, conn => {
+        let mut query = QueryBuilder::new(
+            "SELECT r.base, r.quote, string_agg(CAST(r.observed_at AS TEXT) || ' ' || CAST(r.seq AS TEXT) || ' ' || \
+             r.rate, ',') AS points FROM rates r WHERE NOT r.withdrawn AND r.observed_at <= ");
+        query.push_bind(until).push(" AND r.recorded_at <= ").push_bind(known_at);
+        for column in ["base", "quote"] {
+            query.push(" AND r.").push(column).push(" IN (");
+            let mut list = query.separated(", ");
+            for currency in currencies {
+                list.push_bind(*currency);
+            }
+            query.push(")");
+        }
+        query.push(" AND NOT EXISTS (SELECT 1 FROM rates n WHERE n.base = r.base AND n.quote = r.quote \
+            AND n.observed_at = r.observed_at AND n.source_key = r.source_key AND n.recorded_at <= ");
+        query.push_bind(known_at);
+        query.push(" AND n.seq > r.seq) GROUP BY r.base, r.quote ORDER BY r.base, r.quote LIMIT 1000000");
+        query.build_query_as().fetch_all(conn).await
+    })?;
+    let mut rates = Rates::default();
+    for (base, quote, points) in rows {
+        let mut points: Vec<(Moment, i64, Decimal)> = points
+            .split(',')
+            .map(point)
+            .collect::<Option<_>>()
+            .ok_or_else(|| StorageError::Corrupt(format!("rates of {base} in {quote}")))?;
+        points.sort_by_key(|(observed_at, seq, _)| (*observed_at, *seq));
+        for (observed_at, _, rate) in points {
+            rates.add(base, quote, observed_at, rate);
+        }
+    }
+    Ok(rates)
+}
+
+/// `observed_at seq rate`.
+fn point(text: &str) -> Option<(Moment, i64, Decimal)> {
+    let mut parts = text.splitn(3, ' ');
+    let observed_at = Moment(parts.next()?.parse().ok()?);
+    Some((observed_at, parts.next()?.parse().ok()?, parts.next()?.parse().ok()?))
 }
 
 /// The newest rate of every pair at or before `moment`, as known at `known_at`: all that converting at that moment

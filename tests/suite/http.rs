@@ -13,6 +13,7 @@ mod idempotency;
 mod incremental;
 mod ledger_imports;
 mod markets;
+mod over_time;
 mod pnl;
 mod portfolios;
 mod positions;

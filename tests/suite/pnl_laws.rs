@@ -5,6 +5,7 @@
 
 mod actions;
 mod attribution;
+mod curve;
 mod invariance;
 mod traces;
 mod world;

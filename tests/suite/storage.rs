@@ -8,6 +8,7 @@ mod access;
 mod actions;
 mod assets;
 mod checkpoints;
+mod closes;
 mod currencies;
 mod earlier;
 mod figures;

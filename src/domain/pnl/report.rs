@@ -537,7 +537,7 @@ fn price_used(
 }
 
 /// A price in the units held, in one division; one that the source has adjusted itself is left alone.
-fn adjusted(mark: &Mark, splits: &[SplitEvent], zone: Tz) -> Decimal {
+pub(super) fn adjusted(mark: &Mark, splits: &[SplitEvent], zone: Tz) -> Decimal {
     if mark.split_adjusted {
         return mark.price.clone();
     }

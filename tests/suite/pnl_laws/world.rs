@@ -25,7 +25,7 @@ const OPTION: AssetKey = AssetKey(4);
 const FUTURE: AssetKey = AssetKey(5);
 const INVERSE: AssetKey = AssetKey(6);
 const UNKNOWN: AssetKey = AssetKey(99);
-const START: i64 = 1_700_000_000_000_000;
+pub(super) const START: i64 = 1_700_000_000_000_000;
 
 /// One roll of the dice; what it means depends on the ledger so far.
 #[derive(Debug, Clone)]
@@ -235,7 +235,7 @@ fn terms() -> TermsHistory {
     history
 }
 
-fn terms_of(key: AssetKey) -> Terms {
+pub(super) fn terms_of(key: AssetKey) -> Terms {
     let mut terms = Terms::plain(c("EUR"));
     match key {
         ABROAD => terms.settlement = c("USD"),

@@ -129,9 +129,12 @@ on_both! {
                 let tx = &mut read(&db).await;
                 let newest = rates::newest(tx, moment, *known_at).await.unwrap();
                 let all = rates::all(tx, moment, *known_at).await.unwrap();
+                let some = ["EUR", "USD", "CHF", "GBP"].into_iter().map(c).collect();
+                let between = rates::between(tx, &some, moment, *known_at).await.unwrap();
                 for (from, to) in pairs {
                     let convert = |rates: &Rates| rates.convert(&d("1000"), c(from), c(to), moment);
                     assert_eq!(convert(&newest), convert(&all), "{from} to {to} at {moment:?}, {known_at:?}");
+                    assert_eq!(convert(&between), convert(&all), "{from} to {to} at {moment:?}, {known_at:?}");
                 }
             }
         }
@@ -168,6 +171,9 @@ on_both! {
             let newest = eur_usd(&rates::newest(tx, Moment(20), known_at).await.unwrap(), Moment(20));
             let all = eur_usd(&rates::all(tx, Moment(20), known_at).await.unwrap(), Moment(20));
             assert_eq!(newest, all);
+            let pair = [c("EUR"), c("USD")].into_iter().collect();
+            let between = rates::between(tx, &pair, Moment(20), known_at).await.unwrap();
+            assert_eq!(eur_usd(&between, Moment(20)), all);
             all.unwrap()
         };
         assert_eq!((now(stamp).await, now(Moment::MAX).await), ("2".to_owned(), "1".to_owned()));

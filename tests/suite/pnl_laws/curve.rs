@@ -1,0 +1,130 @@
+//! A ledger day by day against the fold and the valuation of each day, over ledgers made by chance.
+
+use super::world::{START, plan, terms_of};
+use artifact::domain::decimal::Decimal;
+use artifact::domain::ids::AssetKey;
+use artifact::domain::moment::{HOUR, Moment};
+use artifact::domain::pnl::amounts::sum;
+use artifact::domain::pnl::book::{Book, EVERY_ACCOUNT};
+use artifact::domain::pnl::curve::{Course, Level, Quoted, Step, Walk};
+use artifact::domain::pnl::report::{Priced, Report, Valuation, report};
+use artifact::domain::price::{Close, Mark};
+use chrono_tz::Tz;
+use proptest::prelude::*;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Prices of an asset: at which stop and how many hours before its end, how much, and whether for a whole day.
+type Dice = Vec<(usize, i64, Decimal, bool)>;
+
+fn dice() -> impl Strategy<Value = Vec<Dice>> {
+    let price = (0..8_usize, 0..30_i64, (1..90_000_i128, 0..3_u32), any::<bool>());
+    let price = price
+        .prop_map(|(stop, hours, (digits, scale), daily)| (stop, hours, Decimal::new(digits, scale), daily));
+    prop::collection::vec(prop::collection::vec(price, 0..6), 6)
+}
+
+fn closes(dice: &Dice, ends: &[Moment]) -> Vec<Close> {
+    let mut closes: Vec<Close> = Vec::new();
+    for (stop, end) in ends.iter().enumerate() {
+        let seen = dice.iter().rfind(|(of, ..)| *of == stop);
+        closes.extend(seen.map(|(slot, hours, price, daily)| Close {
+            slot: *slot,
+            observed_at: end.plus(-hours * HOUR),
+            price: price.clone(),
+            daily: *daily,
+            split_adjusted: false,
+        }));
+    }
+    closes
+}
+
+fn mark(closes: &[Close], stop: usize) -> Option<Mark> {
+    closes.iter().rfind(|close| close.slot <= stop).map(|close| Mark {
+        price: close.price.clone(),
+        observed_at: close.observed_at,
+        recorded_at: close.observed_at,
+        source: "dice".to_owned(),
+        interval: if close.daily { "1d".to_owned() } else { String::new() },
+    })
+}
+
+/// The worth of everything, unknown where something has no price.
+fn worth(report: &Report, of: impl Fn(&str, AssetKey) -> bool) -> Option<Decimal> {
+    let items = report.items.iter().filter(|item| of(&item.account, item.asset) && item.side.is_some());
+    items.map(|item| item.price.as_ref().and(item.worth.market_value.base.clone())).sum()
+}
+
+fn net(step: &Step) -> Decimal {
+    step.inflow.clone().unwrap() - step.outflow.clone().unwrap()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(120))]
+
+    /// At every stop the value is that of the report, to the last digit, of the whole and of each account; what moved
+    /// is the change of the contributions; and what an asset is worth is what was put into it and what it gained.
+    #[test]
+    fn every_stop_is_what_the_report_says(plan in plan(30), dice in dice()) {
+        let world = plan.happen();
+        let ends: Vec<Moment> = (0..8).map(|stop| Moment(START).plus(stop * 60 * HOUR)).collect();
+        let quoted: BTreeMap<AssetKey, Quoted> = (1..)
+            .map(AssetKey)
+            .zip(&dice)
+            .map(|(key, dice)| (key, Quoted { zone: Tz::UTC, closes: closes(dice, &ends) }))
+            .collect();
+        let tolerated = BTreeSet::new();
+        let course = Course {
+            ledger: &world.transactions, tolerated: &tolerated, ctx: world.context(), ends: &ends, assets: &quoted,
+        };
+        let mut whole = Walk::begin(course, Level::Portfolio);
+        let mut by_account = Walk::begin(course, Level::Account);
+        let mut by_asset = Walk::begin(course, Level::Asset);
+        let mut book = Book::default();
+        let mut folded = 0;
+        let (mut contributed, mut paid) = (Decimal::ZERO, BTreeMap::<AssetKey, Decimal>::new());
+        for (stop, end) in ends.iter().enumerate() {
+            while let Some(t) = world.transactions.get(folded).filter(|t| t.executed_at <= *end) {
+                book.apply(t, world.context()).unwrap();
+                folded += 1;
+            }
+            let assets: BTreeMap<AssetKey, Priced> = quoted
+                .iter()
+                .map(|(key, quoted)| {
+                    let mark = mark(&quoted.closes, stop);
+                    (*key, Priced { terms: terms_of(*key), zone: Tz::UTC, mark })
+                })
+                .collect();
+            let with = Valuation { base: world.base, assets: &assets, rates: &world.rates, at: *end, age_at: *end };
+            let report = report(&book, with);
+            let at = whole.advance().unwrap().unwrap();
+            prop_assert_eq!(&at.whole.value, &sum(report.sums.cash.as_ref(), worth(&report, |_, _| true).as_ref()));
+            prop_assert_eq!(&at.contributions, &report.sums.net_contributions);
+            contributed += &net(&at.whole);
+            prop_assert_eq!(Some(&contributed), at.contributions.as_ref());
+            by_account.advance().unwrap();
+            for (name, step) in by_account.accounts() {
+                let cash = report.accounts.get(name).and_then(|sums| sums.cash.clone());
+                let own = worth(&report, |account, _| account == name);
+                let cash = if name == EVERY_ACCOUNT { Some(Decimal::ZERO) } else { cash };
+                prop_assert_eq!(&step.value, &sum(cash.as_ref(), own.as_ref()), "{}", name);
+            }
+            by_asset.advance().unwrap();
+            for (key, step) in by_asset.assets() {
+                prop_assert_eq!(&step.value, &worth(&report, |_, asset| asset == *key), "{:?}", key);
+                let paid = paid.entry(*key).or_default();
+                *paid += &net(step);
+                // Gain = value - what was paid for it.
+                let items = report.items.iter().filter(|item| item.asset == *key);
+                let profit = items.map(|item| {
+                    let costs = item.totals.costs_apart.base.clone()?;
+                    let income = item.totals.income.base.clone()?;
+                    Some(item.totals.realized.base.clone()? + item.worth.unrealized.base.clone()? + income - costs)
+                });
+                if let (Some(value), Some(profit)) = (&step.value, profit.sum::<Option<Decimal>>()) {
+                    prop_assert_eq!(value - &*paid, profit, "{:?}", key);
+                }
+            }
+        }
+        prop_assert!(whole.advance().unwrap().is_none());
+    }
+}
