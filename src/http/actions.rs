@@ -126,7 +126,7 @@ pub struct ActionRecorded {
     success: bool,
     #[serde(flatten)]
     action: ActionView,
-    /// Portfolios whose ledger touches the asset, of those the caller may see.
+    /// Portfolios whose ledger it enters, of those the caller may see; none for a change of symbol.
     updated_portfolios: Vec<PortfolioId>,
 }
 
@@ -139,7 +139,7 @@ pub struct ActionsRecorded {
     stored: usize,
     /// One by one, in the order sent.
     actions: Vec<ActionView>,
-    /// Portfolios whose ledger touches the asset, of those the caller may see.
+    /// Portfolios whose ledger it enters, of those the caller may see; none for a change of symbol.
     updated_portfolios: Vec<PortfolioId>,
 }
 
@@ -160,7 +160,7 @@ pub struct ActionVoidAnswer {
     id: ActionId,
     voided: ActionView,
     replacement: Option<ActionView>,
-    /// Portfolios whose ledger touches the asset, of those the caller may see.
+    /// Portfolios whose ledger it enters, of those the caller may see; none for a change of symbol.
     updated_portfolios: Vec<PortfolioId>,
 }
 

@@ -149,7 +149,8 @@ pub async fn views(tx: &mut Tx, entries: Vec<Entry>) -> Result<Vec<TransactionVi
 pub struct NewTransaction {
     #[schema(rename = "type")]
     kind: TransactionType,
-    /// RFC 3339 with a zone, or a day: that day at 00:00 in the portfolio's zone. Default now.
+    /// RFC 3339 with a zone, or a day: that day at 00:00 in the portfolio's zone, of a split in the market's. Default
+    /// now.
     #[schema(example = "2026-01-31T09:30:00Z")]
     executed_at: Option<String>,
     /// Default `main`.
