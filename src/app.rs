@@ -10,6 +10,7 @@ use crate::random::Random;
 use crate::storage::access;
 use crate::storage::database::{Database, Location};
 use crate::storage::error::StorageError;
+use crate::workers::present::Presents;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -47,7 +48,8 @@ impl App {
     pub async fn open(location: &Location, clock: Clock, access: Access) -> Result<Self, StorageError> {
         let db = Database::open(location, clock.clone()).await?;
         let draining = Arc::new(AtomicBool::new(false));
-        let state = AppState { db, clock, random: Random::System, access, draining };
+        let presents = Arc::new(Presents::default());
+        let state = AppState { db, presents, clock, random: Random::System, access, draining };
         Ok(Self { state, directory: location.directory().to_path_buf() })
     }
 

@@ -10,6 +10,7 @@ mod ingest;
 mod seed;
 mod serve;
 mod statement;
+mod transfer;
 
 use crate::app::{App, location};
 use crate::clock::Clock;
@@ -132,11 +133,21 @@ enum Command {
     /// Add sample markets, assets and a portfolio; a second time changes nothing
     #[command(after_help = "Example:\n  artifact seed gold-bitcoin")]
     Seed(seed::SeedArgs),
-    /// Import a price file (CSV or NDJSON)
+    /// Import a file of prices (CSV or NDJSON), or a table of exchange rates (CSV)
     #[command(
-        after_help = "Examples:\n  artifact ingest btc.csv --symbol BTC-USD --source coinbase --interval 1d\n  artifact ingest xau.csv --symbol GOLD --source oanda --interval 1d --bid-ask mid --tz America/New_York\n  cat ticks.ndjson | artifact ingest - --symbol GOLD --source desk"
+        after_help = "Examples:\n  artifact ingest btc.csv --symbol BTC-USD --source coinbase --interval 1d\n  artifact ingest xau.csv --symbol GOLD --source oanda --interval 1d --bid-ask mid --tz America/New_York\n  cat ticks.ndjson | artifact ingest - --symbol GOLD --source desk\n  artifact ingest eurofxref-hist.csv --source ecb"
     )]
-    Ingest(ingest::IngestArgs),
+    Ingest(Box<ingest::IngestArgs>),
+    /// Import a ledger into a portfolio: mapped CSV, an export, or Ghostfolio's JSON
+    #[command(
+        after_help = "Examples:\n  artifact import trades.csv --portfolio Retirement --dry-run\n  artifact import trades.csv --portfolio Retirement --mapping broker.json\n  artifact import ghostfolio.json --portfolio Retirement --format ghostfolio --create-assets --market XNAS"
+    )]
+    Import(Box<transfer::ImportArgs>),
+    /// Take a portfolio out: its ledger, lots, figures and the prices they used
+    #[command(
+        after_help = "Examples:\n  artifact export --portfolio Retirement --output retirement.ndjson\n  artifact export --portfolio Retirement --what ledger --output ledger.csv\n  artifact export --portfolio Retirement --what pnl --as-of 2026-12-31 --convention cost_basis=average"
+    )]
+    Export(Box<transfer::ExportArgs>),
     /// Check a statement: figures of a document of events, prices and rates, without a database
     #[command(after_help = "Examples:\n  artifact pnl statement.json\n  artifact pnl - < statement.json")]
     Pnl(statement::StatementArgs),
@@ -259,6 +270,8 @@ async fn dispatch(cli: Cli) -> Result<(), Failure> {
         Command::Demo(args) => flags.listen.clone_from(&args.listen),
         Command::Seed(_)
         | Command::Ingest(_)
+        | Command::Import(_)
+        | Command::Export(_)
         | Command::ImportEarlier(_)
         | Command::Migrate
         | Command::Config(_)
@@ -276,7 +289,9 @@ async fn dispatch(cli: Cli) -> Result<(), Failure> {
         Command::Serve(_) => serve::run(&context).await,
         Command::Demo(_) => demo::run(&context).await,
         Command::Seed(args) => seed::run(&context, &args).await,
-        Command::Ingest(args) => ingest::run(&context, args).await,
+        Command::Ingest(args) => ingest::run(&context, &args).await,
+        Command::Import(args) => transfer::import(&context, &args).await,
+        Command::Export(args) => transfer::export(&context, &args).await,
         Command::ImportEarlier(args) => earlier::run(&context, &args).await,
         Command::Migrate => run_migrate(&context).await,
         Command::Config(command) => run_config(&context, &command),
@@ -299,6 +314,8 @@ fn start_log(command: &Command, config: &Config) {
         Command::Serve(_) | Command::Demo(_) => telemetry::start(&config.log.value, config.log_format.value),
         Command::Seed(_)
         | Command::Ingest(_)
+        | Command::Import(_)
+        | Command::Export(_)
         | Command::ImportEarlier(_)
         | Command::Migrate
         | Command::Config(_)

@@ -12,14 +12,20 @@ pub mod docs;
 pub mod drafts;
 pub mod error;
 pub mod explain;
+pub mod export_prices;
+pub mod export_records;
+pub mod exports;
 pub mod fields;
 pub mod fx;
 pub mod gains;
 pub mod health;
 pub mod history;
+pub mod import_reports;
 pub mod imports;
 pub mod keys;
 pub mod layers;
+pub mod ledger_imports;
+pub mod mappings;
 pub mod markets;
 pub mod openapi;
 pub mod performance;
@@ -28,21 +34,26 @@ pub mod portfolios;
 pub mod position_trades;
 pub mod positions;
 pub mod posted;
+pub mod price_sources;
 pub mod prices;
 pub mod query;
+pub mod rate_imports;
 pub mod reading;
+pub mod recording;
 pub mod returns;
 pub mod router;
 pub mod several;
 pub mod statement;
 pub mod tagged;
 pub mod transactions;
+pub mod values;
 pub mod wire;
 
 use crate::clock::Clock;
 use crate::http::auth::Access;
 use crate::random::Random;
 use crate::storage::database::Database;
+use crate::workers::present::Presents;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
@@ -51,6 +62,8 @@ use std::sync::atomic::AtomicBool;
 pub struct AppState {
     /// The database.
     pub db: Database,
+    /// Present books held in memory.
+    pub presents: Arc<Presents>,
     /// The time.
     pub clock: Clock,
     /// Randomness for new ids.

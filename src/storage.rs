@@ -7,6 +7,7 @@
 pub mod access;
 pub mod actions;
 pub mod assets;
+pub mod checkpoints;
 pub mod closes;
 pub mod columns;
 pub mod currencies;
@@ -21,7 +22,9 @@ pub mod migrate;
 pub mod page;
 pub mod portfolios;
 pub mod positions;
+pub mod price_sources;
 pub mod prices;
 pub mod rates;
+pub mod ticks;
 pub mod transactions;
 pub mod writer;

@@ -1,9 +1,15 @@
 //! What runs beside the requests: imports, queues and jobs in the background.
 
 pub mod actions;
+pub mod adjusted_prices;
 pub mod bookkeeping;
+pub mod csv_records;
 pub mod difference;
 pub mod history;
 pub mod ingest_parse;
 pub mod ledger;
+pub mod ledger_parse;
 pub mod pnl_engine;
+pub mod present;
+pub mod rehearsal;
+pub mod values;

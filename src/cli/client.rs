@@ -83,6 +83,23 @@ impl Client {
         path: &str,
         body: Option<(&str, Vec<u8>)>,
     ) -> Result<Reply, Failure> {
+        let (status, body) = self.request(method, path, body).await?;
+        let bytes = body.collect().await.map_err(Failure::other)?.to_bytes();
+        let body = if bytes.is_empty() {
+            Value::Null
+        } else {
+            serde_json::from_slice(&bytes).map_err(Failure::other)?
+        };
+        Ok(Reply { status, body })
+    }
+
+    /// Sends a request; the body of the answer is still to be read.
+    async fn request(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<(&str, Vec<u8>)>,
+    ) -> Result<(StatusCode, Body), Failure> {
         let mut request = Request::builder().method(method).uri(path).header(header::HOST, "localhost");
         let bytes = match body {
             Some((kind, bytes)) => {
@@ -92,11 +109,10 @@ impl Client {
             None => Vec::new(),
         };
         let request = request.body(Body::from(bytes)).map_err(|error| Failure::failed(error.to_string()))?;
-        let (status, bytes) = match self {
+        match self {
             Self::Here(_, router) => {
                 let response = router.clone().oneshot(request).await.unwrap_or_else(|never| match never {});
-                let status = response.status();
-                (status, response.into_body().collect().await.map_err(Failure::other)?.to_bytes())
+                Ok((response.status(), response.into_body()))
             }
             Self::Running(socket) => {
                 let stream = UnixStream::connect(socket).await.map_err(Failure::other)?;
@@ -105,16 +121,32 @@ impl Client {
                     .map_err(Failure::other)?;
                 tokio::spawn(connection);
                 let response = sender.send_request(request).await.map_err(Failure::other)?;
-                let status = response.status();
-                (status, response.into_body().collect().await.map_err(Failure::other)?.to_bytes())
+                Ok((response.status(), Body::new(response.into_body())))
             }
-        };
-        let body = if bytes.is_empty() {
-            Value::Null
-        } else {
-            serde_json::from_slice(&bytes).map_err(Failure::other)?
-        };
-        Ok(Reply { status, body })
+        }
+    }
+
+    /// Writes the answer to a GET as it comes, and returns its length in bytes.
+    ///
+    /// # Errors
+    /// A failure's sentence, an answer that breaks off, a place that cannot be written to.
+    pub async fn download(&self, path: &str, out: &mut impl std::io::Write) -> Result<u64, Failure> {
+        let (status, mut body) = self.request(Method::GET, path, None).await?;
+        if !status.is_success() {
+            let bytes = body.collect().await.map_err(Failure::other)?.to_bytes();
+            let body = serde_json::from_slice(&bytes).unwrap_or(Value::Null);
+            return Err(Failure::failed(Reply { status, body }.sentence()));
+        }
+        let mut length = 0;
+        while let Some(frame) = body.frame().await {
+            let broken = |error| Failure::failed(format!("the answer broke off: {error}"));
+            if let Ok(bytes) = frame.map_err(broken)?.into_data() {
+                out.write_all(&bytes)?;
+                length += u64::try_from(bytes.len()).unwrap_or_default();
+            }
+        }
+        out.flush()?;
+        Ok(length)
     }
 
     /// Reads a path.

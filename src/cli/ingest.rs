@@ -1,14 +1,15 @@
-//! `artifact ingest`: a price file into the store.
+//! `artifact ingest`: a file of prices, or a table of exchange rates, into the store.
 
 use super::client::Client;
 use super::{Context, Failure, show, tell, text};
 use crate::http::query::encoded;
+use crate::workers::ingest_parse::rate_table;
 use axum::http::Method;
 use clap::Args;
 use serde_json::Value;
 use std::fmt::Write as _;
 use std::io::{IsTerminal as _, Read as _, Write as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Bytes read between two steps of the progress bar.
 const STEP: u64 = 1 << 20;
@@ -20,18 +21,22 @@ const BAR: usize = 30;
 pub(super) struct IngestArgs {
     /// The file, or - for standard input
     file: PathBuf,
-    /// Asset the prices are of
+    /// Asset the prices are of; a table of exchange rates has none
     #[arg(long)]
-    symbol: String,
+    symbol: Option<String>,
     /// Who says so
     #[arg(long)]
     source: String,
     /// Candle length, e.g. 1d
     #[arg(long)]
     interval: Option<String>,
-    /// csv or ndjson [default: told from the first byte]
+    /// csv, ndjson, or ecb: a table of exchange rates with a day per row and a column per currency
+    /// [default: told from the file]
     #[arg(long)]
     format: Option<String>,
+    /// Of a table of exchange rates: the currency one unit of which is worth what a cell says [default: EUR]
+    #[arg(long)]
+    base: Option<String>,
     /// Column of a field, e.g. --map price=last
     #[arg(long, value_name = "FIELD=COLUMN")]
     map: Vec<String>,
@@ -50,7 +55,46 @@ pub(super) struct IngestArgs {
 }
 
 impl IngestArgs {
-    fn path(&self) -> String {
+    /// Whether the file is a table of exchange rates: said so, or told from its header where no asset is named.
+    fn is_rate_table(&self, bytes: &[u8]) -> bool {
+        match &self.format {
+            Some(format) => format == "ecb",
+            None => self.symbol.is_none() && rate_table::is_one(bytes),
+        }
+    }
+
+    /// Where a table of rates is sent.
+    fn rate_path(&self) -> Result<String, Failure> {
+        let not_for_rates = [
+            ("--symbol", self.symbol.is_some()),
+            ("--interval", self.interval.is_some()),
+            ("--map", !self.map.is_empty()),
+            ("--bid-ask", self.bid_ask.is_some()),
+        ];
+        if let Some((flag, _)) = not_for_rates.iter().find(|(_, given)| *given) {
+            return Err(Failure::usage(format!(
+                "{flag} is for prices, and this is a table of exchange rates"
+            )));
+        }
+        let optional = [
+            ("base", self.base.as_deref()),
+            ("tz", self.tz.as_deref()),
+            ("stamp", self.stamp.as_deref()),
+            ("keep_going", self.keep_going.then_some("true")),
+        ];
+        Ok(with_parameters(format!("/fx/import?source={}", encoded(&self.source)), &optional))
+    }
+
+    /// Where a file of prices is sent.
+    fn price_path(&self) -> Result<String, Failure> {
+        let Some(symbol) = &self.symbol else {
+            return Err(Failure::usage(
+                "a file of prices needs --symbol; a table of exchange rates --format ecb",
+            ));
+        };
+        if self.base.is_some() {
+            return Err(Failure::usage("--base is for tables of exchange rates (--format ecb)"));
+        }
         let map = self.map.join(",");
         let optional = [
             ("interval", self.interval.as_deref()),
@@ -61,27 +105,37 @@ impl IngestArgs {
             ("stamp", self.stamp.as_deref()),
             ("keep_going", self.keep_going.then_some("true")),
         ];
-        let mut path =
-            format!("/prices/import?symbol={}&source={}", encoded(&self.symbol), encoded(&self.source));
-        for (name, value) in optional {
-            if let Some(value) = value.filter(|value| !value.is_empty()) {
-                write!(path, "&{name}={}", encoded(value)).unwrap_or_default();
-            }
-        }
-        path
+        let path = format!("/prices/import?symbol={}&source={}", encoded(symbol), encoded(&self.source));
+        Ok(with_parameters(path, &optional))
     }
 }
 
-/// Reads the whole file, with a progress bar on a terminal.
-fn read(args: &IngestArgs) -> Result<Vec<u8>, Failure> {
-    let name = args.file.display().to_string();
+/// A path with those parameters that are given.
+pub(super) fn with_parameters(mut path: String, parameters: &[(&str, Option<&str>)]) -> String {
+    for (name, value) in parameters {
+        if let Some(value) = value.filter(|value| !value.is_empty()) {
+            let mark = if path.contains('?') { '&' } else { '?' };
+            write!(path, "{mark}{name}={}", encoded(value)).unwrap_or_default();
+        }
+    }
+    path
+}
+
+/// Reads a whole file, or standard input for `-`, with a progress bar on a terminal.
+pub(super) async fn read(file: &Path) -> Result<Vec<u8>, Failure> {
+    let file = file.to_owned();
+    tokio::task::spawn_blocking(move || read_all(&file)).await.map_err(Failure::other)?
+}
+
+fn read_all(file: &Path) -> Result<Vec<u8>, Failure> {
+    let name = file.display().to_string();
     let failed = |error: std::io::Error| Failure::failed(format!("{name}: {error}"));
     let mut bytes = Vec::new();
     if name == "-" {
         std::io::stdin().lock().read_to_end(&mut bytes).map_err(failed)?;
         return Ok(bytes);
     }
-    let mut file = std::fs::File::open(&args.file).map_err(failed)?;
+    let mut file = std::fs::File::open(file).map_err(failed)?;
     let size = usize::try_from(file.metadata().map_err(failed)?.len()).unwrap_or(usize::MAX);
     let shown = std::io::stderr().is_terminal();
     loop {
@@ -106,11 +160,9 @@ fn draw(done: usize, size: usize) {
 }
 
 /// Imports a file and says what became of its rows.
-pub(super) async fn run(context: &Context, args: IngestArgs) -> Result<(), Failure> {
-    let path = args.path();
-    let (args, bytes) = tokio::task::spawn_blocking(move || read(&args).map(|bytes| (args, bytes)))
-        .await
-        .map_err(Failure::other)??;
+pub(super) async fn run(context: &Context, args: &IngestArgs) -> Result<(), Failure> {
+    let bytes = read(&args.file).await?;
+    let path = if args.is_rate_table(&bytes) { args.rate_path()? } else { args.price_path()? };
     let client = Client::connect(&context.config).await?;
     let reply = client.send(Method::POST, &path, Some(("text/csv", bytes))).await;
     client.close().await;
@@ -128,6 +180,9 @@ pub(super) async fn run(context: &Context, args: IngestArgs) -> Result<(), Failu
         (report.get("first").and_then(Value::as_str), report.get("last").and_then(Value::as_str))
     {
         lines.push(format!("from {first} to {last}"));
+    }
+    if count("absent") > 0 {
+        lines.push(format!("{} cells without a rate were passed over", count("absent")));
     }
     if count("other_symbols") > 0 {
         lines.push(format!("{} rows of other symbols were passed over", count("other_symbols")));

@@ -102,7 +102,7 @@ impl CorporateAction {
         }
         if self.tax.is_negative() {
             broken.push(Broken { field: "tax", code: "negative", detail: "must not be below zero" });
-        } else if self.amount.as_ref().is_some_and(|amount| self.tax > *amount) {
+        } else if self.amount.as_ref().is_some_and(|amount| amount.is_positive() && self.tax > *amount) {
             broken.push(Broken {
                 field: "tax",
                 code: "too_large",
@@ -143,3 +143,6 @@ impl CorporateAction {
         Some(t)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -43,6 +43,30 @@ impl Rate {
     }
 }
 
+/// One observation that a rate is made of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Leg<'a> {
+    /// One unit of this
+    pub base: Currency,
+    /// is in this
+    pub quote: Currency,
+    /// so much,
+    pub rate: &'a Decimal,
+    /// as seen then.
+    pub observed_at: Moment,
+    /// Whether the conversion goes from `quote` to `base`.
+    pub inverted: bool,
+}
+
+impl Leg<'_> {
+    /// The observation in the direction it is used in.
+    fn rate(&self) -> Rate {
+        let (numerator, denominator) =
+            if self.inverted { (Decimal::ONE, self.rate.clone()) } else { (self.rate.clone(), Decimal::ONE) };
+        Rate { numerator, denominator, observed_at: Some(self.observed_at) }
+    }
+}
+
 /// The rates one reader knows, by pair and time.
 #[derive(Debug, Clone, Default)]
 pub struct Rates {
@@ -64,6 +88,11 @@ impl Rates {
         points.insert(at, (observed_at, rate));
     }
 
+    /// The moment of the newest observation.
+    pub fn latest(&self) -> Option<Moment> {
+        self.pairs.values().filter_map(|points| points.last()).map(|(moment, _)| *moment).max()
+    }
+
     /// Adds the rates of another collection; a point known to both stays once.
     pub fn extend(&mut self, other: Self) {
         for ((base, quote), points) in other.pairs {
@@ -77,31 +106,45 @@ impl Rates {
     }
 
     /// The newest observation of a pair as quoted, at or before `at`.
-    fn quoted(&self, base: Currency, quote: Currency, at: Moment) -> Option<&(Moment, Decimal)> {
+    fn quoted(&self, base: Currency, quote: Currency, at: Moment) -> Option<(Moment, &Decimal)> {
         let points = self.pairs.get(&(base, quote))?;
         let index = points.partition_point(|(moment, _)| *moment <= at);
-        points.get(index.checked_sub(1).or(self.first_known.then_some(0))?)
+        let index = index.checked_sub(1).or(self.first_known.then_some(0))?;
+        points.get(index).map(|(seen, rate)| (*seen, rate))
     }
 
     /// A pair as quoted or its inverse, whichever was observed later; as quoted where both are equally old.
-    fn direct(&self, from: Currency, to: Currency, at: Moment) -> Option<Rate> {
+    fn direct(&self, from: Currency, to: Currency, at: Moment) -> Option<Leg<'_>> {
         let quoted = self.quoted(from, to, at);
         let inverse = self.quoted(to, from, at).filter(|(_, rate)| !rate.is_zero());
-        let as_quoted = |(seen, rate): &(Moment, Decimal)| Rate {
-            numerator: rate.clone(),
-            denominator: Decimal::ONE,
-            observed_at: Some(*seen),
-        };
-        let inverted = |(seen, rate): &(Moment, Decimal)| Rate {
-            numerator: Decimal::ONE,
-            denominator: rate.clone(),
-            observed_at: Some(*seen),
-        };
+        let as_quoted =
+            |(seen, rate)| Leg { base: from, quote: to, observed_at: seen, rate, inverted: false };
+        let inverted = |(seen, rate)| Leg { base: to, quote: from, observed_at: seen, rate, inverted: true };
         match (quoted, inverse) {
             (Some(q), Some(i)) if i.0 > q.0 => Some(inverted(i)),
             (Some(q), _) => Some(as_quoted(q)),
             (None, i) => i.map(inverted),
         }
+    }
+
+    /// What leads from one major unit to another: the pair itself, or through one third currency (EUR, then USD,
+    /// then by code).
+    fn route(&self, from: Currency, to: Currency, at: Moment) -> Option<(Leg<'_>, Option<Leg<'_>>)> {
+        if let Some(leg) = self.direct(from, to, at) {
+            return Some((leg, None));
+        }
+        let through = |via: Currency| {
+            if via == from || via == to {
+                return None;
+            }
+            Some((self.direct(from, via, at)?, Some(self.direct(via, to, at)?)))
+        };
+        let mut preferred = ["EUR", "USD"].into_iter().filter_map(Currency::from_code);
+        preferred.find_map(through).or_else(|| self.known().into_iter().find_map(through))
+    }
+
+    fn known(&self) -> BTreeSet<Currency> {
+        self.pairs.keys().flat_map(|(base, quote)| [*base, *quote]).collect()
     }
 
     /// The rate from one currency to another at `at`: equal units, minor units by their exact factor,
@@ -115,23 +158,23 @@ impl Rates {
         if from_major == to_major {
             return Some(units);
         }
-        let major = self.direct(from_major, to_major, at).or_else(|| {
-            self.vehicles().into_iter().find_map(|via| self.through(from_major, via, to_major, at))
-        })?;
-        Some(units.then(&major))
+        let (first, second) = self.route(from_major, to_major, at)?;
+        let rate = units.then(&first.rate());
+        Some(match second {
+            Some(second) => rate.then(&second.rate()),
+            None => rate,
+        })
     }
 
-    fn through(&self, from: Currency, via: Currency, to: Currency, at: Moment) -> Option<Rate> {
-        if via == from || via == to {
-            return None;
+    /// The observations that [`Self::rate`] puts together: none between units of one major unit, else one or two.
+    /// `None` when there is no rate.
+    pub fn legs(&self, from: Currency, to: Currency, at: Moment) -> Option<Vec<Leg<'_>>> {
+        let (from, to) = (from.major().0, to.major().0);
+        if from == to {
+            return Some(Vec::new());
         }
-        Some(self.direct(from, via, at)?.then(&self.direct(via, to, at)?))
-    }
-
-    fn vehicles(&self) -> Vec<Currency> {
-        let known: BTreeSet<Currency> = self.pairs.keys().flat_map(|(base, quote)| [*base, *quote]).collect();
-        let first = ["EUR", "USD"].into_iter().filter_map(Currency::from_code);
-        first.chain(known).collect()
+        let (first, second) = self.route(from, to, at)?;
+        Some([Some(first), second].into_iter().flatten().collect())
     }
 
     /// `amount` of `from` in `to` at `at`; `None` when no rate at or before `at` is known.
@@ -181,5 +224,19 @@ mod tests {
         assert_eq!(rates.convert(&d("250"), c("GBp"), c("GBP"), Moment(0)), Some(d("2.5")));
         assert_eq!(rates.convert(&d("250"), c("GBp"), c("USD"), Moment(1)), Some(d("3.125")));
         assert_eq!(rates.convert(&d("5"), c("USD"), c("GBp"), Moment(1)), Some(d("400")));
+    }
+
+    #[test]
+    fn the_legs_of_a_rate_are_the_observations_it_is_made_of() {
+        let mut rates = Rates::default();
+        rates.add(c("EUR"), c("USD"), Moment(2), d("1.3"));
+        rates.add(c("EUR"), c("CHF"), Moment(1), d("0.9"));
+        let legs = rates.legs(c("USD"), c("CHF"), Moment(5)).unwrap();
+        let said: Vec<(Currency, Currency, i64, bool)> =
+            legs.iter().map(|leg| (leg.base, leg.quote, leg.observed_at.0, leg.inverted)).collect();
+        assert_eq!(said, [(c("EUR"), c("USD"), 2, true), (c("EUR"), c("CHF"), 1, false)]);
+        assert_eq!(rates.legs(c("GBp"), c("GBP"), Moment(0)), Some(Vec::new()));
+        assert_eq!(rates.legs(c("GBp"), c("USD"), Moment(5)), None);
+        assert_eq!(rates.rate(c("USD"), c("CHF"), Moment(5)).unwrap().observed_at, Some(Moment(1)));
     }
 }

@@ -52,6 +52,12 @@ pub fn not_before(t: &Transaction) -> Moment {
     if day_split { t.executed_at.plus(-27 * HOUR) } else { t.executed_at }
 }
 
+/// A moment before which nothing about its asset changes when the entry comes or goes: the action it stands for, on the
+/// same day of the market, begins to count when it goes.
+pub fn changes_from(t: &Transaction) -> Moment {
+    if stands_for_action(t.kind) { t.executed_at.plus(-27 * HOUR) } else { not_before(t) }
+}
+
 /// Lays the actions of a ledger's assets between its entries and puts all of them in order. A ledger with a split or
 /// dividend of its own for an asset and day keeps its own: the asset's actions of that type and day are left out.
 pub fn merge(entries: Vec<Transaction>, actions: &[CorporateAction], zones: Zones<'_>) -> Vec<Transaction> {
@@ -77,10 +83,13 @@ pub fn merge(entries: Vec<Transaction>, actions: &[CorporateAction], zones: Zone
 const ENTRY: u8 = 2;
 
 fn rank(t: &Transaction) -> u8 {
-    match t.kind {
-        TransactionType::Dividend if t.asset_level => 0,
-        TransactionType::Split if t.asset_level || t.whole_day => 1,
-        _ => ENTRY,
+    let is_split = t.kind == TransactionType::Split;
+    if t.asset_level && !is_split {
+        0
+    } else if is_split && (t.asset_level || t.whole_day) {
+        1
+    } else {
+        ENTRY
     }
 }
 

@@ -102,6 +102,8 @@ pub struct PricePoint {
     pub observed_at: Moment,
     /// When this version was learned.
     pub recorded_at: Moment,
+    /// Whether its source adjusts prices for splits itself.
+    pub split_adjusted: bool,
     /// What it says.
     pub quote: Quote,
 }
@@ -119,6 +121,21 @@ pub struct Mark {
     pub source: String,
     /// Candle length; empty for a tick.
     pub interval: String,
+    /// Whether its source adjusts prices for splits itself: then it is of today's units already.
+    pub split_adjusted: bool,
+}
+
+impl From<PricePoint> for Mark {
+    fn from(point: PricePoint) -> Self {
+        Self {
+            price: point.quote.price,
+            observed_at: point.observed_at,
+            recorded_at: point.recorded_at,
+            source: point.source,
+            interval: point.interval,
+            split_adjusted: point.split_adjusted,
+        }
+    }
 }
 
 /// The price that values an asset from one of several moments on, until the next one it has.
@@ -145,6 +162,7 @@ impl From<&Close> for Mark {
             recorded_at: close.observed_at,
             source: String::new(),
             interval: if close.daily { "1d".to_owned() } else { String::new() },
+            split_adjusted: close.split_adjusted,
         }
     }
 }

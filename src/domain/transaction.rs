@@ -93,7 +93,7 @@ pub struct Transaction {
     pub ratio_num: Option<Decimal>,
     /// Old units of a split.
     pub ratio_den: Option<Decimal>,
-    /// Lots a sale names.
+    /// Lots a disposal names: a sale, a delivery, or a purchase that covers a short position.
     pub lots: Vec<LotPick>,
     /// Whether it may open a short position although the portfolio rejects overselling.
     pub opens_short: bool,
@@ -122,11 +122,7 @@ struct Shape {
 const fn shape(kind: TransactionType) -> Shape {
     use TransactionType as T;
     match kind {
-        T::Buy => Shape {
-            required: &["asset", "quantity"],
-            optional: &["price", "gross_total", "fee", "tax", "fee_asset_quantity", "currency", "fx_rate"],
-        },
-        T::Sell => Shape {
+        T::Buy | T::Sell => Shape {
             required: &["asset", "quantity"],
             optional: &[
                 "price",
@@ -161,6 +157,14 @@ const fn shape(kind: TransactionType) -> Shape {
             optional: &["asset", "quantity", "amount", "currency", "fee", "lots"],
         },
         T::Fx => Shape { required: &["amount", "currency", "to_amount", "to_currency"], optional: &["fee"] },
+    }
+}
+
+impl TransactionType {
+    /// Whether entries of this type take a field, by its name in the ledger (`asset`, `quantity`, `currency`, ...).
+    pub fn takes(self, field: &str) -> bool {
+        let shape = shape(self);
+        shape.required.contains(&field) || shape.optional.contains(&field)
     }
 }
 

@@ -126,7 +126,7 @@ pub struct ActionRecorded {
     success: bool,
     #[serde(flatten)]
     action: ActionView,
-    /// Portfolios whose ledger touches the asset, of those the caller may see.
+    /// Portfolios whose ledger it enters, of those the caller may see; none for a change of symbol.
     updated_portfolios: Vec<PortfolioId>,
 }
 
@@ -139,7 +139,7 @@ pub struct ActionsRecorded {
     stored: usize,
     /// One by one, in the order sent.
     actions: Vec<ActionView>,
-    /// Portfolios whose ledger touches the asset, of those the caller may see.
+    /// Portfolios whose ledger it enters, of those the caller may see; none for a change of symbol.
     updated_portfolios: Vec<PortfolioId>,
 }
 
@@ -160,7 +160,7 @@ pub struct ActionVoidAnswer {
     id: ActionId,
     voided: ActionView,
     replacement: Option<ActionView>,
-    /// Portfolios whose ledger touches the asset, of those the caller may see.
+    /// Portfolios whose ledger it enters, of those the caller may see; none for a change of symbol.
     updated_portfolios: Vec<PortfolioId>,
 }
 
@@ -276,11 +276,18 @@ impl Draft {
     }
 }
 
-/// A refusal, at the field of the action it is about; `places` has the pointer of each action sent.
-fn refused(error: ActionError, places: &[(ActionId, String)]) -> ApiError {
+/// Where an action that was sent stands in the body.
+struct Place {
+    action: ActionId,
+    kind: ActionType,
+    pointer: String,
+}
+
+/// A refusal, at the field of the action it is about.
+fn refused(error: ActionError, places: &[Place]) -> ApiError {
     let detail = error.to_string();
     let at = |action: ActionId, field: &str| {
-        let place = places.iter().find(|(id, _)| *id == action).map(|(_, place)| place.as_str());
+        let place = places.iter().find(|place| place.action == action).map(|place| place.pointer.as_str());
         format!("{}/{field}", place.unwrap_or_default())
     };
     match error {
@@ -291,8 +298,8 @@ fn refused(error: ActionError, places: &[(ActionId, String)]) -> ApiError {
             ApiError::invalid(vec![FieldError::at(at(action, "new_symbol"), "same_symbol", detail)])
         }
         ActionError::SymbolTaken { .. } => {
-            let renaming = places.last().map(|(id, _)| at(*id, "new_symbol"));
-            match renaming {
+            let renaming = places.iter().rev().find(|place| place.kind == ActionType::SymbolChange);
+            match renaming.map(|place| at(place.action, "new_symbol")) {
                 Some(pointer) => ApiError::field(Code::DuplicateAsset, &pointer, "duplicate", detail),
                 None => ApiError::new(Code::DuplicateAsset, detail),
             }
@@ -353,10 +360,10 @@ pub async fn record_actions(
             let (drafts, many) = read_drafts(&body)?;
             let (mut judged, mut places, mut faults) = (Vec::new(), Vec::new(), Vec::new());
             for draft in drafts {
-                let place = draft.pointer.clone();
+                let pointer = draft.pointer.clone();
                 match draft.judge(tx, random, &asset).await {
                     Ok(one) => {
-                        places.push((one.action.id, place));
+                        places.push(Place { action: one.action.id, kind: one.action.kind, pointer });
                         judged.push(one);
                     }
                     Err(error) if error.code == Code::InvalidRequest => faults.extend(error.errors),
@@ -494,8 +501,12 @@ pub async fn void_action(
                 Some(draft) => Some(draft.judge(tx, random, &asset).await?),
                 None => None,
             };
-            let places: Vec<_> =
-                replacement.iter().map(|new| (new.action.id, "/replacement".to_owned())).collect();
+            let place = |new: &RecordedAction| Place {
+                action: new.action.id,
+                kind: new.action.kind,
+                pointer: "/replacement".to_owned(),
+            };
+            let places: Vec<Place> = replacement.iter().map(place).collect();
             let outcome = actions::void(tx, random, &asset, &original, (&reason, replacement)).await;
             let (replacement, touched) = outcome.map_err(|error| refused(error, &places))?;
             let id = original.action.id;

@@ -20,7 +20,7 @@ use crate::storage::database::Tx;
 use crate::storage::error::StorageError;
 use crate::storage::page::After;
 use crate::storage::{figures, markets, portfolios, prices, transactions};
-use crate::workers::bookkeeping;
+use crate::workers::{actions, bookkeeping};
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
@@ -327,63 +327,91 @@ pub async fn create_asset(
     caller: Caller<AssetsWrite>,
     posted: Posted,
 ) -> Result<Answer, ApiError> {
-    let mut fields = Fields::of_body(&posted.bytes)?;
-    let symbol = fields.text("symbol", 20).trim().to_uppercase();
-    let name = fields.text("name", 255);
-    let asset_type = fields.text("asset_type", 64);
-    let market_code = fields.text("market_code", 64);
-    let currency = fields.opt_text("currency").unwrap_or_else(|| "USD".to_owned());
-    let given = GivenTerms::read(&mut fields);
-    let metadata = fields.metadata().unwrap_or_else(|| "{}".to_owned());
-    if fields.is_faulty() && AssetType::from_name(&asset_type).is_none() {
-        let detail = format!("must be one of {}", AssetType::NAMES.join(", "));
-        fields.fault("asset_type", "unknown_value", detail);
-    }
-    fields.finish(Unknown::Ignored)?;
+    let draft = AssetDraft::read(&posted.bytes)?;
     let id = AssetId(app.random.uuid_v7(app.clock.now())?);
     let work = deed(move |tx| {
         Box::pin(async move {
-            let market = markets::find_by_code(tx, &market_code.to_uppercase()).await?.ok_or_else(|| {
-                ApiError::new(Code::MarketNotFound, "Market not found").named_at("/market_code")
-            })?;
-            let asset_type = AssetType::from_name(&asset_type).ok_or_else(|| {
-                ApiError::field(
-                    Code::InvalidEnumeration,
-                    "/asset_type",
-                    "unknown_value",
-                    "Invalid asset_type",
-                )
-            })?;
-            let currency = reading::currency(tx, &currency, "/currency").await?;
-            let terms = given.over(tx, &Terms::plain(currency)).await?;
-            check_settlement(&terms, currency)?;
-            if assets::find_by_symbol(tx, &symbol).await?.is_some() {
-                let detail = format!("Asset with symbol '{symbol}' already exists");
-                return Err(ApiError::field(Code::DuplicateAsset, "/symbol", "duplicate", detail));
-            }
-            let asset = Asset {
-                key: AssetKey(0),
-                id,
-                symbol,
-                name,
-                asset_type,
-                status: AssetStatus::Active,
-                market_key: market.key,
-                market_id: market.id,
-                market_zone: market.time_zone,
-                currency,
-                metadata,
-                version: 1,
-                created_at: Moment(0),
-                updated_at: Moment(0),
-            };
-            let asset = assets::insert(tx, asset).await?;
-            assets::insert_terms(tx, asset.key, Moment::MIN, &terms).await?;
+            let asset = draft.create(tx, id).await?;
             let location = format!("/assets/{}", asset.id);
             Answer::created(location, &AssetCreated { success: true, asset: view(tx, asset).await? })
         })
     });
     posted.once(&app, caller.actor, work).await
+}
+
+/// An asset as it was sent in.
+pub struct AssetDraft {
+    symbol: String,
+    name: String,
+    asset_type: String,
+    market_code: String,
+    currency: String,
+    terms: GivenTerms,
+    metadata: String,
+}
+
+impl AssetDraft {
+    /// Reads a JSON object.
+    ///
+    /// # Errors
+    /// What is wrong with its fields.
+    pub fn read(json: &[u8]) -> Result<Self, ApiError> {
+        let mut fields = Fields::of_body(json)?;
+        let draft = Self {
+            symbol: fields.text("symbol", 20).trim().to_uppercase(),
+            name: fields.text("name", 255),
+            asset_type: fields.text("asset_type", 64),
+            market_code: fields.text("market_code", 64),
+            currency: fields.opt_text("currency").unwrap_or_else(|| "USD".to_owned()),
+            terms: GivenTerms::read(&mut fields),
+            metadata: fields.metadata().unwrap_or_else(|| "{}".to_owned()),
+        };
+        if fields.is_faulty() && AssetType::from_name(&draft.asset_type).is_none() {
+            let detail = format!("must be one of {}", AssetType::NAMES.join(", "));
+            fields.fault("asset_type", "unknown_value", detail);
+        }
+        fields.finish(Unknown::Ignored)?;
+        Ok(draft)
+    }
+
+    /// Records it.
+    ///
+    /// # Errors
+    /// An unknown market, type or unit of money, a symbol that is taken.
+    pub async fn create(self, tx: &mut Tx, id: AssetId) -> Result<Asset, ApiError> {
+        let market = markets::find_by_code(tx, &self.market_code.to_uppercase()).await?.ok_or_else(|| {
+            ApiError::new(Code::MarketNotFound, "Market not found").named_at("/market_code")
+        })?;
+        let asset_type = AssetType::from_name(&self.asset_type).ok_or_else(|| {
+            ApiError::field(Code::InvalidEnumeration, "/asset_type", "unknown_value", "Invalid asset_type")
+        })?;
+        let currency = reading::currency(tx, &self.currency, "/currency").await?;
+        let terms = self.terms.over(tx, &Terms::plain(currency)).await?;
+        check_settlement(&terms, currency)?;
+        if assets::find_by_symbol(tx, &self.symbol).await?.is_some() {
+            let detail = format!("Asset with symbol '{}' already exists", self.symbol);
+            return Err(ApiError::field(Code::DuplicateAsset, "/symbol", "duplicate", detail));
+        }
+        let asset = Asset {
+            key: AssetKey(0),
+            id,
+            symbol: self.symbol,
+            name: self.name,
+            asset_type,
+            status: AssetStatus::Active,
+            market_key: market.key,
+            market_id: market.id,
+            market_zone: market.time_zone,
+            currency,
+            metadata: self.metadata,
+            version: 1,
+            created_at: Moment(0),
+            updated_at: Moment(0),
+        };
+        let asset = assets::insert(tx, asset).await?;
+        assets::insert_terms(tx, asset.key, Moment::MIN, &terms).await?;
+        Ok(asset)
+    }
 }
 
 /// Change an asset
@@ -446,8 +474,10 @@ async fn change_asset(
     let given = GivenTerms::read(&mut fields);
     let effective_at = effective_at(&mut fields, tx.recorded_at()?);
     fields.finish(Unknown::Refused)?;
+    let mut zone_moved = false;
     if let Some(code) = market_code {
         let market = reading::market(tx, &code).await.map_err(|error| error.named_at("/market_code"))?;
+        zone_moved = market.time_zone != asset.market_zone;
         (asset.market_key, asset.market_id, asset.market_zone) = (market.key, market.id, market.time_zone);
     }
     let history = assets::terms(tx, &[asset.key], Moment::MAX).await?;
@@ -457,7 +487,8 @@ async fn change_asset(
         let new = reading::currency(tx, &code, "/currency").await?;
         if new != asset.currency {
             if assets::is_used(tx, asset.key).await? {
-                let detail = "the currency of an asset is fixed once a price or a transaction uses it";
+                let detail =
+                    "the currency of an asset is fixed once a price, a transaction or a dividend uses it";
                 return Err(ApiError::field(Code::Fixed, "/currency", "fixed_by_use", detail));
             }
             if old.settlement == asset.currency {
@@ -470,6 +501,10 @@ async fn change_asset(
     check_settlement(&terms, asset.currency)?;
     check_contract(tx, &asset, (&old, &terms), effective_at).await?;
     let asset = assets::update(tx, asset).await?;
+    if zone_moved {
+        let holders = transactions::holders(tx, asset.key).await?;
+        actions::refold_all(tx, random, holders).await?;
+    }
     if history.at(asset.key, effective_at) != Some(&terms) {
         assets::insert_terms(tx, asset.key, effective_at, &terms).await?;
         apply_terms(tx, random, &asset, &terms).await?;

@@ -1,6 +1,6 @@
 //! Transactions as they are sent in: read field by field, judged against assets, then recorded.
 
-use crate::domain::asset::Terms;
+use crate::domain::asset::{Asset, Terms, TermsHistory};
 use crate::domain::currency::Currency;
 use crate::domain::decimal::Decimal;
 use crate::domain::ids::TransactionId;
@@ -12,10 +12,10 @@ use crate::http::error::{ApiError, Code, FieldError};
 use crate::http::fields::{Fields, Unknown};
 use crate::http::reading;
 use crate::random::Random;
-use crate::storage::assets;
 use crate::storage::database::Tx;
 use crate::storage::transactions::{self, Entry};
-use crate::workers::bookkeeping;
+use crate::storage::{assets, currencies};
+use chrono_tz::Tz;
 use serde_json::value::RawValue;
 use std::collections::HashMap;
 
@@ -35,6 +35,8 @@ pub struct Draft {
     external_id: Option<String>,
     note: String,
     metadata: String,
+    opens_short: bool,
+    row_id: Option<TransactionId>,
 }
 
 /// The decimals of a draft.
@@ -54,19 +56,52 @@ struct Numbers {
     ratio_den: Option<Decimal>,
 }
 
-/// A draft once it is judged: the entry, and whether its moment was stated.
-struct Judged {
-    entry: Entry,
-    moment_stated: bool,
+/// A draft once it is judged.
+#[derive(Debug)]
+pub struct Judged {
+    /// The entry.
+    pub entry: Entry,
+    /// Where it stands in the request.
+    pub pointer: String,
+    /// Whether its moment was stated.
+    pub moment_stated: bool,
+    /// The id it had where it comes from.
+    pub row_id: Option<TransactionId>,
 }
 
-/// What became of a draft.
-#[derive(Debug)]
-pub struct Recorded {
-    /// The entry, new or known.
-    pub entry: Entry,
-    /// Whether it is new.
-    pub new: bool,
+/// What the drafts of one request look up, each thing once.
+#[derive(Debug, Default)]
+pub struct Lookups {
+    assets: HashMap<String, Result<(Asset, TermsHistory), ApiError>>,
+    currencies: HashMap<String, Option<Currency>>,
+}
+
+impl Lookups {
+    /// The asset a symbol or id names, with its terms.
+    async fn asset(&mut self, tx: &mut Tx, name: &str) -> Result<(Asset, TermsHistory), ApiError> {
+        if let Some(known) = self.assets.get(name) {
+            return known.clone();
+        }
+        let found = match reading::asset(tx, name).await {
+            Ok(asset) => {
+                let terms = assets::terms(tx, &[asset.key], Moment::MAX).await?;
+                Ok((asset, terms))
+            }
+            Err(error) => Err(error),
+        };
+        self.assets.insert(name.to_owned(), found.clone());
+        found
+    }
+
+    /// The unit of money a code names.
+    async fn currency(&mut self, tx: &mut Tx, code: &str) -> Result<Option<Currency>, ApiError> {
+        if let Some(known) = self.currencies.get(code) {
+            return Ok(*known);
+        }
+        let found = currencies::find(tx, code).await?;
+        self.currencies.insert(code.to_owned(), found);
+        Ok(found)
+    }
 }
 
 impl Draft {
@@ -118,7 +153,48 @@ impl Draft {
             external_id: fields.opt_name("external_id", 255),
             note: fields.opt_text("note").unwrap_or_default(),
             metadata: fields.metadata().unwrap_or_else(|| "{}".to_owned()),
+            opens_short: false,
+            row_id: None,
         }
+    }
+
+    /// Reads a row of an import: a draft that may say that it opens a short position, as entries of
+    /// `POST /portfolios/{id}/positions` do.
+    pub fn read_row(fields: &mut Fields<'_>, pointer: String, now: Moment) -> Self {
+        let opens_short = fields.opt_bool("opens_short").unwrap_or_default();
+        if opens_short && fields.raw("type").is_none_or(|kind| kind.get() != "\"sell\"") {
+            fields.fault("opens_short", "not_used", "is not used by this type of transaction");
+        }
+        Self { opens_short, ..Self::read(fields, pointer, now) }
+    }
+
+    /// Gives an imported row the id it had where it comes from, and an id of the sender's unless it has one.
+    pub fn identify(&mut self, row_id: Option<&str>, external_id: impl FnOnce() -> String) {
+        self.row_id = row_id.and_then(TransactionId::parse);
+        self.external_id.get_or_insert_with(external_id);
+    }
+
+    /// The moment it is about, a day being its start in `zone`; `None` when it states none.
+    pub fn moment(&self, zone: Tz) -> Option<Moment> {
+        self.executed_at.map(|written| match written {
+            Written::Moment(moment) => moment,
+            Written::Day(day) => start_of_day(day, zone),
+        })
+    }
+
+    /// Whether it may open a short position.
+    pub const fn opens_short(&self) -> bool {
+        self.opens_short
+    }
+
+    /// The symbol and the currency it names.
+    pub fn names(&self) -> (Option<&str>, Option<&str>) {
+        (self.symbol.as_deref(), self.currency.as_deref())
+    }
+
+    /// Its type, and the sender's id of it.
+    pub fn label(&self) -> (Option<TransactionType>, Option<&str>) {
+        (self.kind, self.external_id.as_deref())
     }
 
     fn at(&self, field: &str) -> String {
@@ -126,7 +202,16 @@ impl Draft {
     }
 
     /// The entry this draft stands for, with every rule it breaks by itself.
-    async fn judge(self, tx: &mut Tx, random: Random, portfolio: &Portfolio) -> Result<Judged, ApiError> {
+    ///
+    /// # Errors
+    /// Those rules, at their fields; [`Code::AssetNotFound`].
+    pub async fn judge(
+        self,
+        tx: &mut Tx,
+        random: Random,
+        portfolio: &Portfolio,
+        lookups: &mut Lookups,
+    ) -> Result<Judged, ApiError> {
         let now = tx.recorded_at()?;
         let mut faults = Vec::new();
         let Some(kind) = self.kind else {
@@ -134,13 +219,14 @@ impl Draft {
         };
         let asset = match &self.symbol {
             Some(symbol) => {
-                let named = reading::asset(tx, symbol).await;
+                let named = lookups.asset(tx, symbol).await;
                 Some(named.map_err(|error| error.named_at(self.at("symbol")))?)
             }
             None => None,
         };
         // The day of a split is one of the asset's market, that of any other entry one of the portfolio.
-        let market = asset.as_ref().filter(|_| kind == TransactionType::Split).map(|asset| asset.market_zone);
+        let market =
+            asset.as_ref().filter(|_| kind == TransactionType::Split).map(|(asset, _)| asset.market_zone);
         let (executed_at, whole_day) = match self.executed_at {
             Some(Written::Moment(moment)) => (moment, false),
             Some(Written::Day(day)) => (start_of_day(day, market.unwrap_or(portfolio.time_zone)), true),
@@ -155,27 +241,16 @@ impl Draft {
         t.account = self.account.clone().unwrap_or_else(|| MAIN_ACCOUNT.to_owned());
         t.to_account.clone_from(&self.to_account);
         let terms = match &asset {
-            Some(asset) => {
+            Some((asset, history)) => {
                 t.asset = Some(asset.key);
-                let history = assets::terms(tx, &[asset.key], Moment::MAX).await?;
                 history.at(asset.key, executed_at).cloned()
             }
             None => None,
         };
+        self.fill(&mut t);
         let numbers = &self.numbers;
-        t.quantity.clone_from(&numbers.quantity);
-        t.price.clone_from(&numbers.price);
-        t.gross_total.clone_from(&numbers.gross_total);
-        t.fee = numbers.fee.clone().unwrap_or_default();
-        t.tax = numbers.tax.clone().unwrap_or_default();
-        t.fee_asset_quantity = numbers.fee_asset_quantity.clone().unwrap_or_default();
-        t.fx_rate.clone_from(&numbers.fx_rate);
-        t.amount.clone_from(&numbers.amount);
-        t.to_amount.clone_from(&numbers.to_amount);
-        t.ratio_num = numbers.ratio.clone().or_else(|| numbers.ratio_num.clone());
-        t.ratio_den = if numbers.ratio.is_some() { Some(Decimal::ONE) } else { numbers.ratio_den.clone() };
-        t.lots.clone_from(&self.lots);
-        faults.extend(self.set_currencies(tx, portfolio, terms.as_ref(), &mut t).await?);
+        faults.extend(self.look_up_currencies(tx, lookups, &mut t).await?);
+        faults.extend(self.set_currency(portfolio, terms.as_ref(), &mut t));
         let allows_negative = terms.as_ref().is_some_and(|terms| terms.allows_negative_price);
         for broken in t.check(allows_negative) {
             let at = self.at(self.on_the_wire(broken.field));
@@ -191,7 +266,30 @@ impl Draft {
         let mut entry = Entry::new(portfolio.id, t, &self.note);
         entry.external_id.clone_from(&self.external_id);
         entry.metadata.clone_from(&self.metadata);
-        Ok(Judged { entry, moment_stated: self.executed_at.is_some() })
+        Ok(Judged {
+            entry,
+            moment_stated: self.executed_at.is_some(),
+            row_id: self.row_id,
+            pointer: self.pointer,
+        })
+    }
+
+    /// Copies what needs no looking up.
+    fn fill(&self, t: &mut Transaction) {
+        let numbers = &self.numbers;
+        t.quantity.clone_from(&numbers.quantity);
+        t.price.clone_from(&numbers.price);
+        t.gross_total.clone_from(&numbers.gross_total);
+        t.fee = numbers.fee.clone().unwrap_or_default();
+        t.tax = numbers.tax.clone().unwrap_or_default();
+        t.fee_asset_quantity = numbers.fee_asset_quantity.clone().unwrap_or_default();
+        t.fx_rate.clone_from(&numbers.fx_rate);
+        t.amount.clone_from(&numbers.amount);
+        t.to_amount.clone_from(&numbers.to_amount);
+        t.ratio_num = numbers.ratio.clone().or_else(|| numbers.ratio_num.clone());
+        t.ratio_den = if numbers.ratio.is_some() { Some(Decimal::ONE) } else { numbers.ratio_den.clone() };
+        t.lots.clone_from(&self.lots);
+        t.opens_short = self.opens_short;
     }
 
     /// The field a rule of the ledger is about, as it was sent.
@@ -203,46 +301,43 @@ impl Draft {
         }
     }
 
-    /// Looks up the units of money, and holds trades to the currency their asset settles in. Returns what is wrong
-    /// with them.
-    async fn set_currencies(
+    /// Looks up the units of money. Returns what is wrong with them.
+    async fn look_up_currencies(
         &self,
         tx: &mut Tx,
-        portfolio: &Portfolio,
-        terms: Option<&Terms>,
+        lookups: &mut Lookups,
         t: &mut Transaction,
     ) -> Result<Vec<FieldError>, ApiError> {
         let mut faults = Vec::new();
-        let named = [("currency", &self.currency), ("to_currency", &self.to_currency)];
-        for (field, code) in named {
+        for (field, code) in [("currency", &self.currency), ("to_currency", &self.to_currency)] {
             let Some(code) = code else { continue };
-            match reading::currency(tx, code, &self.at(field)).await {
-                Ok(unit) if field == "currency" => t.currency = Some(unit),
-                Ok(unit) => t.to_currency = Some(unit),
-                Err(error) if error.errors.is_empty() => return Err(error),
-                Err(error) => faults.extend(error.errors),
+            match lookups.currency(tx, code).await? {
+                Some(unit) if field == "currency" => t.currency = Some(unit),
+                Some(unit) => t.to_currency = Some(unit),
+                None => faults.extend(reading::unknown_currency(code, &self.at(field)).errors),
             }
         }
-        let natural = natural_currency(t, portfolio, terms);
-        if let (Some(given), Some(terms)) = (t.currency, terms)
-            && given != terms.settlement
-            && !matches!(t.kind, TransactionType::Fee | TransactionType::Tax)
-        {
-            let detail = format!(
-                "money of this asset is in {}; where cash moved in the portfolio's currency, give fx_rate",
-                terms.settlement
-            );
-            faults.push(FieldError::at(self.at("currency"), "currency_mismatch", detail));
-        }
-        t.currency = t.currency.or(natural);
+        Ok(faults)
+    }
+
+    /// Gives the money the currency it is in when none is named, and holds `fx_rate` to what it can mean. Returns what is
+    /// wrong.
+    fn set_currency(
+        &self,
+        portfolio: &Portfolio,
+        terms: Option<&Terms>,
+        t: &mut Transaction,
+    ) -> Option<FieldError> {
+        t.currency = t.currency.or(natural_currency(t, portfolio, terms));
         let own = t.currency == Some(portfolio.base_currency);
         if own && t.fx_rate.as_ref().is_some_and(|rate| *rate != Decimal::ONE) {
             let detail = "must be 1 for money in the portfolio's own currency";
-            faults.push(FieldError::at(self.at("fx_rate"), "not_one", detail));
-        } else if own {
+            return Some(FieldError::at(self.at("fx_rate"), "not_one", detail));
+        }
+        if own {
             t.fx_rate = None;
         }
-        Ok(faults)
+        None
     }
 
     /// The entry that takes the place of `original`.
@@ -257,7 +352,7 @@ impl Draft {
         original: &Entry,
     ) -> Result<Entry, ApiError> {
         let pointer = self.at("external_id");
-        let mut entry = self.judge(tx, random, portfolio).await?.entry;
+        let mut entry = self.judge(tx, random, portfolio, &mut Lookups::default()).await?.entry;
         if let Some(external_id) = &entry.external_id
             && original.external_id.as_ref() != Some(external_id)
             && transactions::find_external(tx, portfolio.id, external_id).await?.is_some()
@@ -313,97 +408,4 @@ fn read_lots(fields: &mut Fields<'_>) -> Vec<LotPick> {
         }
     }
     lots
-}
-
-/// Records drafts, all or none, passing over those whose `external_id` is known with the same values.
-///
-/// # Errors
-/// The first rule broken; [`Code::ExternalIdConflict`] names every id known with other values.
-pub async fn record_drafts(
-    tx: &mut Tx,
-    random: Random,
-    portfolio: &Portfolio,
-    drafts: Vec<Draft>,
-) -> Result<Vec<Recorded>, ApiError> {
-    let mut faults = Vec::new();
-    let mut outcomes: Vec<Result<usize, Entry>> = Vec::with_capacity(drafts.len());
-    let mut fresh: Vec<Judged> = Vec::new();
-    let mut conflicts = Vec::new();
-    let mut places: HashMap<TransactionId, String> = HashMap::new();
-    for draft in drafts {
-        let (place, pointer) = (draft.pointer.clone(), draft.at("external_id"));
-        let judged = match draft.judge(tx, random, portfolio).await {
-            Ok(judged) => judged,
-            Err(error) if error.code == Code::InvalidRequest => {
-                faults.extend(error.errors);
-                continue;
-            }
-            Err(error) => return Err(error),
-        };
-        places.insert(judged.entry.transaction.id, place);
-        let Some(external_id) = judged.entry.external_id.clone() else {
-            outcomes.push(Ok(fresh.len()));
-            fresh.push(judged);
-            continue;
-        };
-        let earlier = fresh.iter().position(|one| one.entry.external_id.as_ref() == Some(&external_id));
-        let known = match earlier {
-            Some(index) => fresh.get(index).map(|one| one.entry.clone()),
-            None => transactions::find_external(tx, portfolio.id, &external_id).await?,
-        };
-        match known {
-            None => {
-                outcomes.push(Ok(fresh.len()));
-                fresh.push(judged);
-            }
-            Some(known) if same_values(&known, &judged) => {
-                outcomes.push(earlier.ok_or(known));
-            }
-            Some(_) => {
-                let detail = format!("external_id `{external_id}` is known with other values");
-                conflicts.push(FieldError::at(pointer, "conflict", detail));
-            }
-        }
-    }
-    if !faults.is_empty() {
-        return Err(ApiError::invalid(faults));
-    }
-    if !conflicts.is_empty() {
-        let detail = "an external_id is known with other values; nothing was recorded".to_owned();
-        return Err(ApiError { code: Code::ExternalIdConflict, detail, errors: conflicts, successor: None });
-    }
-    let entries = fresh.into_iter().map(|judged| judged.entry).collect();
-    let ids = |error: bookkeeping::BookError| point_at_entry(error, &places);
-    let recorded = bookkeeping::record(tx, random, portfolio, entries).await.map_err(ids)?;
-    let mut first = vec![true; recorded.len()];
-    let take = |outcome: Result<usize, Entry>| match outcome {
-        Ok(index) => {
-            let new = first.get_mut(index).is_some_and(|fresh| std::mem::replace(fresh, false));
-            recorded.get(index).cloned().map(|entry| Recorded { entry, new })
-        }
-        Err(entry) => Some(Recorded { entry, new: false }),
-    };
-    Ok(outcomes.into_iter().filter_map(take).collect())
-}
-
-/// A ledger refusal points at a field of the entry that cannot stand.
-fn point_at_entry(error: bookkeeping::BookError, places: &HashMap<TransactionId, String>) -> ApiError {
-    let place = match &error {
-        bookkeeping::BookError::Refused { transaction, .. }
-        | bookkeeping::BookError::RepeatsAction { transaction, .. } => places.get(transaction).cloned(),
-        bookkeeping::BookError::Storage(_) | bookkeeping::BookError::Random(_) => None,
-    };
-    ApiError::from(error).inside(&place.unwrap_or_default())
-}
-
-/// Whether a known entry says the same as one sent again. A moment that was not stated is not compared.
-fn same_values(known: &Entry, sent: &Judged) -> bool {
-    let mut other = sent.entry.transaction.clone();
-    other.id = known.transaction.id;
-    other.place = known.transaction.place;
-    if !sent.moment_stated {
-        other.executed_at = known.transaction.executed_at;
-        other.whole_day = known.transaction.whole_day;
-    }
-    other == known.transaction && sent.entry.note == known.note
 }

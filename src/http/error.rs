@@ -107,10 +107,14 @@ codes! {
     PositionNotFound = "position_not_found", NOT_FOUND, "Position not found";
     /// No such transaction.
     TransactionNotFound = "transaction_not_found", NOT_FOUND, "Transaction not found";
+    /// No such source of prices.
+    SourceNotFound = "source_not_found", NOT_FOUND, "Source not found";
     /// No such action of the asset.
     ActionNotFound = "action_not_found", NOT_FOUND, "Action not found";
     /// The asset has no price then.
     PriceNotFound = "price_not_found", NOT_FOUND, "Price not found";
+    /// No rate leads from one currency to the other then.
+    RateNotFound = "rate_not_found", NOT_FOUND, "Exchange rate not found";
     /// The position id is no longer in use.
     PositionGone = "position_gone", GONE, "Position id no longer in use";
     /// The code is taken.
@@ -153,6 +157,8 @@ codes! {
     PortfolioInUse = "portfolio_in_use", CONFLICT, "Portfolio in use";
     /// The status does not allow that.
     WrongStatus = "wrong_status", CONFLICT, "Not possible in this status";
+    /// A dividend is as large as the price it would be taken from.
+    NotAdjustable = "not_adjustable", CONFLICT, "Series cannot be adjusted";
     /// A rate that is needed is not known.
     MissingRate = "missing_rate", CONFLICT, "Exchange rate missing";
     /// The version given is not the current one.
@@ -315,7 +321,9 @@ impl From<BookError> for ApiError {
             LedgerError::Lots(_) => {
                 Self::field(Code::LotsNotAvailable, "/lots", "lots_not_available", error.to_string())
             }
-            LedgerError::NoRate(_) => Self::new(Code::MissingRate, error.to_string()),
+            LedgerError::NoRate(_) => {
+                Self::field(Code::MissingRate, "/currency", "missing_rate", error.to_string())
+            }
             LedgerError::InverseAtZero
             | LedgerError::MarginedDelivery
             | LedgerError::DeliveryIntoShort

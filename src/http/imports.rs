@@ -2,7 +2,7 @@
 
 use crate::domain::interval::Interval;
 use crate::domain::moment::Moment;
-use crate::domain::price::{DEFAULT_SOURCE, FUTURE_MAX, Outcome, Quote};
+use crate::domain::price::{FUTURE_MAX, Outcome, Quote};
 use crate::http::AppState;
 use crate::http::auth::{Caller, PricesWrite};
 use crate::http::error::{ApiError, Code, FieldError};
@@ -24,7 +24,7 @@ use utoipa::ToSchema;
 /// Largest file, decompressed.
 pub const FILE_MAX: usize = 256 << 20;
 /// Refused rows a report lists; all of them are counted.
-const LISTED: usize = 100;
+pub const LISTED: usize = 100;
 
 /// A row that was refused.
 #[derive(Debug, Serialize, ToSchema)]
@@ -38,6 +38,18 @@ pub struct RefusedRow {
     code: String,
     #[schema(example = "price `abc` is not a decimal number in plain notation")]
     detail: String,
+}
+
+impl RefusedRow {
+    /// A row, or a cell of it, that was refused.
+    pub fn of(line: u64, field: Option<String>, code: &str, detail: String) -> Self {
+        Self { line, field, code: code.to_owned(), detail }
+    }
+
+    /// Its line.
+    pub const fn line(&self) -> u64 {
+        self.line
+    }
 }
 
 /// What became of a file.
@@ -133,12 +145,9 @@ pub async fn import_prices(
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Json<ImportReport>, ApiError> {
     let symbol = query.required("symbol").to_uppercase();
-    let source = query.text("source").unwrap_or_else(|| DEFAULT_SOURCE.to_owned());
+    let source = reading::source(&mut query);
     let keep_going = query.flag("keep_going");
     let options = Options { symbol: Some(symbol.clone()), ..read_options(&mut query) };
-    if source.chars().count() > 64 || source.chars().any(char::is_control) {
-        query.fault("source", "malformed", "must have at most 64 characters and no control characters");
-    }
     query.finish()?;
     let interval = options.interval.map(|interval| interval.name().to_owned()).unwrap_or_default();
     let bytes = body_bytes(body)?;
@@ -232,7 +241,8 @@ fn judge(parsed: &Parsed, allows_negative: bool, now: Moment) -> (Vec<(Moment, Q
     (points, refused)
 }
 
-fn refuse_file(refused: &[RefusedRow]) -> ApiError {
+/// The failure of a file with these rows.
+pub fn refuse_file(refused: &[RefusedRow]) -> ApiError {
     let errors = refused.iter().take(LISTED).map(|row| {
         let pointer = format!("/lines/{}/{}", row.line, row.field.as_deref().unwrap_or_default());
         FieldError::at(pointer.trim_end_matches('/'), "refused_row", format!("{}: {}", row.code, row.detail))

@@ -15,6 +15,8 @@ use crate::http::tagged::{Tagged, check_match};
 use crate::http::wire::{Metadata, Time};
 use crate::storage::markets::{self, MarketFilter, MarketSort};
 use crate::storage::page::After;
+use crate::storage::transactions;
+use crate::workers::actions;
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
@@ -288,12 +290,14 @@ pub async fn update_market(
     Path(name): Path<String>,
     posted: Posted,
 ) -> Result<Tagged<MarketView>, ApiError> {
+    let random = app.random;
     let market = app
         .db
         .writer()
         .write(move |tx| {
             Box::pin(async move {
                 let mut market = reading::market(tx, &name).await?;
+                let zone = market.time_zone;
                 check_match(&posted.headers, market.version)?;
                 let mut fields = Fields::of_body(&posted.bytes)?;
                 let currency = patch_fields(&mut fields, &mut market);
@@ -301,7 +305,13 @@ pub async fn update_market(
                 if let Some(code) = currency {
                     market.currency = reading::currency(tx, &code, "/currency").await?;
                 }
-                Ok::<_, ApiError>(markets::update(tx, market).await?)
+                let market = markets::update(tx, market).await?;
+                if market.time_zone != zone {
+                    // The days of splits and dividends are days of the market.
+                    let holders = transactions::holders_in_market(tx, market.key).await?;
+                    actions::refold_all(tx, random, holders).await?;
+                }
+                Ok::<_, ApiError>(market)
             })
         })
         .await?;

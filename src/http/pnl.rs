@@ -194,6 +194,13 @@ pub struct PnlView {
     explain: Option<ExplanationView>,
 }
 
+impl PnlView {
+    /// Takes the groups out, for who writes them one by one.
+    pub fn take_items(&mut self) -> Vec<ItemView> {
+        std::mem::take(&mut self.items)
+    }
+}
+
 /// Read a portfolio's profit and loss
 ///
 /// `as_of` bounds the facts by the moment they are about, `known_at` by the moment they were learned. The conventions

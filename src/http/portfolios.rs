@@ -214,7 +214,7 @@ pub async fn get_portfolio(
     let as_of = query.until("as_of", portfolio.time_zone);
     query.finish()?;
     let ask = Ask { as_of, known_at, ..Ask::default() };
-    let figures = pnl_engine::figures(&mut tx, &portfolio, &ask, app.clock.now()).await?;
+    let figures = app.presents.totals(&mut tx, &portfolio, &ask, app.clock.now()).await?;
     let free = figures.report.sums.current_capital();
     Ok(Tagged {
         version: portfolio.version,

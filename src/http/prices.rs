@@ -1,5 +1,7 @@
 //! Prices: one point in, histories and latest points out.
 
+use crate::domain::adjustment::{Adjusted, Observed};
+use crate::domain::asset::Asset;
 use crate::domain::decimal::Decimal;
 use crate::domain::ids::{PortfolioId, PositionId};
 use crate::domain::interval::Interval;
@@ -14,9 +16,11 @@ use crate::http::query::{HISTORY_ROWS, Query};
 use crate::http::reading;
 use crate::http::wire::Time;
 use crate::storage::assets;
+use crate::storage::database::Tx;
 use crate::storage::figures;
 use crate::storage::page::After;
 use crate::storage::prices::{self, PriceRange, Series};
+use crate::workers::adjusted_prices::{self, AdjustError};
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
@@ -243,7 +247,8 @@ pub async fn record_price(
 
 /// Read an asset's price history
 ///
-/// In order of time; current versions as known at `known_at`.
+/// In order of time; current versions as known at `known_at`. Prices are as they were recorded, unless `adjusted` asks
+/// for prices in the units of today.
 #[utoipa::path(get, path = "/prices", operation_id = "list_prices", tag = "prices",
     params(
         ("symbol" = String, Query, description = "Symbol or id of the asset"),
@@ -252,6 +257,7 @@ pub async fn record_price(
         ("source" = Option<String>, Query, description = "Only points of this source"),
         ("interval" = Option<String>, Query, description = "Only candles of this length; `tick` for points without one"),
         ("known_at" = Option<String>, Query, description = "As known then"),
+        ("adjusted" = Option<Adjusted>, Query, description = "none (default), splits, or all: splits and dividends"),
         ("limit" = Option<i64>, Query, description = "Rows wanted, at most 10000"),
         ("cursor" = Option<String>, Query, description = "From the `Link` header of the page before"),
     ),
@@ -271,6 +277,7 @@ pub async fn list_prices(
     }
     let limit = query.limit(HISTORY_ROWS);
     let after = query.cursor("prices");
+    let adjusted = query.one_of("adjusted", Adjusted::NAMES, Adjusted::from_name).unwrap_or(Adjusted::None);
     let known_at = reading::known_at(&app, &mut query).await?.unwrap_or(Moment::MAX);
     query.finish()?;
     let mut tx = app.db.read().await?;
@@ -285,7 +292,8 @@ pub async fn list_prices(
         after: after.and_then(|after| Some((Moment(after.value.parse().ok()?), after.key))),
         limit,
     };
-    let points = prices::history(&mut tx, &range).await?;
+    let mut points = prices::history(&mut tx, &range).await?;
+    adjust(&mut tx, &asset, &range, adjusted, &mut points).await?;
     let full = i64::try_from(points.len()).is_ok_and(|count| count == limit);
     let next = points
         .last()
@@ -295,6 +303,36 @@ pub async fn list_prices(
     let views: Vec<PriceView> =
         points.into_iter().map(|(_, point)| PriceView::of(&asset.symbol, point)).collect();
     Ok((link, Json(views)).into_response())
+}
+
+/// Brings points to the units of today.
+async fn adjust(
+    tx: &mut Tx,
+    asset: &Asset,
+    range: &PriceRange,
+    what: Adjusted,
+    points: &mut [(i64, PricePoint)],
+) -> Result<(), ApiError> {
+    let Some((_, first)) = points.first() else { return Ok(()) };
+    let refused = |error: AdjustError| match error {
+        AdjustError::MissingRate { .. } => ApiError::new(Code::MissingRate, error.to_string()),
+        AdjustError::NothingLeft { .. } => ApiError::new(Code::NotAdjustable, error.to_string()),
+        AdjustError::Storage(error) => error.into(),
+    };
+    let events = adjusted_prices::events(tx, asset, range, first, what).await.map_err(refused)?;
+    for (_, point) in points.iter_mut().filter(|_| what != Adjusted::None) {
+        let seen = Observed { at: point.observed_at, interval: &point.interval };
+        let (factor, splits) = events.factors(seen, point.split_adjusted, asset.market_zone);
+        let quote = &mut point.quote;
+        quote.price = factor.of(&quote.price).normalized();
+        for price in [&mut quote.open, &mut quote.high, &mut quote.low].into_iter().flatten() {
+            *price = factor.of(price).normalized();
+        }
+        if let Some(volume) = &mut quote.volume {
+            *volume = splits.inverse_of(volume).normalized();
+        }
+    }
+    Ok(())
 }
 
 /// Read the latest price of several assets

@@ -15,6 +15,8 @@ use std::fmt::Write as _;
 
 /// Rows a list answers when none are asked for, and the most it answers.
 pub const ROWS: i64 = 1_000;
+/// The one parameter that is a JSON document.
+pub const MAPPING: &str = "mapping";
 /// Most rows a history answers.
 pub const HISTORY_ROWS: i64 = 10_000;
 
@@ -43,8 +45,12 @@ impl Query {
         let mut errors = Vec::new();
         for part in text.split('&').filter(|part| !part.is_empty()) {
             let (name, value) = part.split_once('=').unwrap_or((part, ""));
-            match (decoded(name), decoded(value)) {
-                (Some(name), Some(value)) if value.contains(char::is_control) => {
+            // Clients that encode forms write a blank of the document as a plus.
+            let value = if name == MAPPING { value.replace('+', " ") } else { value.to_owned() };
+            match (decoded(name), decoded(&value)) {
+                (Some(name), Some(value))
+                    if value.contains(|c: char| c.is_control() && !breaks(&name, c)) =>
+                {
                     errors.push(FieldError::parameter(
                         name.clone(),
                         "control_character",
@@ -67,6 +73,11 @@ impl Query {
         }
         Self { uri: uri.clone(), pairs, read: BTreeSet::new(), errors }
     }
+}
+
+/// Whether a parameter is JSON, which people write over several lines, and this is such a break.
+fn breaks(name: &str, c: char) -> bool {
+    name == MAPPING && matches!(c, '\n' | '\r' | '\t')
 }
 
 /// Percent-decoding; a `+` stays a plus, because times carry one.
@@ -279,6 +290,12 @@ impl Query {
             headers.insert(header::LINK, value);
         }
         headers
+    }
+
+    /// Takes over the faults of a JSON document in a parameter, with their places in it.
+    pub fn adopt(&mut self, name: &'static str, faults: Vec<FieldError>) {
+        let of_it = |fault| FieldError { parameter: Some(name.to_owned()), ..fault };
+        self.errors.extend(faults.into_iter().map(of_it));
     }
 
     /// Ends the reading.

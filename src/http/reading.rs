@@ -6,6 +6,7 @@ use crate::domain::ids::{AssetId, MarketId, PortfolioId};
 use crate::domain::market::Market;
 use crate::domain::moment::Moment;
 use crate::domain::portfolio::Portfolio;
+use crate::domain::price::DEFAULT_SOURCE;
 use crate::http::AppState;
 use crate::http::auth::Caller;
 use crate::http::error::{ApiError, Code, FieldError};
@@ -86,10 +87,22 @@ pub async fn portfolio_known<S>(
 /// # Errors
 /// [`Code::InvalidRequest`] at `pointer`.
 pub async fn currency(tx: &mut Tx, code: &str, pointer: &str) -> Result<Currency, ApiError> {
-    currencies::find(tx, code).await?.ok_or_else(|| {
-        let detail = format!("`{code}` is not a known currency; case counts (GBp is a minor unit of GBP)");
-        ApiError::invalid(vec![FieldError::at(pointer, "unknown_currency", detail)])
-    })
+    currencies::find(tx, code).await?.ok_or_else(|| unknown_currency(code, pointer))
+}
+
+/// That a code at `pointer` names no unit of money.
+pub fn unknown_currency(code: &str, pointer: &str) -> ApiError {
+    let detail = format!("`{code}` is not a known currency; case counts (GBp is a minor unit of GBP)");
+    ApiError::invalid(vec![FieldError::at(pointer, "unknown_currency", detail)])
+}
+
+/// The `source` parameter of an import: who says what the file says.
+pub fn source(query: &mut Query) -> String {
+    let source = query.text("source").unwrap_or_else(|| DEFAULT_SOURCE.to_owned());
+    if source.chars().count() > 64 || source.chars().any(char::is_control) {
+        query.fault("source", "malformed", "must have at most 64 characters and no control characters");
+    }
+    source
 }
 
 /// Reads `known_at` and makes it final, so that the answer never changes.

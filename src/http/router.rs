@@ -3,9 +3,9 @@
 use crate::http::auth::Door;
 use crate::http::openapi::{self, Frame, Written};
 use crate::http::{
-    AppState, actions, assets, attribution, currencies, difference, docs, fx, gains, health, history,
-    imports, keys, layers, markets, pnl, portfolios, position_trades, positions, prices, returns, several,
-    statement, transactions,
+    AppState, actions, assets, attribution, currencies, difference, docs, exports, fx, gains, health,
+    history, imports, keys, layers, ledger_imports, markets, pnl, portfolios, position_trades, positions,
+    price_sources, prices, rate_imports, returns, several, statement, transactions, values,
 };
 use axum::extract::DefaultBodyLimit;
 use axum::routing::get;
@@ -31,9 +31,6 @@ pub fn routes() -> RoutesBuilder {
             .routes(routes!(assets::get_asset, assets::update_asset))
             .routes(routes!(assets::act_on_asset))
             .routes(routes!(prices::price_of_asset))
-            .routes(routes!(actions::list_actions, actions::record_actions))
-            .routes(routes!(actions::get_action))
-            .routes(routes!(actions::void_action))
             .routes(routes!(currencies::list_currencies, currencies::create_currency))
             .routes(routes!(prices::list_prices, prices::record_price))
             .routes(routes!(prices::latest_prices))
@@ -48,8 +45,10 @@ pub fn routes() -> RoutesBuilder {
             .routes(routes!(pnl::portfolio_pnl))
             .merge(over_time())
             .routes(routes!(difference::portfolio_difference))
+            .routes(routes!(values::portfolio_values))
             .routes(routes!(gains::portfolio_gains))
             .routes(routes!(gains::portfolio_lots))
+            .routes(routes!(exports::export_portfolio))
             .routes(routes!(positions::list_positions, position_trades::open_position))
             .routes(routes!(positions::get_position))
             .routes(routes!(position_trades::close_position))
@@ -57,9 +56,20 @@ pub fn routes() -> RoutesBuilder {
             .routes(routes!(transactions::list_transactions, transactions::record_transactions))
             .routes(routes!(transactions::get_transaction))
             .routes(routes!(transactions::void_transaction))
+            .merge(corporate_actions())
             .merge(files())
             .merge(documents()),
     )
+}
+
+/// Routes of what happens to an asset, and of how its prices come.
+fn corporate_actions() -> OpenApiRouter<AppState> {
+    OpenApiRouter::new()
+        .routes(routes!(actions::list_actions, actions::record_actions))
+        .routes(routes!(actions::get_action))
+        .routes(routes!(actions::void_action))
+        .routes(routes!(price_sources::list_price_sources))
+        .routes(routes!(price_sources::get_price_source, price_sources::describe_price_source))
 }
 
 /// Figures over a span of time, and of several portfolios.
@@ -75,7 +85,13 @@ fn over_time() -> OpenApiRouter<AppState> {
 fn files() -> OpenApiRouter<AppState> {
     OpenApiRouter::new()
         .routes(routes!(imports::import_prices))
+        .routes(routes!(rate_imports::import_rates))
         .layer(DefaultBodyLimit::max(imports::FILE_MAX))
+        .merge(
+            OpenApiRouter::new()
+                .routes(routes!(ledger_imports::import_transactions))
+                .layer(DefaultBodyLimit::max(ledger_imports::FILE_MAX)),
+        )
 }
 
 /// Routes that take a whole document.

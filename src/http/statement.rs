@@ -90,7 +90,8 @@ fn answers(statement: &Statement) -> StatementView {
     }
 }
 
-fn result(answer: &Answer, statement: &Statement) -> Map<String, Shown> {
+/// The values of one checkpoint on the wire, with reasons and what was missing.
+pub fn result(answer: &Answer, statement: &Statement) -> Map<String, Shown> {
     let mut out = Map::new();
     let mut reasons = Map::new();
     for (name, value) in &answer.values {

@@ -9,12 +9,13 @@ use crate::domain::portfolio::{Portfolio, PortfolioStatus};
 use crate::domain::transaction::{LotPick, TransactionType};
 use crate::http::AppState;
 use crate::http::auth::{Caller, PortfoliosRead, PortfoliosWrite};
-use crate::http::drafts::{Draft, Recorded, record_drafts};
+use crate::http::drafts::Draft;
 use crate::http::error::{ApiError, Code, Problem};
 use crate::http::fields::{Fields, Unknown, elements};
 use crate::http::posted::{Answer, Posted, deed};
 use crate::http::query::Query;
 use crate::http::reading;
+use crate::http::recording::{Recorded, record_drafts};
 use crate::http::wire::{Metadata, Time};
 use crate::storage::assets;
 use crate::storage::database::Tx;
@@ -148,7 +149,8 @@ pub async fn views(tx: &mut Tx, entries: Vec<Entry>) -> Result<Vec<TransactionVi
 pub struct NewTransaction {
     #[schema(rename = "type")]
     kind: TransactionType,
-    /// RFC 3339 with a zone, or a day: that day at 00:00 in the portfolio's zone. Default now.
+    /// RFC 3339 with a zone, or a day: that day at 00:00 in the portfolio's zone, of a split in the market's. Default
+    /// now.
     #[schema(example = "2026-01-31T09:30:00Z")]
     executed_at: Option<String>,
     /// Default `main`.

@@ -134,6 +134,7 @@ enum_schemas! {
     crate::domain::portfolio::ShortMode, "ShortMode";
     crate::domain::transaction::TransactionType, "TransactionType";
     crate::domain::corporate_action::ActionType, "ActionType";
+    crate::domain::adjustment::Adjusted, "Adjusted";
     crate::domain::pnl::holding::Side, "PositionType";
     crate::domain::pnl::trace::DisposalKind, "DisposalKind";
     crate::domain::price::Outcome, "PriceOutcome";

@@ -278,13 +278,13 @@ pub async fn symbols(
     Ok(symbols)
 }
 
-/// The asset that had this symbol, upper-case, last; symbols of today are not looked at.
+/// The asset that was given this symbol, upper-case, last; symbols of today are not looked at.
 pub async fn former_owner(tx: &mut Tx, symbol: &str) -> Result<Option<AssetKey>, StorageError> {
+    // Keys of assets and sequences of actions are of one sequence: the order in which they were recorded.
     const SQL: &str = "SELECT n.asset_key FROM (\
-            SELECT f.asset_key AS asset_key, $2 AS since, f.asset_key AS place FROM first_symbols f WHERE f.symbol = $1 \
-            UNION ALL SELECT c.asset_key, c.executed_at, c.seq FROM corporate_actions c \
+            SELECT f.asset_key AS asset_key, f.asset_key AS seq FROM first_symbols f WHERE f.symbol = $1 \
+            UNION ALL SELECT c.asset_key, c.seq FROM corporate_actions c \
             LEFT JOIN corporate_action_voids v ON v.action_id = c.id \
-            WHERE c.new_symbol = $1 AND v.recorded_at IS NULL) n \
-        ORDER BY n.since DESC, n.place DESC LIMIT 1";
-    on!(tx, conn => sqlx::query_scalar(SQL).bind(symbol).bind(Moment::MIN).fetch_optional(conn).await)
+            WHERE c.new_symbol = $1 AND v.recorded_at IS NULL) n ORDER BY n.seq DESC LIMIT 1";
+    on!(tx, conn => sqlx::query_scalar(SQL).bind(symbol).fetch_optional(conn).await)
 }

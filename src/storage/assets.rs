@@ -174,6 +174,7 @@ pub async fn insert(tx: &mut Tx, mut asset: Asset) -> Result<Asset, StorageError
 pub async fn update(tx: &mut Tx, mut asset: Asset) -> Result<Asset, StorageError> {
     const SQL: &str = "UPDATE assets SET name = $2, asset_type = $3, status = $4, market_key = $5, currency = $6, \
         metadata = $7, version = $8, updated_at = $9 WHERE asset_key = $1";
+    tx.touched.assets.push(asset.key);
     asset.version += 1;
     asset.updated_at = tx.recorded_at()?;
     on!(tx, conn => sqlx::query(SQL)
@@ -187,14 +188,16 @@ pub async fn update(tx: &mut Tx, mut asset: Asset) -> Result<Asset, StorageError
 pub async fn rename(tx: &mut Tx, asset: &Asset, symbol: &str) -> Result<(), StorageError> {
     const SQL: &str =
         "UPDATE assets SET symbol = $2, version = version + 1, updated_at = $3 WHERE asset_key = $1";
+    tx.touched.assets.push(asset.key);
     let recorded_at = tx.recorded_at()?;
     on!(tx, conn => sqlx::query(SQL).bind(asset.key).bind(symbol).bind(recorded_at).execute(conn).await.map(drop))
 }
 
-/// Whether a price or a ledger entry uses the asset: from then on its currency is fixed.
+/// Whether a price, a ledger entry or a dividend uses the asset: from then on its currency is fixed.
 pub async fn is_used(tx: &mut Tx, asset: AssetKey) -> Result<bool, StorageError> {
     const SQL: &str = "SELECT CASE WHEN EXISTS (SELECT 1 FROM prices WHERE asset_key = $1) \
-        OR EXISTS (SELECT 1 FROM transactions WHERE asset_key = $1) THEN 1 ELSE 0 END";
+        OR EXISTS (SELECT 1 FROM transactions WHERE asset_key = $1) \
+        OR EXISTS (SELECT 1 FROM corporate_actions WHERE asset_key = $1 AND currency IS NOT NULL) THEN 1 ELSE 0 END";
     let used: i32 = on!(tx, conn => sqlx::query_scalar(SQL).bind(asset).fetch_one(conn).await)?;
     Ok(used == 1)
 }
@@ -254,6 +257,7 @@ pub async fn insert_terms(
     const SQL: &str = "INSERT INTO asset_terms (seq, asset_key, effective_at, recorded_at, multiplier, inverse, \
         margined, settlement, allows_negative_price, stale_after, source_priority) \
         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)";
+    tx.touched.assets.push(asset);
     let (seq, recorded_at) = (tx.next_seq()?, tx.recorded_at()?);
     let priority = to_json(&terms.source_priority)?;
     on!(tx, conn => sqlx::query(SQL)

@@ -4,6 +4,7 @@ use crate::clock::Clock;
 use crate::domain::moment::Moment;
 use crate::storage::error::StorageError;
 use crate::storage::migrate;
+use crate::storage::ticks::{Ticks, Touched};
 use crate::storage::writer::{Stamp, Stamps, WriterHandle};
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
 use sqlx::sqlite::{
@@ -60,6 +61,11 @@ pub(super) enum Link {
 pub struct Tx {
     pub(super) link: Link,
     pub(super) stamp: Option<Stamp>,
+    /// What it has changed so far.
+    pub(super) touched: Touched,
+    /// The tick before its snapshot.
+    tick: u64,
+    ticks: Arc<Ticks>,
 }
 
 impl std::fmt::Debug for Tx {
@@ -87,6 +93,20 @@ macro_rules! on {
 pub(super) use on;
 
 impl Tx {
+    pub(super) fn writing(link: Link, ticks: &Arc<Ticks>) -> Self {
+        Self { link, stamp: None, touched: Touched::default(), tick: ticks.now(), ticks: Arc::clone(ticks) }
+    }
+
+    /// The tick before its snapshot: what it reads is at least as new.
+    pub const fn tick(&self) -> u64 {
+        self.tick
+    }
+
+    /// What has changed since which tick.
+    pub fn ticks(&self) -> &Ticks {
+        &self.ticks
+    }
+
     /// The stamp of this commit.
     ///
     /// # Errors
@@ -129,6 +149,7 @@ pub struct Database {
     readers: Readers,
     writer: WriterHandle,
     stamps: Arc<Stamps>,
+    ticks: Arc<Ticks>,
     _lock: Arc<Lock>,
 }
 
@@ -162,8 +183,9 @@ impl Database {
             }
         };
         let stamps = Arc::new(Stamps::new(clock));
-        let writer = WriterHandle::start(pool, Arc::clone(&stamps)).await?;
-        Ok(Self { readers, writer, stamps, _lock: Arc::new(Lock { _file: file, _session: session }) })
+        let ticks = Arc::new(Ticks::default());
+        let writer = WriterHandle::start(pool, Arc::clone(&stamps), Arc::clone(&ticks)).await?;
+        Ok(Self { readers, writer, stamps, ticks, _lock: Arc::new(Lock { _file: file, _session: session }) })
     }
 
     /// Opens a snapshot for reading; it is taken by the first query.
@@ -171,13 +193,15 @@ impl Database {
     /// # Errors
     /// [`StorageError::Busy`] when every reader is taken for too long.
     pub async fn read(&self) -> Result<Tx, StorageError> {
+        let tick = self.ticks.now();
         let link = match &self.readers {
             Readers::Sqlite(pool) => Link::Sqlite(pool.begin().await?),
             Readers::Postgres(pool) => {
                 Link::Postgres(pool.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?)
             }
         };
-        Ok(Tx { link, stamp: None })
+        let ticks = Arc::clone(&self.ticks);
+        Ok(Tx { link, stamp: None, touched: Touched::default(), tick, ticks })
     }
 
     /// The writer: the way in for every mutation.

@@ -13,6 +13,9 @@ use serde::{Deserialize, Serialize};
 use sqlx::QueryBuilder;
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
+/// Lots written by one statement.
+const ROWS: usize = 500;
+
 /// Restricts a query to some assets.
 macro_rules! push_assets {
     ($query:expr, $assets:expr) => {
@@ -86,6 +89,13 @@ struct LotRow {
 /// How far the kept book of a portfolio goes; `None` before its first entry.
 pub async fn kept(tx: &mut Tx, portfolio: PortfolioId) -> Result<Option<Kept>, StorageError> {
     Ok(state(tx, portfolio).await?.map(|(kept, _)| kept))
+}
+
+/// The version of the kept book of a portfolio: another one after every change; `None` when there is none that is up to
+/// date.
+pub async fn version(tx: &mut Tx, portfolio: PortfolioId) -> Result<Option<i64>, StorageError> {
+    const SQL: &str = "SELECT version FROM ledger_states WHERE portfolio_id = $1 AND NOT stale";
+    on!(tx, conn => sqlx::query_scalar(SQL).bind(portfolio).fetch_optional(conn).await)
 }
 
 async fn state(tx: &mut Tx, portfolio: PortfolioId) -> Result<Option<(Kept, Common)>, StorageError> {
@@ -174,10 +184,11 @@ pub async fn save(
 }
 
 async fn save_state(tx: &mut Tx, portfolio: PortfolioId, after: &KeptBook) -> Result<(), StorageError> {
-    const SQL: &str = "INSERT INTO ledger_states (portfolio_id, last_at, entries, foreign_money, stale, state) \
-        VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (portfolio_id) DO UPDATE SET last_at = excluded.last_at, \
+    const SQL: &str = "INSERT INTO ledger_states (portfolio_id, last_at, entries, foreign_money, stale, state, \
+        version) VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (portfolio_id) DO UPDATE SET last_at = excluded.last_at, \
         entries = excluded.entries, foreign_money = excluded.foreign_money, stale = excluded.stale, \
-        state = excluded.state";
+        state = excluded.state, version = excluded.version";
+    let version = tx.next_seq()?;
     let common = Common {
         accounts: after.book.accounts.clone(),
         splits: after.book.splits.clone(),
@@ -186,7 +197,7 @@ async fn save_state(tx: &mut Tx, portfolio: PortfolioId, after: &KeptBook) -> Re
     };
     let (kept, text) = (after.kept, to_json(&common)?);
     on!(tx, conn => sqlx::query(SQL).bind(portfolio).bind(kept.last_at).bind(kept.entries).bind(kept.foreign_money)
-        .bind(kept.stale).bind(&text).execute(conn).await.map(drop))
+        .bind(kept.stale).bind(&text).bind(version).execute(conn).await.map(drop))
 }
 
 async fn save_holding(
@@ -212,18 +223,26 @@ async fn save_lots(
     before: Option<&Holding>,
     after: &Holding,
 ) -> Result<(), StorageError> {
-    const SQL: &str = "INSERT INTO lots (portfolio_id, account, asset_key, number, state) VALUES ($1, $2, $3, $4, $5) \
-        ON CONFLICT (portfolio_id, account, asset_key, number) DO UPDATE SET state = excluded.state";
     let was: HashMap<u64, &Lot> =
         before.iter().flat_map(|holding| &holding.lots.0).map(|lot| (lot.number, lot)).collect();
     let is: BTreeSet<u64> = after.lots.0.iter().map(|lot| lot.number).collect();
     for number in was.keys().filter(|number| !is.contains(number)) {
         delete_lot(tx, portfolio, key, *number).await?;
     }
+    let mut changed = Vec::new();
     for lot in after.lots.0.iter().filter(|lot| was.get(&lot.number) != Some(lot)) {
-        let (number, text) = (lot_number(lot.number)?, to_json(lot)?);
-        on!(tx, conn => sqlx::query(SQL).bind(portfolio).bind(&key.account).bind(key.asset).bind(number).bind(&text)
-            .execute(conn).await.map(drop))?;
+        changed.push((lot_number(lot.number)?, to_json(lot)?));
+    }
+    for some in changed.chunks(ROWS) {
+        on!(tx, conn => {
+            let mut query = QueryBuilder::new("INSERT INTO lots (portfolio_id, account, asset_key, number, state) ");
+            query.push_values(some, |mut row, (number, text)| {
+                row.push_bind(portfolio).push_bind(key.account.clone()).push_bind(key.asset).push_bind(*number)
+                    .push_bind(text.clone());
+            });
+            query.push(" ON CONFLICT (portfolio_id, account, asset_key, number) DO UPDATE SET state = excluded.state");
+            query.build().execute(conn).await.map(drop)
+        })?;
     }
     Ok(())
 }

@@ -162,6 +162,7 @@ pub async fn update(tx: &mut Tx, mut market: Market) -> Result<Market, StorageEr
     const SQL: &str = "UPDATE markets SET name = $2, market_type = $3, status = $4, time_zone = $5, currency = $6, \
         opening_time = $7, closing_time = $8, trading_days = $9, metadata = $10, version = $11, updated_at = $12 \
         WHERE market_key = $1";
+    tx.touched.everything = true;
     market.version += 1;
     market.updated_at = tx.recorded_at()?;
     let days = to_json(&market.trading_days)?;

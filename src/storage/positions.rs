@@ -8,11 +8,17 @@ use crate::storage::columns::{from_json, to_json};
 use crate::storage::database::{Tx, on};
 use crate::storage::error::StorageError;
 use sqlx::QueryBuilder;
+use std::collections::BTreeSet;
+
+/// Memberships written by one statement.
+const ROWS: usize = 500;
 
 /// Status of an id whose position is open.
 pub const OPEN: &str = "OPEN";
 /// Status of an id whose position is closed.
 pub const CLOSED: &str = "CLOSED";
+/// Transactions named by one statement.
+const IDS: usize = 1_000;
 /// Status of an id that no position has any more.
 pub const UNUSED: &str = "UNUSED";
 
@@ -122,6 +128,24 @@ pub async fn issued(tx: &mut Tx, portfolio: PortfolioId) -> Result<Vec<IssuedPos
     rows.into_iter().map(IssuedPosition::try_from).collect()
 }
 
+/// Every id ever issued for some assets of a portfolio, in order.
+pub async fn issued_for(
+    tx: &mut Tx,
+    portfolio: PortfolioId,
+    assets: &[AssetKey],
+) -> Result<Vec<IssuedPosition>, StorageError> {
+    let rows: Vec<Row> = on!(tx, conn => {
+        let mut query = QueryBuilder::new(SELECT);
+        query.push(" WHERE portfolio_id = ").push_bind(portfolio).push(" AND asset_key IN (-1");
+        for key in assets {
+            query.push(", ").push_bind(*key);
+        }
+        query.push(") ORDER BY issued_seq LIMIT 100000000");
+        query.build_query_as().fetch_all(conn).await
+    })?;
+    rows.into_iter().map(IssuedPosition::try_from).collect()
+}
+
 /// Writes an id: a new one, or what a known one stands for now. A new one gets its sequence and stamp here.
 pub async fn save(tx: &mut Tx, mut position: IssuedPosition) -> Result<IssuedPosition, StorageError> {
     const SQL: &str = "INSERT INTO positions (id, portfolio_id, issued_seq, account, asset_key, ordinal, status, \
@@ -166,6 +190,36 @@ pub async fn every_member(
     on!(tx, conn => sqlx::query_as(SQL).bind(portfolio).fetch_all(conn).await)
 }
 
+/// The same of some transactions.
+pub async fn every_member_among(
+    tx: &mut Tx,
+    portfolio: PortfolioId,
+    transactions: &[TransactionId],
+) -> Result<Vec<(TransactionId, PositionId, bool)>, StorageError> {
+    type Member = (TransactionId, PositionId, bool, i64, i64);
+    let mut found: Vec<Member> = Vec::new();
+    for part in transactions.chunks(IDS) {
+        let rows: Vec<Member> = on!(tx, conn => {
+            let mut query = QueryBuilder::new(
+                "SELECT m.transaction_id, m.position_id, m.ended_at IS NULL, p.issued_seq, m.seq FROM position_members m \
+                 JOIN positions p ON p.id = m.position_id WHERE m.portfolio_id = ");
+            query.push_bind(portfolio).push(" AND m.transaction_id IN (");
+            let mut ids = query.separated(", ");
+            for id in part {
+                ids.push_bind(*id);
+            }
+            query.push(") ORDER BY p.issued_seq, m.seq LIMIT 100000000");
+            query.build_query_as().fetch_all(conn).await
+        })?;
+        found.extend(rows);
+    }
+    found.sort_by_key(|(_, _, _, issued_seq, seq)| (*issued_seq, *seq));
+    Ok(found
+        .into_iter()
+        .map(|(transaction, position, in_force, _, _)| (transaction, position, in_force))
+        .collect())
+}
+
 /// Records that a transaction takes part in a position.
 pub async fn add_member(
     tx: &mut Tx,
@@ -173,12 +227,36 @@ pub async fn add_member(
     transaction: TransactionId,
     position: PositionId,
 ) -> Result<(), StorageError> {
-    const SQL: &str = "INSERT INTO position_members (seq, portfolio_id, transaction_id, position_id, recorded_at) \
-        VALUES ($1, $2, $3, $4, $5)";
-    let (seq, recorded_at) = (tx.next_seq()?, tx.recorded_at()?);
-    on!(tx, conn => sqlx::query(SQL).bind(seq).bind(portfolio).bind(transaction).bind(position).bind(recorded_at)
-        .execute(conn).await.map(drop))?;
-    touch(tx, position).await
+    add_members(tx, portfolio, &[(transaction, position)]).await
+}
+
+/// Records which transactions take part in which positions, in the order given.
+pub async fn add_members(
+    tx: &mut Tx,
+    portfolio: PortfolioId,
+    members: &[(TransactionId, PositionId)],
+) -> Result<(), StorageError> {
+    let recorded_at = tx.recorded_at()?;
+    for some in members.chunks(ROWS) {
+        let mut rows = Vec::with_capacity(some.len());
+        for member in some {
+            rows.push((tx.next_seq()?, *member));
+        }
+        on!(tx, conn => {
+            let mut query = QueryBuilder::new(
+                "INSERT INTO position_members (seq, portfolio_id, transaction_id, position_id, recorded_at) ");
+            query.push_values(rows, |mut row, (seq, (transaction, position))| {
+                row.push_bind(seq).push_bind(portfolio).push_bind(transaction).push_bind(position)
+                    .push_bind(recorded_at);
+            });
+            query.build().execute(conn).await.map(drop)
+        })?;
+    }
+    let positions: BTreeSet<PositionId> = members.iter().map(|(_, position)| *position).collect();
+    for position in positions {
+        touch(tx, position).await?;
+    }
+    Ok(())
 }
 
 /// Notes that what an id stands for changed.

@@ -2,6 +2,7 @@
 
 use crate::domain::decimal::Decimal;
 use crate::domain::ids::{AssetKey, SourceKey};
+use crate::domain::interval::Interval;
 use crate::domain::moment::Moment;
 use crate::domain::price::{Mark, Outcome, PricePoint, Quote};
 use crate::storage::database::{Tx, on};
@@ -144,6 +145,7 @@ struct PointRow {
     source: String,
     candle: String,
     recorded_at: Moment,
+    split_adjusted: Option<bool>,
     withdrawn: bool,
     price: Decimal,
     open: Option<Decimal>,
@@ -156,6 +158,7 @@ impl PointRow {
     fn into_point(self, asset: AssetKey) -> PricePoint {
         PricePoint {
             asset,
+            split_adjusted: self.split_adjusted.unwrap_or_default(),
             source: self.source,
             interval: self.candle,
             observed_at: self.observed_at,
@@ -187,7 +190,9 @@ pub async fn at(
             AND n.candle = p.candle AND n.recorded_at <= $3 AND n.seq > p.seq) \
         ORDER BY p.observed_at DESC LIMIT 1";
     const POINTS: &str = "SELECT p.observed_at, p.seq, s.name AS source, p.candle, p.recorded_at, p.withdrawn, p.price, \
-        p.open, p.high, p.low, p.volume FROM prices p JOIN price_sources s ON s.source_key = p.source_key \
+        p.open, p.high, p.low, p.volume, (SELECT v.split_adjusted FROM price_source_versions v \
+            WHERE v.source_key = p.source_key AND v.recorded_at <= $3 ORDER BY v.seq DESC LIMIT 1) AS split_adjusted \
+        FROM prices p JOIN price_sources s ON s.source_key = p.source_key \
         WHERE p.asset_key = $1 AND p.observed_at = $2 AND p.recorded_at <= $3 ORDER BY p.seq LIMIT 100000";
     let moment: Option<Moment> = on!(tx, conn => sqlx::query_scalar(MOMENT)
         .bind(asset).bind(as_of).bind(known_at).fetch_optional(conn).await)?;
@@ -198,12 +203,16 @@ pub async fn at(
     for row in rows {
         current.insert((row.source.clone(), row.candle.clone()), row);
     }
-    let rank = |source: &str| source_priority.iter().position(|name| name == source).unwrap_or(usize::MAX);
     let best = current
         .into_values()
         .filter(|row| !row.withdrawn)
-        .min_by_key(|row| (rank(&row.source), std::cmp::Reverse(row.seq)));
+        .min_by_key(|row| (rank(source_priority, &row.source), std::cmp::Reverse(row.seq)));
     Ok(best.map(|row| row.into_point(asset)))
+}
+
+/// Where a source stands in an order of sources; those that are not named come last.
+fn rank(source_priority: &[String], source: &str) -> usize {
+    source_priority.iter().position(|name| name == source).unwrap_or(usize::MAX)
 }
 
 /// Keeps `latest_prices` true for one asset: with every write to its prices, and when its order of sources changes.
@@ -215,6 +224,7 @@ pub async fn refresh_latest(
     const DELETE: &str = "DELETE FROM latest_prices WHERE asset_key = $1";
     const INSERT: &str = "INSERT INTO latest_prices (asset_key, observed_at, source_key, candle, recorded_at, price) \
         VALUES ($1, $2, $3, $4, $5, $6)";
+    tx.touched.assets.push(asset);
     let latest = at(tx, asset, source_priority, Moment::MAX, Moment::MAX).await?;
     on!(tx, conn => sqlx::query(DELETE).bind(asset).execute(conn).await.map(drop))?;
     let Some(point) = latest else { return Ok(()) };
@@ -231,6 +241,7 @@ struct MarkRow {
     candle: String,
     recorded_at: Moment,
     price: Decimal,
+    split_adjusted: bool,
 }
 
 /// The newest price of each of these assets that has one.
@@ -239,7 +250,7 @@ pub async fn latest(tx: &mut Tx, assets: &[AssetKey]) -> Result<BTreeMap<AssetKe
     for some in assets.chunks(ROWS) {
         let rows: Vec<MarkRow> = on!(tx, conn => {
             let mut query = QueryBuilder::new(
-                "SELECT l.asset_key, l.observed_at, s.name AS source, l.candle, l.recorded_at, l.price \
+                "SELECT l.asset_key, l.observed_at, s.name AS source, l.candle, l.recorded_at, l.price, s.split_adjusted \
                  FROM latest_prices l JOIN price_sources s ON s.source_key = l.source_key WHERE l.asset_key IN (");
             let mut list = query.separated(", ");
             for key in some {
@@ -255,6 +266,7 @@ pub async fn latest(tx: &mut Tx, assets: &[AssetKey]) -> Result<BTreeMap<AssetKe
                 recorded_at: row.recorded_at,
                 source: row.source,
                 interval: row.candle,
+                split_adjusted: row.split_adjusted,
             };
             (row.asset_key, mark)
         }));
@@ -283,25 +295,42 @@ pub struct PriceRange {
     pub limit: i64,
 }
 
-/// Current points of an asset in order of time, each with its sequence.
-pub async fn history(tx: &mut Tx, range: &PriceRange) -> Result<Vec<(i64, PricePoint)>, StorageError> {
-    let rows: Vec<PointRow> = on!(tx, conn => {
+/// Starts a query of the points of a range that are in force.
+macro_rules! in_force {
+    ($range:expr) => {{
+        let range: &PriceRange = $range;
         let mut query = QueryBuilder::new(
             "SELECT p.observed_at, p.seq, s.name AS source, p.candle, p.recorded_at, p.withdrawn, p.price, p.open, \
-             p.high, p.low, p.volume FROM prices p JOIN price_sources s ON s.source_key = p.source_key \
-             WHERE p.asset_key = ");
+             p.high, p.low, p.volume, (SELECT v.split_adjusted FROM price_source_versions v \
+                WHERE v.source_key = p.source_key AND v.recorded_at <= ",
+        );
+        query.push_bind(range.known_at).push(
+            " ORDER BY v.seq DESC LIMIT 1) AS split_adjusted FROM prices p \
+             JOIN price_sources s ON s.source_key = p.source_key WHERE p.asset_key = ",
+        );
         query.push_bind(range.asset).push(" AND p.observed_at >= ").push_bind(range.from);
         query.push(" AND p.observed_at < ").push_bind(range.until);
         query.push(" AND p.recorded_at <= ").push_bind(range.known_at);
-        query.push(" AND NOT p.withdrawn AND NOT EXISTS (SELECT 1 FROM prices n WHERE n.asset_key = p.asset_key \
-            AND n.observed_at = p.observed_at AND n.source_key = p.source_key AND n.candle = p.candle \
-            AND n.recorded_at <= ").push_bind(range.known_at).push(" AND n.seq > p.seq)");
+        query.push(
+            " AND NOT p.withdrawn AND NOT EXISTS (SELECT 1 FROM prices n WHERE n.asset_key = p.asset_key \
+             AND n.observed_at = p.observed_at AND n.source_key = p.source_key AND n.candle = p.candle \
+             AND n.recorded_at <= ",
+        );
+        query.push_bind(range.known_at).push(" AND n.seq > p.seq)");
         if let Some(source) = &range.source {
             query.push(" AND s.name = ").push_bind(source.clone());
         }
         if let Some(interval) = &range.interval {
             query.push(" AND p.candle = ").push_bind(interval.clone());
         }
+        query
+    }};
+}
+
+/// Current points of an asset in order of time, each with its sequence.
+pub async fn history(tx: &mut Tx, range: &PriceRange) -> Result<Vec<(i64, PricePoint)>, StorageError> {
+    let rows: Vec<PointRow> = on!(tx, conn => {
+        let mut query = in_force!(range);
         if let Some((moment, seq)) = range.after {
             query.push(" AND (p.observed_at, p.seq) > (").push_bind(moment).push(", ").push_bind(seq).push(")");
         }
@@ -309,4 +338,33 @@ pub async fn history(tx: &mut Tx, range: &PriceRange) -> Result<Vec<(i64, PriceP
         query.build_query_as().fetch_all(conn).await
     })?;
     Ok(rows.into_iter().map(|row| (row.seq, row.into_point(range.asset))).collect())
+}
+
+/// The newest current points of a range, the newest first; those of one moment in the order of sources, then the later
+/// recorded first. `candles` says whether points of a day or longer are wanted, or all others.
+pub async fn newest(
+    tx: &mut Tx,
+    range: &PriceRange,
+    candles: bool,
+    source_priority: &[String],
+) -> Result<Vec<PricePoint>, StorageError> {
+    let mut rows: Vec<PointRow> = on!(tx, conn => {
+        let mut query = in_force!(range);
+        query.push(if candles { " AND p.candle IN (" } else { " AND p.candle NOT IN (" });
+        let mut list = query.separated(", ");
+        for name in Interval::NAMES.iter().filter(|name| is_daily(name)) {
+            list.push_bind((*name).to_owned());
+        }
+        query.push(") ORDER BY p.observed_at DESC, p.seq DESC LIMIT ").push_bind(range.limit);
+        query.build_query_as().fetch_all(conn).await
+    })?;
+    let reversed = std::cmp::Reverse::<i64>;
+    rows.sort_by_key(|row| {
+        (reversed(row.observed_at.0), rank(source_priority, &row.source), reversed(row.seq))
+    });
+    Ok(rows.into_iter().map(|row| row.into_point(range.asset)).collect())
+}
+
+fn is_daily(name: &str) -> bool {
+    Interval::from_name(name).is_some_and(Interval::is_daily_or_longer)
 }

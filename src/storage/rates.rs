@@ -9,7 +9,10 @@ use crate::domain::price::Outcome;
 use crate::storage::database::{Tx, on};
 use crate::storage::error::StorageError;
 use sqlx::QueryBuilder;
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
+
+/// Versions written by one statement.
+const ROWS: usize = 500;
 
 /// One rate: one `base` is `rate` `quote`.
 #[derive(Debug, Clone, sqlx::FromRow)]
@@ -59,6 +62,39 @@ pub async fn all(tx: &mut Tx, until: Moment, known_at: Moment) -> Result<Rates, 
     let mut rates = Rates::default();
     for point in points {
         rates.add(point.base, point.quote, point.observed_at, point.rate);
+    }
+    Ok(rates)
+}
+
+/// The same for the pairs that have one of these units on either side: all that converting between them needs, because
+/// a rate through a third unit has one of the two in each leg. Minor units are to be given as their major ones.
+pub async fn touching(
+    tx: &mut Tx,
+    units: &[Currency],
+    until: Moment,
+    known_at: Moment,
+) -> Result<Rates, StorageError> {
+    let points: Vec<(Currency, Currency, Moment, Decimal)> = on!(tx, conn => {
+        let mut query = QueryBuilder::new(
+            "SELECT r.base, r.quote, r.observed_at, r.rate FROM rates r WHERE r.observed_at <= ");
+        query.push_bind(until).push(" AND r.recorded_at <= ").push_bind(known_at);
+        for (sides, end) in [(" AND (r.base IN (", ") OR "), ("r.quote IN (", "))")] {
+            query.push(sides);
+            let mut list = query.separated(", ");
+            for unit in units {
+                list.push_bind(*unit);
+            }
+            query.push(end);
+        }
+        query.push(" AND NOT r.withdrawn AND NOT EXISTS (SELECT 1 FROM rates n WHERE n.base = r.base \
+            AND n.quote = r.quote AND n.observed_at = r.observed_at AND n.source_key = r.source_key \
+            AND n.recorded_at <= ").push_bind(known_at);
+        query.push(" AND n.seq > r.seq) ORDER BY r.base, r.quote, r.observed_at, r.seq LIMIT 10000000");
+        query.build_query_as().fetch_all(conn).await
+    })?;
+    let mut rates = Rates::default();
+    for (base, quote, observed_at, rate) in points {
+        rates.add(base, quote, observed_at, rate);
     }
     Ok(rates)
 }
@@ -160,9 +196,58 @@ pub async fn record(tx: &mut Tx, source: SourceKey, point: &RatePoint) -> Result
         Some(_) => Outcome::Corrected,
         None => Outcome::Stored,
     };
+    tx.touched.rates = true;
     let (seq, recorded_at) = (tx.next_seq()?, tx.recorded_at()?);
     on!(tx, conn => sqlx::query(INSERT)
         .bind(point.base).bind(point.quote).bind(point.observed_at).bind(source).bind(seq).bind(recorded_at)
         .bind(false).bind(&point.rate).execute(conn).await.map(drop))?;
     Ok(outcome)
+}
+
+/// Records rates of one pair and source in the order given, as [`record`] would one by one: of two with one moment the
+/// later counts, and both are kept.
+pub async fn record_many(
+    tx: &mut Tx,
+    source: SourceKey,
+    (base, quote): (Currency, Currency),
+    points: &[(Moment, Decimal)],
+) -> Result<Vec<Outcome>, StorageError> {
+    const VERSIONS: &str = "SELECT observed_at, withdrawn, rate FROM rates WHERE base = $1 AND quote = $2 \
+        AND observed_at >= $3 AND observed_at <= $4 AND source_key = $5 ORDER BY observed_at, seq LIMIT 100000000";
+    let (Some(from), Some(to)) = (points.iter().map(|p| p.0).min(), points.iter().map(|p| p.0).max()) else {
+        return Ok(Vec::new());
+    };
+    let versions: Vec<(Moment, bool, Decimal)> = on!(tx, conn => sqlx::query_as(VERSIONS)
+        .bind(base).bind(quote).bind(from).bind(to).bind(source).fetch_all(conn).await)?;
+    let mut current: HashMap<Moment, Option<Decimal>> = versions
+        .into_iter()
+        .map(|(observed_at, withdrawn, rate)| (observed_at, (!withdrawn).then_some(rate)))
+        .collect();
+    let mut outcomes = Vec::with_capacity(points.len());
+    let mut fresh: Vec<(i64, Moment, &Decimal)> = Vec::new();
+    for (observed_at, rate) in points {
+        let outcome = match current.get(observed_at) {
+            Some(Some(known)) if known == rate => Outcome::Duplicate,
+            Some(_) => Outcome::Corrected,
+            None => Outcome::Stored,
+        };
+        if outcome != Outcome::Duplicate {
+            fresh.push((tx.next_seq()?, *observed_at, rate));
+            current.insert(*observed_at, Some(rate.clone()));
+        }
+        outcomes.push(outcome);
+    }
+    let recorded_at = tx.recorded_at()?;
+    for rows in fresh.chunks(ROWS) {
+        on!(tx, conn => {
+            let mut query = QueryBuilder::new(
+                "INSERT INTO rates (base, quote, observed_at, source_key, seq, recorded_at, withdrawn, rate) ");
+            query.push_values(rows, |mut row, (seq, observed_at, rate)| {
+                row.push_bind(base).push_bind(quote).push_bind(*observed_at).push_bind(source).push_bind(*seq)
+                    .push_bind(recorded_at).push_bind(false).push_bind((*rate).clone());
+            });
+            query.build().execute(conn).await.map(drop)
+        })?;
+    }
+    Ok(outcomes)
 }

@@ -2,7 +2,7 @@
 
 use crate::domain::currency::Currency;
 use crate::domain::decimal::Decimal;
-use crate::domain::ids::{AssetKey, PortfolioId, TransactionId};
+use crate::domain::ids::{AssetKey, MarketKey, PortfolioId, TransactionId};
 use crate::domain::moment::Moment;
 use crate::domain::transaction::{LotPick, Transaction, TransactionType};
 use crate::storage::columns::{from_json, to_json};
@@ -11,6 +11,9 @@ use crate::storage::error::StorageError;
 use crate::storage::page::After;
 use sqlx::QueryBuilder;
 use uuid::Uuid;
+
+/// Entries read or written by one statement.
+const ROWS: usize = 500;
 
 /// A ledger entry as it is kept: what the fold reads, and what people wrote beside it.
 #[derive(Debug, Clone)]
@@ -179,6 +182,32 @@ pub async fn in_force(
     Ok(ledger)
 }
 
+/// The entries of one asset in force after a moment, and every one that stands for a corporate action, in the order of
+/// their moments.
+pub async fn in_force_after(
+    tx: &mut Tx,
+    portfolio: PortfolioId,
+    asset: AssetKey,
+    after: Moment,
+) -> Result<Vec<Transaction>, StorageError> {
+    let rows: Vec<Row> = on!(tx, conn => {
+        let mut query = QueryBuilder::new(SELECT);
+        query.push(" WHERE t.portfolio_id = ").push_bind(portfolio);
+        query.push(" AND t.asset_key = ").push_bind(asset).push(" AND t.executed_at > ").push_bind(after);
+        query.push(" AND v.recorded_at IS NULL ORDER BY t.executed_at, t.place, t.seq LIMIT 100000000");
+        query.build_query_as().fetch_all(conn).await
+    })?;
+    let early: Vec<Row> = on!(tx, conn => {
+        let mut query = QueryBuilder::new(SELECT);
+        query.push(" WHERE t.portfolio_id = ").push_bind(portfolio);
+        query.push(" AND t.asset_key = ").push_bind(asset).push(" AND t.kind IN ('split', 'dividend')");
+        query.push(" AND t.executed_at <= ").push_bind(after);
+        query.push(" AND v.recorded_at IS NULL ORDER BY t.executed_at, t.place, t.seq LIMIT 100000000");
+        query.build_query_as().fetch_all(conn).await
+    })?;
+    early.into_iter().chain(rows).map(|row| Ok(Entry::try_from(row)?.transaction)).collect()
+}
+
 /// Which entries are wanted.
 #[derive(Debug, Clone)]
 pub struct EntryFilter {
@@ -277,6 +306,83 @@ pub async fn find_external(
     row.map(Entry::try_from).transpose()
 }
 
+/// The entries in force with these ids of the sender's, in order of entry. Unknown ids are left out.
+pub async fn with_external_ids(
+    tx: &mut Tx,
+    portfolio: PortfolioId,
+    external_ids: &[String],
+) -> Result<Vec<Entry>, StorageError> {
+    let mut entries = Vec::new();
+    for some in external_ids.chunks(ROWS) {
+        let rows: Vec<Row> = on!(tx, conn => {
+            let mut query = QueryBuilder::new(SELECT);
+            query.push(" WHERE t.portfolio_id = ").push_bind(portfolio).push(" AND t.external_id IN (");
+            let mut list = query.separated(", ");
+            for id in some {
+                list.push_bind(id.clone());
+            }
+            query.push(") AND v.recorded_at IS NULL ORDER BY t.seq LIMIT 500");
+            query.build_query_as().fetch_all(conn).await
+        })?;
+        for row in rows {
+            entries.push(row.try_into()?);
+        }
+    }
+    Ok(entries)
+}
+
+/// The entries in force with these ids, in order of entry. Unknown ids are left out.
+pub async fn with_ids(
+    tx: &mut Tx,
+    portfolio: PortfolioId,
+    ids: &[TransactionId],
+) -> Result<Vec<Entry>, StorageError> {
+    let mut entries = Vec::new();
+    for some in ids.chunks(ROWS) {
+        let rows: Vec<Row> = on!(tx, conn => {
+            let mut query = QueryBuilder::new(SELECT);
+            query.push(" WHERE t.portfolio_id = ").push_bind(portfolio).push(" AND t.id IN (");
+            let mut list = query.separated(", ");
+            for id in some {
+                list.push_bind(*id);
+            }
+            query.push(") AND v.recorded_at IS NULL ORDER BY t.seq LIMIT 500");
+            query.build_query_as().fetch_all(conn).await
+        })?;
+        for row in rows {
+            entries.push(row.try_into()?);
+        }
+    }
+    Ok(entries)
+}
+
+/// A place in the order of the fold: `executed_at`, place and sequence of an entry.
+pub type Place = (Moment, i64, i64);
+
+/// The entries in force at `known_at` about moments up to `as_of`, in order of (`executed_at`, place, sequence), after
+/// the entry at `after`: with its end, the part of a ledger that is read at a time.
+pub async fn part_in_force(
+    tx: &mut Tx,
+    portfolio: PortfolioId,
+    (as_of, known_at): (Moment, Moment),
+    after: Option<Place>,
+    limit: i64,
+) -> Result<Vec<Entry>, StorageError> {
+    let rows: Vec<Row> = on!(tx, conn => {
+        let mut query = QueryBuilder::new(SELECT);
+        query.push(" WHERE t.portfolio_id = ").push_bind(portfolio);
+        query.push(" AND t.executed_at <= ").push_bind(as_of).push(" AND t.recorded_at <= ").push_bind(known_at);
+        query.push(" AND (v.recorded_at IS NULL OR v.recorded_at > ").push_bind(known_at).push(")");
+        if let Some((executed_at, place, seq)) = after {
+            query.push(" AND (t.executed_at, t.place, t.seq) > (").push_bind(executed_at);
+            query.push(", ").push_bind(place).push(", ").push_bind(seq).push(")");
+        }
+        query.push(" ORDER BY t.executed_at, t.place, t.seq LIMIT ").push_bind(limit);
+        query.build_query_as().fetch_all(conn).await
+    })?;
+    rows.into_iter().map(Entry::try_from).collect()
+}
+
 /// How many entries a portfolio has, voided ones included.
 pub async fn count(tx: &mut Tx, portfolio: PortfolioId) -> Result<i64, StorageError> {
     const SQL: &str = "SELECT COUNT(*) FROM transactions WHERE portfolio_id = $1";
@@ -291,29 +397,78 @@ pub async fn holders(tx: &mut Tx, asset: AssetKey) -> Result<Vec<PortfolioId>, S
     on!(tx, conn => sqlx::query_scalar(SQL).bind(asset).fetch_all(conn).await)
 }
 
-/// Adds an entry; its sequence and stamp are given here, and its place too unless it replaces another.
-pub async fn insert(tx: &mut Tx, mut entry: Entry) -> Result<Entry, StorageError> {
-    const SQL: &str = "INSERT INTO transactions (id, portfolio_id, seq, place, kind, executed_at, whole_day, account, \
-        to_account, asset_key, quantity, price, gross_total, fee, tax, fee_asset_quantity, currency, fx_rate, amount, \
-        to_amount, to_currency, ratio_num, ratio_den, lots, opens_short, external_id, note, metadata, replaces, \
-        recorded_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, \
-        $20, $21, $22, $23, $24, $25, $26, $27, $28, $29, $30)";
+/// Portfolios whose entries in force touch an asset of a market.
+pub async fn holders_in_market(tx: &mut Tx, market: MarketKey) -> Result<Vec<PortfolioId>, StorageError> {
+    const SQL: &str = "SELECT DISTINCT t.portfolio_id FROM transactions t JOIN assets a ON a.asset_key = t.asset_key \
+        LEFT JOIN transaction_voids v ON v.transaction_id = t.id \
+        WHERE a.market_key = $1 AND v.recorded_at IS NULL ORDER BY t.portfolio_id LIMIT 1000000";
+    on!(tx, conn => sqlx::query_scalar(SQL).bind(market).fetch_all(conn).await)
+}
+
+/// Whether a portfolio has an entry in force that touches an asset.
+pub async fn any_in_force(
+    tx: &mut Tx,
+    portfolio: PortfolioId,
+    asset: AssetKey,
+) -> Result<bool, StorageError> {
+    const SQL: &str = "SELECT t.seq FROM transactions t LEFT JOIN transaction_voids v ON v.transaction_id = t.id \
+        WHERE t.portfolio_id = $1 AND t.asset_key = $2 AND v.recorded_at IS NULL LIMIT 1";
+    let seq: Option<i64> =
+        on!(tx, conn => sqlx::query_scalar(SQL).bind(portfolio).bind(asset).fetch_optional(conn).await)?;
+    Ok(seq.is_some())
+}
+
+/// Gives an entry its sequence and stamp, and its place too unless it replaces another.
+fn stamp(tx: &mut Tx, entry: &mut Entry) -> Result<(), StorageError> {
     entry.seq = tx.next_seq()?;
     entry.recorded_at = tx.recorded_at()?;
     if entry.replaces.is_none() {
         entry.transaction.place = entry.seq;
     }
-    let t = &entry.transaction;
-    let lots = if t.lots.is_empty() { None } else { Some(to_json(&t.lots)?) };
-    on!(tx, conn => sqlx::query(SQL)
-        .bind(t.id).bind(entry.portfolio).bind(entry.seq).bind(t.place).bind(t.kind).bind(t.executed_at)
-        .bind(t.whole_day).bind(&t.account).bind(&t.to_account).bind(t.asset).bind(&t.quantity).bind(&t.price)
-        .bind(&t.gross_total).bind(&t.fee).bind(&t.tax).bind(&t.fee_asset_quantity).bind(t.currency)
-        .bind(&t.fx_rate).bind(&t.amount).bind(&t.to_amount).bind(t.to_currency).bind(&t.ratio_num)
-        .bind(&t.ratio_den).bind(&lots).bind(t.opens_short).bind(&entry.external_id).bind(&entry.note)
-        .bind(&entry.metadata).bind(entry.replaces).bind(entry.recorded_at)
-        .execute(conn).await.map(drop))?;
-    Ok(entry)
+    Ok(())
+}
+
+const COLUMNS: &str = "id, portfolio_id, seq, place, kind, executed_at, whole_day, account, to_account, asset_key, \
+    quantity, price, gross_total, fee, tax, fee_asset_quantity, currency, fx_rate, amount, to_amount, to_currency, \
+    ratio_num, ratio_den, lots, opens_short, external_id, note, metadata, replaces, recorded_at";
+
+/// Adds an entry; its sequence and stamp are given here, and its place too unless it replaces another.
+pub async fn insert(tx: &mut Tx, entry: Entry) -> Result<Entry, StorageError> {
+    let mut entries = insert_many(tx, vec![entry]).await?;
+    entries.pop().ok_or_else(|| StorageError::Corrupt("an entry was lost on its way in".to_owned()))
+}
+
+/// Adds entries in the order given, as [`insert`] would one by one.
+pub async fn insert_many(tx: &mut Tx, mut entries: Vec<Entry>) -> Result<Vec<Entry>, StorageError> {
+    for entry in &mut entries {
+        stamp(tx, entry)?;
+    }
+    for some in entries.chunks(ROWS) {
+        let mut lots = Vec::with_capacity(some.len());
+        for entry in some {
+            let named = &entry.transaction.lots;
+            lots.push(if named.is_empty() { None } else { Some(to_json(named)?) });
+        }
+        on!(tx, conn => {
+            let mut query = QueryBuilder::new("INSERT INTO transactions (");
+            query.push(COLUMNS).push(") ");
+            query.push_values(some.iter().zip(lots), |mut row, (entry, lots)| {
+                let t = &entry.transaction;
+                row.push_bind(t.id).push_bind(entry.portfolio).push_bind(entry.seq).push_bind(t.place)
+                    .push_bind(t.kind).push_bind(t.executed_at).push_bind(t.whole_day).push_bind(t.account.clone())
+                    .push_bind(t.to_account.clone()).push_bind(t.asset).push_bind(t.quantity.clone())
+                    .push_bind(t.price.clone()).push_bind(t.gross_total.clone()).push_bind(t.fee.clone())
+                    .push_bind(t.tax.clone()).push_bind(t.fee_asset_quantity.clone()).push_bind(t.currency)
+                    .push_bind(t.fx_rate.clone()).push_bind(t.amount.clone()).push_bind(t.to_amount.clone())
+                    .push_bind(t.to_currency).push_bind(t.ratio_num.clone()).push_bind(t.ratio_den.clone())
+                    .push_bind(lots).push_bind(t.opens_short).push_bind(entry.external_id.clone())
+                    .push_bind(entry.note.clone()).push_bind(entry.metadata.clone()).push_bind(entry.replaces)
+                    .push_bind(entry.recorded_at);
+            });
+            query.build().execute(conn).await.map(drop)
+        })?;
+    }
+    Ok(entries)
 }
 
 /// Voids an entry.

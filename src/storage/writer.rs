@@ -8,6 +8,7 @@ use crate::clock::Clock;
 use crate::domain::moment::{HOUR, Moment};
 use crate::storage::database::{Link, Tx, WriterPool, on};
 use crate::storage::error::StorageError;
+use crate::storage::ticks::Ticks;
 use futures_util::future::BoxFuture;
 use std::future::poll_fn;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -166,10 +167,14 @@ pub struct WriterHandle {
 }
 
 impl WriterHandle {
-    pub(super) async fn start(pool: WriterPool, stamps: Arc<Stamps>) -> Result<Self, StorageError> {
+    pub(super) async fn start(
+        pool: WriterPool,
+        stamps: Arc<Stamps>,
+        ticks: Arc<Ticks>,
+    ) -> Result<Self, StorageError> {
         stamps.set_last(last_stamp(&pool).await?);
         let (queue, jobs) = mpsc::channel(QUEUE);
-        tokio::spawn(Writer { pool, stamps }.run(jobs));
+        tokio::spawn(Writer { pool, stamps, ticks }.run(jobs));
         Ok(Self { queue })
     }
 
@@ -238,6 +243,7 @@ async fn last_stamp(pool: &WriterPool) -> Result<i64, StorageError> {
 struct Writer {
     pool: WriterPool,
     stamps: Arc<Stamps>,
+    ticks: Arc<Ticks>,
 }
 
 impl Writer {
@@ -310,7 +316,7 @@ impl Writer {
             WriterPool::Sqlite(pool) => Link::Sqlite(pool.begin_with("BEGIN IMMEDIATE").await?),
             WriterPool::Postgres(pool) => Link::Postgres(pool.begin().await?),
         };
-        let mut tx = Tx { link, stamp: None };
+        let mut tx = Tx::writing(link, &self.ticks);
         // Taking the row first makes PostgreSQL serialise commits as SQLite's write lock does. The sequence goes on
         // from what is in the database: a commit whose answer was lost with the connection may have been made.
         let seq = on!(tx, conn => sqlx::query_scalar(TAKE).bind(recorded_at).fetch_one(conn).await)?;
@@ -325,11 +331,14 @@ impl Writer {
         }
         let seq = tx.stamp.map_or(seq, |stamp| stamp.seq);
         on!(tx, conn => sqlx::query(NOTE).bind(seq).execute(conn).await.map(drop))?;
-        match tx.link {
-            Link::Sqlite(open) => open.commit().await?,
-            Link::Postgres(open) => open.commit().await?,
-        }
-        Ok(())
+        let touched = std::mem::take(&mut tx.touched);
+        let committed = match tx.link {
+            Link::Sqlite(open) => open.commit().await,
+            Link::Postgres(open) => open.commit().await,
+        };
+        // Also after a failure: the commit may have been made and only its answer lost.
+        self.ticks.note(&touched);
+        committed.map_err(StorageError::from)
     }
 }
 

@@ -6,7 +6,7 @@
 use crate::domain::asset::Asset;
 use crate::domain::corporate_action::{ActionType, CorporateAction};
 use crate::domain::currency::Currency;
-use crate::domain::ids::{ActionId, AssetId};
+use crate::domain::ids::{ActionId, AssetId, PortfolioId};
 use crate::domain::moment::Moment;
 use crate::domain::portfolio::Portfolio;
 use crate::random::Random;
@@ -164,11 +164,25 @@ async fn take_effect(
     if kinds.contains(&ActionType::SymbolChange) {
         rename(tx, asset).await?;
     }
-    let mut touched = Vec::new();
     if kinds.iter().all(|kind| kind.entry().is_none()) {
-        return Ok(touched);
+        return Ok(Vec::new());
     }
-    for id in transactions::holders(tx, asset.key).await? {
+    let holders = transactions::holders(tx, asset.key).await?;
+    Ok(refold_all(tx, random, holders).await?)
+}
+
+/// Folds the ledgers of several portfolios anew, flagging what breaks a rule now. Returns them in order of entry. Also
+/// for when the zone of a market has moved, and with it the days of its actions.
+///
+/// # Errors
+/// As [`refold_after_action`].
+pub async fn refold_all(
+    tx: &mut Tx,
+    random: Random,
+    ids: Vec<PortfolioId>,
+) -> Result<Vec<Portfolio>, BookError> {
+    let mut touched = Vec::with_capacity(ids.len());
+    for id in ids {
         if let Some(portfolio) = portfolios::find(tx, id).await? {
             refold_after_action(tx, random, &portfolio).await?;
             touched.push(portfolio);

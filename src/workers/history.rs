@@ -441,13 +441,13 @@ pub fn together(loaded: &[Loaded], currency: Currency, annualize: bool) -> Resul
             let shown = |amount: &Option<Decimal>| {
                 amount.as_ref().and_then(|amount| one.convert(amount, currency, place))
             };
-            let step = &stop.whole;
-            if step.value.is_some() && shown(&step.value).is_none() {
+            let day_end = &stop.whole;
+            if day_end.value.is_some() && shown(&day_end.value).is_none() {
                 gaps.push((*day, Gap::Rate(one.base)));
             }
-            whole.value = sum(whole.value.as_ref(), shown(&step.value).as_ref());
-            whole.inflow = sum(whole.inflow.as_ref(), shown(&step.inflow).as_ref());
-            whole.outflow = sum(whole.outflow.as_ref(), shown(&step.outflow).as_ref());
+            whole.value = sum(whole.value.as_ref(), shown(&day_end.value).as_ref());
+            whole.inflow = sum(whole.inflow.as_ref(), shown(&day_end.inflow).as_ref());
+            whole.outflow = sum(whole.outflow.as_ref(), shown(&day_end.outflow).as_ref());
         }
         match gauge.as_mut() {
             Some(gauge) => gauge.add(*day, whole),

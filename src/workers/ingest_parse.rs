@@ -14,6 +14,7 @@
 mod columns;
 mod csv_rows;
 mod ndjson_rows;
+pub mod rate_table;
 mod row;
 #[cfg(test)]
 mod tests;
@@ -98,6 +99,8 @@ named_enum! {
         Missing = "missing",
         /// Not a plain decimal number.
         NotADecimal = "not_a_decimal",
+        /// Zero or less where that cannot be.
+        NotPositive = "not_positive",
         /// More digits than are kept exactly.
         TooManyDigits = "too_many_digits",
         /// Not a time, or a day that does not exist.
@@ -270,6 +273,26 @@ pub enum ParseError {
         /// The first two.
         found: String,
     },
+    /// A table of rates without a currency.
+    #[error(
+        "no currency column among {columns}; a table of rates has one column per currency, named by its code"
+    )]
+    NoCurrency {
+        /// Those that are there.
+        columns: String,
+    },
+    /// Two columns of one currency.
+    #[error("the currency {currency} has more than one column")]
+    RepeatedCurrency {
+        /// Its code.
+        currency: String,
+    },
+    /// A column of the currency that the rates are of.
+    #[error("the file has a column of {currency}, which is the base of its rates")]
+    BaseAmongCurrencies {
+        /// Its code.
+        currency: String,
+    },
     /// The CSV reader gave up.
     #[error("the file cannot be read as CSV")]
     Csv(#[from] csv::Error),
@@ -284,18 +307,23 @@ pub fn parse(input: &[u8], options: &Options) -> Result<Parsed, ParseError> {
     if options.stamp == Some(Stamp::End) && options.interval.is_none() {
         return Err(ParseError::IntervalRequired);
     }
-    let input = input.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(input);
-    let text = std::str::from_utf8(input).map_err(|error| {
-        let before = input.get(..error.valid_up_to()).unwrap_or_default();
-        let lines = before.split(|byte| *byte == b'\n').count();
-        ParseError::NotUtf8 { line: u64::try_from(lines).unwrap_or(u64::MAX) }
-    })?;
+    let text = text_of(input)?;
     let first = text.trim_start().chars().next().ok_or(ParseError::Empty)?;
     let guessed = if first == '{' { Format::Ndjson } else { Format::Csv };
     match options.format.unwrap_or(guessed) {
         Format::Csv => csv_rows::parse(text, options),
         Format::Ndjson => ndjson_rows::parse(text, options),
     }
+}
+
+/// The text of a file after its byte order mark.
+fn text_of(input: &[u8]) -> Result<&str, ParseError> {
+    let input = input.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(input);
+    std::str::from_utf8(input).map_err(|error| {
+        let before = input.get(..error.valid_up_to()).unwrap_or_default();
+        let lines = before.split(|byte| *byte == b'\n').count();
+        ParseError::NotUtf8 { line: u64::try_from(lines).unwrap_or(u64::MAX) }
+    })
 }
 
 /// A text of the file as a message may show it: short, and without control characters.

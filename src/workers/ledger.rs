@@ -81,6 +81,38 @@ pub async fn entering(
     with_actions(tx, portfolio, entries, &assets, (Moment::MAX, Moment::MAX)).await
 }
 
+/// The rows of some assets after a moment each: as they were before entries were added and removed, and as they are
+/// now. Entries without an asset among the changed ones belong to both as they do to the change.
+///
+/// # Errors
+/// The database's.
+pub async fn after(
+    tx: &mut Tx,
+    portfolio: &Portfolio,
+    assets: &BTreeMap<AssetKey, Moment>,
+    (added, removed): (&[Transaction], &[Transaction]),
+) -> Result<(Ledger, Ledger), StorageError> {
+    let bare = |rows: &[Transaction]| rows.iter().filter(|t| t.asset.is_none()).cloned().collect();
+    let mut is_now: Vec<Transaction> = bare(added);
+    for (asset, after) in assets {
+        // Earlier entries that stand for an action decide whether the asset's own action counts.
+        is_now.extend(transactions::in_force_after(tx, portfolio.id, *asset, *after).await?);
+    }
+    let new: BTreeSet<TransactionId> = added.iter().map(|t| t.id).collect();
+    let mut was: Vec<Transaction> = is_now.iter().filter(|t| !new.contains(&t.id)).cloned().collect();
+    was.extend(removed.iter().cloned());
+    let keys: BTreeSet<AssetKey> = assets.keys().copied().collect();
+    let after = |t: &Transaction| t.asset.and_then(|asset| assets.get(&asset)).copied();
+    let mut ledgers = Vec::with_capacity(2);
+    for entries in [was, is_now] {
+        let mut ledger = with_actions(tx, portfolio, entries, &keys, (Moment::MAX, Moment::MAX)).await?;
+        ledger.rows.retain(|t| after(t).is_none_or(|after| t.executed_at > after));
+        ledgers.push(ledger);
+    }
+    let is_now = ledgers.pop().unwrap_or_default();
+    Ok((ledgers.pop().unwrap_or_default(), is_now))
+}
+
 fn assets_of(entries: &[Transaction]) -> BTreeSet<AssetKey> {
     entries.iter().filter_map(|t| t.asset).collect()
 }
@@ -105,14 +137,17 @@ async fn with_actions(
     };
     let in_force: Vec<CorporateAction> = known.into_iter().filter_map(happened).collect();
     let day_splits = entries.iter().filter(|t| t.whole_day && t.kind == TransactionType::Split);
-    let zoned: BTreeSet<AssetKey> =
+    let dated: BTreeSet<AssetKey> =
         in_force.iter().map(|action| action.asset).chain(day_splits.filter_map(|t| t.asset)).collect();
-    let markets = zones(tx, &zoned).await?;
+    let markets = market_zones(tx, &dated).await?;
     let zones = Zones { portfolio: portfolio.time_zone, markets: &markets };
     Ok(Ledger { rows: merge(entries, &in_force, zones), tolerated })
 }
 
-async fn zones(tx: &mut Tx, assets: &BTreeSet<AssetKey>) -> Result<BTreeMap<AssetKey, Tz>, StorageError> {
+async fn market_zones(
+    tx: &mut Tx,
+    assets: &BTreeSet<AssetKey>,
+) -> Result<BTreeMap<AssetKey, Tz>, StorageError> {
     let keys: Vec<AssetKey> = assets.iter().copied().collect();
     let found = assets::by_keys(tx, &keys).await?;
     Ok(found.into_iter().map(|asset| (asset.key, asset.market_zone)).collect())

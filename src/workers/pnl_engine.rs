@@ -11,10 +11,11 @@ use crate::domain::price::Mark;
 use crate::domain::transaction::Transaction;
 use crate::storage::database::Tx;
 use crate::storage::error::StorageError;
-use crate::storage::{assets, figures, portfolios, positions, prices, rates};
+use crate::storage::{actions, assets, figures, portfolios, positions, prices, rates};
 use crate::workers::bookkeeping::{BookError, Lookup};
 use crate::workers::ledger;
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
 /// Moment and knowledge a figure is asked for, and conventions it is asked under.
 #[derive(Debug, Clone, Default)]
@@ -27,6 +28,13 @@ pub struct Ask {
     pub conventions: Option<Conventions>,
     /// Whether every part of every sum is wanted too.
     pub traced: bool,
+}
+
+impl Ask {
+    /// Whether it is about the present, under the portfolio's own conventions.
+    pub const fn is_present(&self) -> bool {
+        self.as_of.is_none() && self.known_at.is_none() && self.conventions.is_none() && !self.traced
+    }
 }
 
 /// What a traced fold looked at.
@@ -44,11 +52,11 @@ pub struct LedgerEvidence {
 #[derive(Debug)]
 pub struct Figures {
     /// The book.
-    pub book: Book,
+    pub book: Arc<Book>,
     /// Its valuation.
     pub report: Report,
     /// Its assets.
-    pub assets: BTreeMap<AssetKey, Asset>,
+    pub assets: Arc<BTreeMap<AssetKey, Asset>>,
     /// The conventions it was computed under.
     pub conventions: Conventions,
     /// Ids of its open positions.
@@ -71,8 +79,7 @@ pub async fn figures(
     ask: &Ask,
     now: Moment,
 ) -> Result<Figures, BookError> {
-    let about_now = ask.as_of.is_none() && ask.known_at.is_none() && ask.conventions.is_none() && !ask.traced;
-    if about_now
+    if ask.is_present()
         && let Some(kept) = figures::load(tx, portfolio.id, None).await?
         && !kept.kept.stale
     {
@@ -82,7 +89,7 @@ pub async fn figures(
         } else {
             Rates::default()
         };
-        let keys: Vec<AssetKey> = held(&kept.book);
+        let keys: Vec<AssetKey> = held_assets(&kept.book);
         let marks = prices::latest(tx, &keys).await?;
         let (assets, priced) = price_assets(tx, &kept.book, Moment::MAX, Moment::MAX, marks).await?;
         let with = Valuation {
@@ -95,8 +102,8 @@ pub async fn figures(
         let report = report(&kept.book, with);
         return Ok(Figures {
             report,
-            book: kept.book,
-            assets,
+            book: Arc::new(kept.book),
+            assets: Arc::new(assets),
             conventions,
             open: kept.open,
             closed: HashMap::new(),
@@ -167,19 +174,12 @@ pub async fn value_past(
     let (as_of, known_at) = (ask.as_of.unwrap_or(Moment::MAX), ask.known_at.unwrap_or(Moment::MAX));
     let rates = rates::newest(tx, as_of, known_at).await?;
     let mut marks = BTreeMap::new();
-    let keys = held(book);
+    let keys = held_assets(book);
     let terms = assets::terms(tx, &keys, known_at).await?;
     for key in keys {
         let priority = terms.at(key, as_of).map(|terms| terms.source_priority.clone()).unwrap_or_default();
         if let Some(point) = prices::at(tx, key, &priority, as_of, known_at).await? {
-            let mark = Mark {
-                price: point.quote.price,
-                observed_at: point.observed_at,
-                recorded_at: point.recorded_at,
-                source: point.source,
-                interval: point.interval,
-            };
-            marks.insert(key, mark);
+            marks.insert(key, Mark::from(point));
         }
     }
     let (assets, priced) = price_assets(tx, book, as_of, known_at, marks).await?;
@@ -204,15 +204,17 @@ async fn past_figures(
         LedgerEvidence { ledger, rates: all, at: ask.as_of.unwrap_or(Moment::MAX) }
     });
     let Valued { report, assets, .. } = valued;
+    let (book, assets) = (Arc::new(book), Arc::new(assets));
     Ok(Figures { report, book, assets, conventions, open, closed, kept: false, evidence })
 }
 
-fn has_foreign(book: &Book, portfolio: &Portfolio) -> bool {
+/// Whether money of some holding is not in base currency.
+pub fn has_foreign(book: &Book, portfolio: &Portfolio) -> bool {
     book.holdings.values().any(|holding| holding.currency != portfolio.base_currency)
 }
 
 /// Assets with an open position.
-fn held(book: &Book) -> Vec<AssetKey> {
+pub fn held_assets(book: &Book) -> Vec<AssetKey> {
     let mut keys: Vec<AssetKey> = book
         .holdings
         .iter()
@@ -224,20 +226,47 @@ fn held(book: &Book) -> Vec<AssetKey> {
     keys
 }
 
-async fn price_assets(
+/// Assets by key, and what values them.
+pub type PricedAssets = (BTreeMap<AssetKey, Asset>, BTreeMap<AssetKey, Priced>);
+
+/// The assets of a book with these prices, and their terms at a moment as known at another.
+///
+/// # Errors
+/// The database's.
+pub async fn price_assets(
     tx: &mut Tx,
     book: &Book,
     as_of: Moment,
     known_at: Moment,
-    mut marks: BTreeMap<AssetKey, Mark>,
-) -> Result<(BTreeMap<AssetKey, Asset>, BTreeMap<AssetKey, Priced>), StorageError> {
+    marks: BTreeMap<AssetKey, Mark>,
+) -> Result<PricedAssets, StorageError> {
     let mut keys: Vec<AssetKey> = book.holdings.keys().map(|key| key.asset).collect();
     keys.sort_unstable();
     keys.dedup();
-    let terms = assets::terms(tx, &keys, known_at).await?;
+    price_keys(tx, &keys, as_of, known_at, marks).await
+}
+
+/// The same of some assets.
+///
+/// # Errors
+/// The database's.
+pub async fn price_keys(
+    tx: &mut Tx,
+    keys: &[AssetKey],
+    as_of: Moment,
+    known_at: Moment,
+    mut marks: BTreeMap<AssetKey, Mark>,
+) -> Result<PricedAssets, StorageError> {
+    let terms = assets::terms(tx, keys, known_at).await?;
     let mut known = BTreeMap::new();
     let mut priced = BTreeMap::new();
-    for asset in assets::by_keys(tx, &keys).await? {
+    // A figure of the past names its assets as they were called then.
+    let past = as_of != Moment::MAX || known_at != Moment::MAX;
+    let mut symbols = if past { actions::symbols(tx, keys, as_of, known_at).await? } else { BTreeMap::new() };
+    for mut asset in assets::by_keys(tx, keys).await? {
+        if let Some(symbol) = symbols.remove(&asset.key) {
+            asset.symbol = symbol;
+        }
         if let Some(terms) = terms.at(asset.key, as_of) {
             let one =
                 Priced { terms: terms.clone(), zone: asset.market_zone, mark: marks.remove(&asset.key) };

@@ -2,6 +2,7 @@
 
 #![cfg(test)]
 
+mod actions;
 mod assets;
 mod auth;
 mod bad_input;
@@ -10,14 +11,18 @@ mod explain;
 mod health;
 mod idempotency;
 mod incremental;
+mod ledger_imports;
 mod markets;
 mod over_time;
 mod pnl;
 mod portfolios;
 mod positions;
 mod prices;
+mod rates;
+mod round_trip;
 mod script;
 mod smoke;
+mod stored_cases;
 mod transactions;
 mod transcripts;
 mod versions;

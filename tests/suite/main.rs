@@ -6,6 +6,7 @@ mod http;
 mod measures;
 mod migrations;
 mod openapi;
+mod pnl_exact;
 mod pnl_golden;
 mod pnl_laws;
 mod process;

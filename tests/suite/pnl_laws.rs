@@ -3,6 +3,7 @@
 
 #![cfg(test)]
 
+mod actions;
 mod attribution;
 mod curve;
 mod invariance;

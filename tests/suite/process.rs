@@ -13,6 +13,7 @@ mod kill;
 mod life;
 mod load;
 mod real_data;
+mod transfer;
 
 use crate::support::{Backend, Reply, Scratch, fresh_location};
 use artifact::storage::database::Location;

@@ -5,17 +5,21 @@
 #![cfg(test)]
 
 mod access;
+mod actions;
 mod assets;
+mod checkpoints;
 mod closes;
 mod currencies;
 mod earlier;
 mod figures;
 mod idempotency;
+mod learned;
 mod lock;
 mod markets;
 mod paging;
 mod portfolios;
 mod positions;
+mod price_sources;
 mod price_versions;
 mod prices;
 mod rates;

@@ -55,6 +55,7 @@ type Call = (&'static str, String, Option<Value>);
 struct Ids {
     portfolios: Vec<String>,
     transactions: Vec<(usize, String)>,
+    actions: Vec<(String, String)>,
     positions: Vec<(usize, String)>,
     seen: HashMap<String, usize>,
 }
@@ -98,6 +99,9 @@ impl Ids {
         for (n, (_, id)) in self.transactions.iter().enumerate() {
             out = out.replace(&format!("{{t{n}}}"), id);
         }
+        for (n, (_, id)) in self.actions.iter().enumerate() {
+            out = out.replace(&format!("{{a{n}}}"), id);
+        }
         for (n, (_, id)) in self.positions.iter().enumerate() {
             out = out.replace(&format!("{{o{n}}}"), id);
         }
@@ -109,6 +113,13 @@ impl Ids {
         let body = if reply.status.is_success() { reply.json() } else { return };
         if call.0 == "POST" && call.1 == "/portfolios" {
             self.portfolios.push(body["id"].as_str().unwrap().to_owned());
+        }
+        if let Some(asset) = call.1.strip_prefix("/assets/").and_then(|rest| rest.split('/').next()) {
+            for one in [&body, &body["replacement"]].into_iter().filter(|one| one["executed_at"].is_string())
+            {
+                self.actions.push((asset.to_owned(), one["id"].as_str().unwrap().to_owned()));
+            }
+            return;
         }
         for one in body["transactions"].as_array().unwrap_or(&vec![body.clone()]) {
             if let (Some(id), true) = (one["id"].as_str(), one["executed_at"].is_string()) {
@@ -242,6 +253,27 @@ fn entry(dice: &mut Dice) -> Value {
     body
 }
 
+/// A split or dividend of an asset, for every holder.
+fn action(dice: &mut Dice) -> Value {
+    let executed_at = dice.moment();
+    if dice.below(2) == 0 {
+        let (num, den) = ((1 + dice.below(3)).to_string(), (1 + dice.below(3)).to_string());
+        return json!({ "type": "split", "ratio_num": num, "ratio_den": den, "executed_at": executed_at });
+    }
+    json!({ "type": "dividend", "amount": dice.amount(), "currency": dice.one_of(&["USD", "EUR", "GBp"]), "executed_at": executed_at })
+}
+
+/// Records a corporate action, or voids one.
+fn action_call(dice: &mut Dice, ids: &Ids) -> Call {
+    let known: Vec<usize> = (0..ids.actions.len()).collect();
+    if known.is_empty() || dice.below(4) != 0 {
+        return ("POST", format!("/assets/{}/actions", dice.one_of(&SYMBOLS)), Some(action(dice)));
+    }
+    let n = dice.pick(&known);
+    let body = if dice.below(2) == 0 { json!({}) } else { json!({ "replacement": action(dice) }) };
+    ("POST", format!("/assets/{}/actions/{{a{n}}}/void", ids.actions[n].0), Some(body))
+}
+
 /// The next call, and the number of the portfolio it is about.
 fn next_call(dice: &mut Dice, ids: &Ids) -> (Call, usize) {
     let p = usize::try_from(dice.below(u64::try_from(ids.portfolios.len()).unwrap())).unwrap();
@@ -252,7 +284,8 @@ fn next_call(dice: &mut Dice, ids: &Ids) -> (Call, usize) {
     let transactions = own(&ids.transactions);
     let positions = own(&ids.positions);
     let symbol = dice.one_of(&SYMBOLS);
-    let call: Call = match dice.below(26) {
+    let call: Call = match dice.below(30) {
+        26..=29 => action_call(dice, ids),
         0..=6 => ("POST", format!("{base}/transactions"), Some(entry(dice))),
         7 => ("POST", format!("{base}/transactions"), Some(json!([entry(dice), entry(dice)]))),
         8 | 9 if !transactions.is_empty() => {

@@ -10,13 +10,13 @@ mod deliveries;
 mod tests;
 mod trades;
 
-use crate::domain::asset::TermsHistory;
+use crate::domain::asset::{Terms, TermsHistory};
 use crate::domain::currency::Currency;
 use crate::domain::decimal::Decimal;
 use crate::domain::fx::Rates;
 use crate::domain::ids::{AssetKey, TransactionId};
 use crate::domain::moment::Moment;
-use crate::domain::pnl::amounts::Amounts;
+use crate::domain::pnl::amounts::{Amounts, difference, sum};
 use crate::domain::pnl::book::actions::Flag;
 use crate::domain::pnl::holding::{Cycle, Ended, Holding, Side};
 use crate::domain::pnl::lots::PickError;
@@ -24,6 +24,7 @@ use crate::domain::pnl::trace::{Disposal, DisposalKind, Posting, PostingKind, Tr
 use crate::domain::portfolio::{Conventions, LotScope};
 use crate::domain::transaction::{Transaction, TransactionType};
 use serde::{Deserialize, Serialize};
+use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Account name of a holding whose lots belong to the whole portfolio (`lot_scope: global`).
@@ -97,6 +98,40 @@ impl Default for AccountState {
             expensed: zero(),
             exchange_result: zero(),
         }
+    }
+}
+
+impl AccountState {
+    /// Every sum of `self`, less those of `gone`, plus those of `come`. `None` when that cannot be told from the sums
+    /// alone: a currency of `gone` is not among those of `come`, so it may have been its only movement.
+    #[must_use]
+    pub fn changed(&self, gone: &Self, come: &Self) -> Option<Self> {
+        let moved = |was: &Option<Decimal>, gone: &Option<Decimal>, come: &Option<Decimal>| {
+            sum(difference(was.as_ref(), gone.as_ref()).as_ref(), come.as_ref())
+        };
+        let nothing = Cash { balance: Decimal::ZERO, moved_base: Some(Decimal::ZERO) };
+        if gone.cash.keys().any(|currency| !come.cash.contains_key(currency)) {
+            return None;
+        }
+        let mut cash = self.cash.clone();
+        for (currency, new) in &come.cash {
+            let old = gone.cash.get(currency).unwrap_or(&nothing);
+            let here = cash.entry(*currency).or_insert_with(|| nothing.clone());
+            here.balance -= &old.balance;
+            here.balance += &new.balance;
+            here.moved_base = moved(&here.moved_base, &old.moved_base, &new.moved_base);
+        }
+        Some(Self {
+            cash,
+            contributions: moved(&self.contributions, &gone.contributions, &come.contributions),
+            internal: moved(&self.internal, &gone.internal, &come.internal),
+            interest: moved(&self.interest, &gone.interest, &come.interest),
+            fees: moved(&self.fees, &gone.fees, &come.fees),
+            taxes: moved(&self.taxes, &gone.taxes, &come.taxes),
+            costs_apart: moved(&self.costs_apart, &gone.costs_apart, &come.costs_apart),
+            expensed: moved(&self.expensed, &gone.expensed, &come.expensed),
+            exchange_result: moved(&self.exchange_result, &gone.exchange_result, &come.exchange_result),
+        })
     }
 }
 
@@ -217,6 +252,41 @@ impl Entry<'_> {
         };
         HoldingKey { account, asset }
     }
+
+    /// The rate agreed on the entry itself, if it is one of this currency.
+    fn own_rate(&self, currency: Currency) -> Option<&Decimal> {
+        self.t.fx_rate.as_ref().filter(|_| self.t.currency.is_none_or(|own| own == currency))
+    }
+}
+
+/// The rate from one currency to base at which an entry closes units: its own, if that is a rate of this currency,
+/// else that of the moment.
+struct AtClose<'a> {
+    entry: Entry<'a>,
+    currency: Currency,
+    unknown: Cell<bool>,
+}
+
+impl<'a> AtClose<'a> {
+    fn new(entry: Entry<'a>, currency: Currency) -> Self {
+        Self { entry, currency, unknown: Cell::new(false) }
+    }
+
+    fn in_base(&self, amount: &Decimal) -> Option<Decimal> {
+        let Entry { t, ctx } = self.entry;
+        let base = match self.entry.own_rate(self.currency) {
+            Some(rate) => Some(amount * rate),
+            None => ctx.rates.convert(amount, self.currency, ctx.base, t.executed_at),
+        };
+        self.unknown.set(self.unknown.get() || base.is_none());
+        base
+    }
+
+    /// The rate that an amount needed and that is not known.
+    fn missing(&self) -> Option<MissingRate> {
+        let (from, to, at) = (self.currency, self.entry.ctx.base, self.entry.t.executed_at);
+        self.unknown.get().then_some(MissingRate { from, to, at })
+    }
 }
 
 impl Book {
@@ -252,7 +322,7 @@ impl Book {
 
     /// An amount with its base value, at the transaction's own rate or that of its moment.
     fn value(&mut self, e: Entry<'_>, amount: &Decimal, currency: Currency) -> Amounts {
-        let base = match &e.t.fx_rate {
+        let base = match e.own_rate(currency) {
             Some(rate) => Some(amount * rate),
             None => self.in_base(e, amount, currency),
         };
@@ -274,8 +344,7 @@ impl Book {
         &mut self,
         e: Entry<'_>,
         kind: PostingKind,
-        (account, asset): (&str, Option<AssetKey>),
-        currency: Currency,
+        (account, asset, currency): (&str, Option<AssetKey>, Currency),
         amount: &Amounts,
     ) {
         if let Some(trace) = &mut self.trace {
@@ -295,7 +364,7 @@ impl Book {
     fn post_base(&mut self, e: Entry<'_>, kind: PostingKind, account: &str, base: Option<&Decimal>) {
         if self.trace.is_some() {
             let amount = Amounts { own: base.cloned().unwrap_or_default(), base: base.cloned() };
-            self.post(e, kind, (account, e.t.asset), e.ctx.base, &amount);
+            self.post(e, kind, (account, e.t.asset, e.ctx.base), &amount);
         }
     }
 
@@ -306,9 +375,15 @@ impl Book {
         }
     }
 
-    /// Notes that a position ended, and what was written off with it.
-    fn note_end(&mut self, e: Entry<'_>, key: &HoldingKey, terms: (Currency, bool), ended: Option<Ended>) {
-        let Some(Ended { cycle, short, written_off }) = ended else { return };
+    /// Ends the position of a holding when nothing is left, or no more than dust.
+    fn end_within_dust(&mut self, e: Entry<'_>, key: &HoldingKey, terms: &Terms) {
+        let Some(holding) = self.holdings.get_mut(key) else { return };
+        let (dust, currency, closing) =
+            (&e.ctx.conventions.dust, holding.currency, AtClose::new(e, holding.currency));
+        let now = |amount: &Decimal| closing.in_base(amount);
+        let Some(ended) = holding.settle(dust, terms.margined, e.t.executed_at, now) else { return };
+        self.missing.extend(closing.missing());
+        let Ended { cycle, short, written_off } = ended;
         if !written_off.is_empty() {
             self.dispose(|| Disposal {
                 kind: DisposalKind::Dust,
@@ -316,9 +391,9 @@ impl Book {
                 account: e.t.account.clone(),
                 transaction: e.t.id,
                 at: e.t.executed_at,
-                currency: terms.0,
+                currency,
                 short,
-                inverse: terms.1,
+                inverse: terms.inverse,
                 closed: written_off,
             });
         }
@@ -338,18 +413,20 @@ impl Book {
         let (Some(asset), Some(numerator), Some(denominator)) = (t.asset, &t.ratio_num, &t.ratio_den) else {
             return;
         };
-        let terms = ctx.terms.at(asset, t.executed_at);
-        let (margined, inverse) = terms.map_or((false, false), |terms| (terms.margined, terms.inverse));
-        let mut over = Vec::new();
-        for (key, holding) in self.holdings.iter_mut().filter(|(key, _)| key.asset == asset) {
+        let keys: Vec<_> = self.holdings.keys().filter(|key| key.asset == asset).cloned().collect();
+        for key in keys {
+            let Some(holding) = self.holdings.get_mut(&key) else { continue };
             holding.lots.split(numerator, denominator);
-            let ended = holding.settle(&ctx.conventions.dust, margined, t.executed_at);
-            over.push((key.clone(), (holding.currency, inverse), ended));
+            if let Some(cycle) = &mut holding.cycle {
+                // Units that came and went before the split are counted in units of after it.
+                cycle.entered_quantity = cycle.entered_quantity.share(numerator, denominator);
+                cycle.exited_quantity = cycle.exited_quantity.share(numerator, denominator);
+            }
             holding.last_price =
                 holding.last_price.take().map(|(at, price)| (at, price.share(denominator, numerator)));
-        }
-        for (key, terms, ended) in over {
-            self.note_end(e, &key, terms, ended);
+            if let Some(terms) = ctx.terms.at(asset, t.executed_at) {
+                self.end_within_dust(e, &key, terms);
+            }
         }
         self.splits.entry(asset).or_default().push(SplitEvent {
             at: t.executed_at,

@@ -299,8 +299,8 @@ impl Evidence<'_> {
                 terms.push(self.closed_term(disposal, closed, pick(closed), t));
             }
         }
-        let expensed = self.trace().postings.iter().filter(|p| expenses && p.kind == PostingKind::Expense);
-        terms.extend(expensed.map(|p| {
+        let charged = self.trace().postings.iter().filter(|p| expenses && p.kind == PostingKind::Expense);
+        terms.extend(charged.map(|p| {
             let amount = p.amount.base.as_ref().map(|fee| -fee);
             self.posting_term(p, amount, by_id.get(&p.transaction).copied())
         }));

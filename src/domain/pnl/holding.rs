@@ -107,6 +107,8 @@ pub struct Exit {
     pub gross: Amounts,
     /// Fees and taxes the convention takes out of it.
     pub costs: Amounts,
+    /// Whether its profit is wanted lot by lot.
+    pub detailed: bool,
 }
 
 /// One asset of one account.
@@ -219,8 +221,7 @@ impl Holding {
     fn profit(
         &self,
         (entry, entry_costs): (&Amounts, &Amounts),
-        exit: Amounts,
-        exit_costs: Amounts,
+        (exit, exit_costs): (Amounts, Amounts),
         terms: &Terms,
         now: impl Fn(&Decimal) -> Option<Decimal>,
     ) -> Realized {
@@ -240,21 +241,20 @@ impl Holding {
         Realized { exit, exit_costs, gross, net, fx }
     }
 
-    /// Books the profit of units that left by a trade. Returns it, and lot by lot when `detailed`.
+    /// Books the profit of units that left by a trade. Returns it, and lot by lot where that is asked for.
     pub fn realize(
         &mut self,
         pieces: &[Piece],
         exit: &Exit,
         terms: &Terms,
         now: impl Fn(&Decimal) -> Option<Decimal>,
-        detailed: bool,
     ) -> (Realized, Vec<Closed>) {
         let entry = pieces.iter().fold(Amounts::ZERO, |sum, piece| &sum + &piece.gross);
         let costs = pieces.iter().fold(Amounts::ZERO, |sum, piece| &sum + &piece.costs);
-        let whole = self.profit((&entry, &costs), exit.gross.clone(), exit.costs.clone(), terms, &now);
-        let closed = if detailed {
+        let whole = self.profit((&entry, &costs), (exit.gross.clone(), exit.costs.clone()), terms, &now);
+        let closed = if exit.detailed {
             share_out(pieces, &whole, |piece, gross, costs| {
-                self.profit((&piece.gross, &piece.costs), gross, costs, terms, &now)
+                self.profit((&piece.gross, &piece.costs), (gross, costs), terms, &now)
             })
         } else {
             Vec::new()
@@ -270,21 +270,30 @@ impl Holding {
     }
 
     /// Ends the position when nothing is left, or what is left lies within `dust`, whose cost is realised:
-    /// of a margined one only its fees, for nothing else was paid.
-    pub fn settle(&mut self, dust: &Decimal, margined: bool, at: Moment) -> Option<Ended> {
+    /// of a margined one only its fees, for nothing else was paid. `now` converts own currency to base at that moment.
+    pub fn settle(
+        &mut self,
+        dust: &Decimal,
+        margined: bool,
+        at: Moment,
+        now: impl Fn(&Decimal) -> Option<Decimal>,
+    ) -> Option<Ended> {
         if self.lots.quantity() > *dust {
             return None;
         }
         let short = self.is_short();
         let mut written_off = Vec::new();
         for lot in std::mem::take(&mut self.lots.0) {
-            let (gross, cost) = if margined {
-                (Amounts::ZERO, lot.costs.clone())
+            let (gross, cost, fx) = if margined {
+                (Amounts::ZERO, lot.costs.clone(), Some(Decimal::ZERO))
             } else {
-                (lot.gross.clone().signed(short), signed_basis(&lot.gross, &lot.costs, short))
+                let cost = signed_basis(&lot.gross, &lot.costs, short);
+                let fx = difference(now(&cost.own).as_ref(), cost.base.as_ref());
+                (lot.gross.clone().signed(short), cost, fx)
             };
             self.totals.realized_gross -= &gross;
             self.totals.realized -= &cost;
+            self.totals.realized_fx.base = sum(self.totals.realized_fx.base.as_ref(), fx.as_ref());
             written_off.push(Closed {
                 lot: Some(lot.transaction),
                 acquired_at: Some(lot.acquired_at),
@@ -295,7 +304,7 @@ impl Holding {
                 exit_costs: Amounts::ZERO,
                 realized_gross: -gross,
                 realized: -cost,
-                realized_fx: Some(Decimal::ZERO),
+                realized_fx: fx,
             });
         }
         let mut cycle = self.cycle.take()?;

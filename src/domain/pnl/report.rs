@@ -2,13 +2,13 @@
 //!
 //! A figure that needs a rate nobody recorded is `None`, and what was missing is named; it is never zero.
 
+use crate::domain::adjustment::{Observed, split_factor};
 use crate::domain::asset::Terms;
 use crate::domain::currency::Currency;
 use crate::domain::decimal::Decimal;
 use crate::domain::fx::Rates;
 use crate::domain::ids::AssetKey;
-use crate::domain::interval::Interval;
-use crate::domain::moment::{DAY, Moment};
+use crate::domain::moment::Moment;
 use crate::domain::pnl::amounts::{Amounts, difference, sum};
 use crate::domain::pnl::book::{Book, HoldingKey, MissingRate, SplitEvent};
 use crate::domain::pnl::holding::{Holding, Side, Totals, signed_basis};
@@ -95,20 +95,29 @@ impl Worth {
         if terms.inverse { units.divide(gross) } else { gross.divide(&units) }
     }
 
-    /// Sets what may have been rounded to what `parts` leave of `whole`.
+    /// Sets what may have been rounded to what `parts` leave of `whole`. Where the whole is unknown there is nothing
+    /// to add up to, and what is known of itself stays.
     fn become_rest<'a>(&mut self, whole: &Self, parts: impl Iterator<Item = &'a Self>) {
-        self.market_value = whole.market_value.clone();
-        self.notional = whole.notional.clone();
-        self.unrealized_gross = whole.unrealized_gross.clone();
-        self.unrealized = whole.unrealized.clone();
-        self.unrealized_fx.clone_from(&whole.unrealized_fx);
+        let (mut value, mut notional) = (whole.market_value.clone(), whole.notional.clone());
+        let (mut gross, mut profit) = (whole.unrealized_gross.clone(), whole.unrealized.clone());
+        let mut fx = whole.unrealized_fx.clone();
         for part in parts {
-            self.market_value -= &part.market_value;
-            self.notional -= &part.notional;
-            self.unrealized_gross -= &part.unrealized_gross;
-            self.unrealized -= &part.unrealized;
-            self.unrealized_fx = difference(self.unrealized_fx.as_ref(), part.unrealized_fx.as_ref());
+            value -= &part.market_value;
+            notional -= &part.notional;
+            gross -= &part.unrealized_gross;
+            profit -= &part.unrealized;
+            fx = difference(fx.as_ref(), part.unrealized_fx.as_ref());
         }
+        for (own, rest) in [
+            (&mut self.market_value, value),
+            (&mut self.notional, notional),
+            (&mut self.unrealized_gross, gross),
+            (&mut self.unrealized, profit),
+        ] {
+            own.own = rest.own;
+            own.base = rest.base.or_else(|| own.base.take());
+        }
+        self.unrealized_fx = fx.or_else(|| self.unrealized_fx.take());
     }
 }
 
@@ -294,17 +303,49 @@ pub struct Report {
     pub missing: BTreeSet<MissingRate>,
 }
 
+/// What a holding amounts to, its lots together.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Held {
+    /// Units, unsigned.
+    pub quantity: Decimal,
+    /// Their value at opening, before costs.
+    pub gross: Amounts,
+    /// Their costs.
+    pub costs: Amounts,
+}
+
+impl Held {
+    fn of(holding: &Holding) -> Self {
+        Self { quantity: holding.lots.quantity(), gross: holding.gross(), costs: holding.costs() }
+    }
+}
+
+/// What each holding of a book amounts to, in its order.
+pub fn held(book: &Book) -> Vec<Held> {
+    book.holdings.values().map(Held::of).collect()
+}
+
 /// Values a book.
 pub fn report(book: &Book, with: Valuation<'_>) -> Report {
+    value_book(book, None, with)
+}
+
+/// Values a book without its lots; `sums` are those of [`held`].
+pub fn totals(book: &Book, sums: &[Held], with: Valuation<'_>) -> Report {
+    value_book(book, Some(sums), with)
+}
+
+fn value_book(book: &Book, known: Option<&[Held]>, with: Valuation<'_>) -> Report {
     let mut missing = book.missing.clone();
     let mut accounts: BTreeMap<String, Sums> = BTreeMap::new();
     let mut sums = Sums::default();
     let mut items = Vec::with_capacity(book.holdings.len());
     let no_splits = Vec::new();
-    for (key, holding) in &book.holdings {
+    for (place, (key, holding)) in book.holdings.iter().enumerate() {
         let Some(asset) = with.assets.get(&key.asset) else { continue };
         let splits = book.splits.get(&key.asset).unwrap_or(&no_splits);
-        let item = value_holding(key, holding, (asset, splits), with, &mut missing);
+        let sum = known.and_then(|known| known.get(place));
+        let item = value_holding(key, (holding, sum), (asset, splits), with, &mut missing);
         accounts.entry(key.account.clone()).or_default().add_item(&item);
         sums.add_item(&item);
         items.push(item);
@@ -367,7 +408,7 @@ fn convert(
 
 fn value_holding(
     key: &HoldingKey,
-    holding: &Holding,
+    (holding, known): (&Holding, Option<&Held>),
     (priced, splits): (&Priced, &[SplitEvent]),
     with: Valuation<'_>,
     missing: &mut BTreeSet<MissingRate>,
@@ -379,13 +420,15 @@ fn value_holding(
         let units = Units { quantity, gross, costs, short, currency: holding.currency, terms: &priced.terms };
         worth(&units, price.as_ref(), with, missing)
     };
-    let whole = value(&holding.lots.quantity(), &holding.gross(), &holding.costs());
-    let mut lots: Vec<(Lot, Worth)> = holding
-        .lots
-        .0
-        .iter()
-        .map(|lot| (lot.clone(), value(&lot.quantity, &lot.gross, &lot.costs)))
-        .collect();
+    let (whole, mut lots) = if let Some(Held { quantity, gross, costs }) = known {
+        (value(quantity, gross, costs), Vec::new())
+    } else {
+        let Held { quantity, gross, costs } = Held::of(holding);
+        let lots = holding.lots.0.iter();
+        let lots = lots.map(|lot| (lot.clone(), value(&lot.quantity, &lot.gross, &lot.costs)));
+        let lots: Vec<(Lot, Worth)> = lots.collect();
+        (value(&quantity, &gross, &costs), lots)
+    };
     // Where a rate or an inverse price divides, each lot is rounded: the last one takes what the others leave.
     if let Some(((_, last), others)) = lots.split_last_mut() {
         last.become_rest(&whole, others.iter().map(|(_, worth)| worth));
@@ -493,27 +536,12 @@ fn price_used(
     })
 }
 
-/// A price divided by the ratio of every split that took effect after it was observed, in one division.
+/// A price in the units held, in one division; one that the source has adjusted itself is left alone.
 pub(super) fn adjusted(mark: &Mark, splits: &[SplitEvent], zone: Tz) -> Decimal {
-    let later = splits.iter().filter(|split| precedes(mark, split, zone));
-    let (old, new) = later.fold((Decimal::ONE, Decimal::ONE), |(old, new), split| {
-        (&old * &split.denominator, &new * &split.numerator)
-    });
-    mark.price.share(&old, &new)
-}
-
-/// Whether a price was observed before a split. A point of a day or longer is compared by date: its UTC date
-/// if it is stamped 00:00Z, else its date in the market's zone.
-fn precedes(mark: &Mark, split: &SplitEvent, zone: Tz) -> bool {
-    if !Interval::from_name(&mark.interval).is_some_and(Interval::is_daily_or_longer) {
-        return mark.observed_at < split.at;
+    if mark.split_adjusted {
+        return mark.price.clone();
     }
-    let point_zone = if mark.observed_at.0.rem_euclid(DAY) == 0 { Tz::UTC } else { zone };
-    let split_day = if split.whole_day { split.at.day_begun_in(zone) } else { split.at.day_in(zone) };
-    match (mark.observed_at.day_in(point_zone), split_day) {
-        (Some(point), Some(split_day)) => point < split_day,
-        _ => mark.observed_at < split.at,
-    }
+    split_factor(Observed { at: mark.observed_at, interval: &mark.interval }, splits, zone).of(&mark.price)
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@
 pub mod periods;
 pub mod values;
 
-use crate::domain::asset::{Terms, TermsHistory};
+use crate::domain::asset::TermsHistory;
 use crate::domain::currency::Currency;
 use crate::domain::decimal::Decimal;
 use crate::domain::fx::Rates;
@@ -26,8 +26,8 @@ use values::Value;
 pub struct StatedAsset {
     /// Its name in the document.
     pub name: String,
-    /// Its terms, throughout.
-    pub terms: Terms,
+    /// Zone in which its days are counted.
+    pub zone: Tz,
     /// Its prices in order of time.
     pub marks: Vec<Mark>,
 }
@@ -45,6 +45,10 @@ pub struct Statement {
     pub first_known: bool,
     /// Its assets.
     pub assets: BTreeMap<AssetKey, StatedAsset>,
+    /// Their terms through time.
+    pub terms: TermsHistory,
+    /// Assets whose rows are flagged, not refused, where they break a rule.
+    pub tolerated: BTreeSet<AssetKey>,
     /// Its entries in the order of [`Transaction::order`].
     pub transactions: Vec<Transaction>,
     /// Dividends that name no asset: income of the account, which the fold takes for interest.
@@ -144,9 +148,11 @@ impl Statement {
             let index = index.checked_sub(1).or(self.first_known.then_some(0))?;
             asset.marks.get(index).cloned()
         };
-        let priced =
-            |asset: &StatedAsset| Priced { terms: asset.terms.clone(), zone: Tz::UTC, mark: mark(asset) };
-        self.assets.iter().map(|(key, asset)| (*key, priced(asset))).collect()
+        let priced = |(key, asset): (&AssetKey, &StatedAsset)| {
+            let terms = self.terms.at(*key, at)?.clone();
+            Some((*key, Priced { terms, zone: asset.zone, mark: mark(asset) }))
+        };
+        self.assets.iter().filter_map(priced).collect()
     }
 
     /// Answers every checkpoint, in their order. Checkpoints under one convention share one fold.
@@ -183,19 +189,15 @@ impl Statement {
         }
         // The start of a window before everything that ends at the same entry.
         stops.sort_by_key(|(entries, start, index, _)| (*entries, !start, *index));
-        let mut terms = TermsHistory::default();
-        for (key, asset) in &self.assets {
-            terms.add(*key, Moment::MIN, asset.terms.clone());
-        }
-        let ctx = Context { base: self.base, conventions, terms: &terms, rates: &self.rates };
+        let ctx = Context { base: self.base, conventions, terms: &self.terms, rates: &self.rates };
         let mut book = Book::traced();
-        let (mut steps, mut refused) = (Vec::new(), Vec::new());
+        let (mut costs, mut refused) = (Vec::new(), Vec::new());
         let mut starts: BTreeMap<usize, Vec<(String, Value)>> = BTreeMap::new();
         let mut folded = 0;
         for (entries, start, index, at) in stops {
             for transaction in self.transactions.get(folded..entries).into_iter().flatten() {
-                match book.apply(transaction, ctx) {
-                    Ok(()) => note_costs(transaction, &book, &mut steps),
+                match book.admit(transaction, ctx, &self.tolerated) {
+                    Ok(()) => note_costs(transaction, &book, &mut costs),
                     Err(error) => refused.push(Refusal { transaction: transaction.id, error }),
                 }
             }
@@ -210,7 +212,7 @@ impl Statement {
                 at,
                 report: report(&book, with),
                 book: &book,
-                steps: &steps,
+                steps: &costs,
                 refused: &refused,
             };
             if start {

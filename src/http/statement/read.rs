@@ -1,6 +1,6 @@
 //! Reading a statement: every fault with its pointer, nothing taken through a float.
 
-use crate::domain::asset::Terms;
+use crate::domain::asset::{Terms, TermsHistory};
 use crate::domain::currency::Currency;
 use crate::domain::decimal::Decimal;
 use crate::domain::fx::Rates;
@@ -156,10 +156,7 @@ fn conventions(fields: &mut Fields<'_>) -> Stated {
         fields.opt_value("conventions", "an object");
     let own = &mut stated.conventions;
     for (name, value) in given.into_iter().flatten() {
-        let text = match &value {
-            serde_json::Value::String(text) => text.clone(),
-            other => other.to_string(),
-        };
+        let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
         match name.as_str() {
             "fees" => own.fees = FeeMode::from_name(&text).unwrap_or(own.fees),
             "taxes" => own.taxes = TaxMode::from_name(&text).unwrap_or(own.taxes),
@@ -224,7 +221,7 @@ impl Names {
         }
     }
 
-    fn finish(self, base: Currency) -> BTreeMap<AssetKey, StatedAsset> {
+    fn finish(self, base: Currency) -> BTreeMap<AssetKey, (StatedAsset, Terms)> {
         let numbered = (0_i64..).zip(self.named);
         numbered
             .map(|(key, (name, named))| {
@@ -233,7 +230,7 @@ impl Names {
                 terms.inverse = named.inverse;
                 terms.margined = named.inverse || named.margined;
                 terms.allows_negative_price = named.allows_negative_price;
-                (AssetKey(key), StatedAsset { name, terms, marks: Vec::new() })
+                (AssetKey(key), (StatedAsset { name, zone: Tz::UTC, marks: Vec::new() }, terms))
             })
             .collect()
     }
@@ -350,6 +347,7 @@ fn price(fields: &mut Fields<'_>, names: &mut Names, zone: Tz) -> Option<PriceLi
         recorded_at: observed_at,
         source: "statement".to_owned(),
         interval: if whole_day { "1d".to_owned() } else { String::new() },
+        split_adjusted: false,
     };
     Some(PriceLine { asset, pointer: fields.pointer(""), currency, mark })
 }
@@ -443,12 +441,18 @@ pub(super) fn ledger(fields: &mut Fields<'_>, checkpoints: bool) -> Option<Docum
         }
     }
     let checkpoints = asked.into_iter().map(|asked| asked.checkpoint).collect();
+    let mut terms = TermsHistory::default();
+    for (key, (_, stated)) in &assets {
+        terms.add(*key, Moment::MIN, stated.clone());
+    }
     let statement = Statement {
         base: base?,
         conventions: stated.conventions,
         average_scope: stated.average_scope,
         first_known: stated.first_known,
-        assets,
+        assets: assets.into_iter().map(|(key, (asset, _))| (key, asset)).collect(),
+        terms,
+        tolerated: BTreeSet::new(),
         transactions,
         plain_dividends,
         rates,
@@ -461,12 +465,11 @@ pub(super) fn ledger(fields: &mut Fields<'_>, checkpoints: bool) -> Option<Docum
 fn take_prices(
     fields: &mut Fields<'_>,
     prices: Vec<PriceLine>,
-    assets: &mut BTreeMap<AssetKey, StatedAsset>,
+    assets: &mut BTreeMap<AssetKey, (StatedAsset, Terms)>,
 ) {
     let no_rates = Rates::default();
     for line in prices {
-        let Some(asset) = assets.get_mut(&line.asset) else { continue };
-        let terms = &asset.terms;
+        let Some((asset, terms)) = assets.get_mut(&line.asset) else { continue };
         let mut mark = line.mark;
         let at = line.pointer.trim_end_matches('/');
         if mark.price.is_negative() && !terms.allows_negative_price {
@@ -488,7 +491,7 @@ fn take_prices(
         }
         asset.marks.push(mark);
     }
-    for asset in assets.values_mut() {
+    for (asset, _) in assets.values_mut() {
         asset.marks.sort_by_key(|mark| mark.observed_at);
     }
 }
@@ -497,7 +500,7 @@ fn take_prices(
 fn take_events(
     fields: &mut Fields<'_>,
     events: Vec<Event>,
-    assets: &BTreeMap<AssetKey, StatedAsset>,
+    assets: &BTreeMap<AssetKey, (StatedAsset, Terms)>,
 ) -> (Vec<Transaction>, BTreeSet<TransactionId>) {
     let ids: HashMap<String, TransactionId> =
         events.iter().filter_map(|event| Some((event.id.clone()?, event.transaction.id))).collect();
@@ -522,7 +525,7 @@ fn take_events(
         if event.plain_dividend {
             plain_dividends.insert(t.id);
         }
-        let terms = t.asset.and_then(|asset| assets.get(&asset)).map(|asset| &asset.terms);
+        let terms = t.asset.and_then(|asset| assets.get(&asset)).map(|(_, terms)| terms);
         for broken in t.check(terms.is_some_and(|terms| terms.allows_negative_price)) {
             let at = format!("{pointer}/{}", broken.field);
             faults.push(FieldError::at(at, broken.code, broken.detail));

@@ -7,7 +7,7 @@ use csv::StringRecord;
 
 impl Field {
     /// The names it goes by, whatever their case.
-    const fn spellings(self) -> &'static [&'static str] {
+    pub(super) const fn spellings(self) -> &'static [&'static str] {
         match self {
             Self::Time => &["ts", "date", "timestamp", "time", "datetime"],
             Self::Price => &["price", "close"],

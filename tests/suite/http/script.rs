@@ -108,6 +108,7 @@ pub(super) struct Script {
     pub(super) portfolios: Vec<String>,
     pub(super) transactions: Vec<(String, String)>,
     positions: Vec<(String, String)>,
+    actions: Vec<(String, String)>,
     now: Moment,
 }
 
@@ -139,8 +140,8 @@ pub(super) fn reference() -> Vec<Call> {
 
 impl Script {
     pub(super) fn new(seed: u64) -> Self {
-        let (portfolios, transactions, positions) = (Vec::new(), Vec::new(), Vec::new());
-        Self { dice: Dice(seed), portfolios, transactions, positions, now: Moment(0) }
+        let (portfolios, transactions, positions, actions) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        Self { dice: Dice(seed), portfolios, transactions, positions, actions, now: Moment(0) }
     }
 
     /// Learns the ids an answer names.
@@ -156,6 +157,12 @@ impl Script {
         }
         let id = |value: &Value| value["id"].as_str().map(str::to_owned);
         let portfolio = call.1.split('/').nth(2).unwrap_or_default().to_owned();
+        if call.1.starts_with("/assets/") {
+            let named =
+                [&body, &body["replacement"]].into_iter().filter(|one| one["executed_at"].is_string());
+            self.actions.extend(named.filter_map(id).map(|id| (portfolio.clone(), id)));
+            return;
+        }
         let mut entries = vec![body["transaction"].clone(), body["replacement"].clone()];
         if call.1 == "/portfolios" {
             self.portfolios.extend(id(&body));
@@ -238,6 +245,33 @@ impl Script {
         entry
     }
 
+    /// A split or dividend of an asset, for every holder.
+    fn action(&mut self) -> Value {
+        let mut action = if self.dice.chance(50) {
+            json!({ "type": "split", "ratio": self.dice.pick(&["2", "0.5", "1.5", "3", "0.1"]) })
+        } else {
+            json!({ "type": "dividend", "amount": self.dice.number(3), "tax": "0.001",
+                "currency": self.dice.pick(&["USD", "EUR", "GBP"]) })
+        };
+        let moment = self.moment();
+        action["executed_at"] = if moment.is_null() { json!(self.now.to_string()) } else { moment };
+        action
+    }
+
+    /// A call that records or voids a corporate action.
+    fn action_call(&mut self) -> Call {
+        if !self.actions.is_empty() && self.dice.chance(40) {
+            let (symbol, id) = self.dice.pick(&self.actions);
+            let mut body = json!({ "reason": "wrong" });
+            if self.dice.chance(50) {
+                body["replacement"] = self.action();
+            }
+            return Call("POST", format!("/assets/{symbol}/actions/{id}/void"), body);
+        }
+        let symbol = self.dice.pick(&SYMBOLS);
+        Call("POST", format!("/assets/{symbol}/actions"), self.action())
+    }
+
     /// A call that changes a portfolio's ledger, or what its figures are made of.
     pub(super) fn ledger_call(&mut self, portfolio: &str) -> Call {
         let at = |path: &str| format!("/portfolios/{portfolio}{path}");
@@ -246,7 +280,8 @@ impl Script {
         };
         let (transactions, positions) = (own(&self.transactions), own(&self.positions));
         let symbol = self.dice.pick(&SYMBOLS);
-        match self.dice.below(20) {
+        match self.dice.below(23) {
+            20..=22 => self.action_call(),
             0..=8 => Call("POST", at("/transactions"), self.entry()),
             9 => Call("POST", at("/transactions"), (0..3).map(|_| self.entry()).collect()),
             10..=11 if !transactions.is_empty() => {

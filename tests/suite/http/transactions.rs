@@ -227,4 +227,51 @@ on_both! {
         ledger.post(&sell(&first, 5)).await.expect(201);
         ledger.app.stop().await;
     }
+
+    async fn a_purchase_may_name_the_lots_of_the_short_position_it_covers(backend) {
+        let mut fields = old();
+        fields["conventions"] = json!({ "cost_basis": "specific", "short": "allowed" });
+        let ledger = Ledger::new(backend, &fields).await;
+        ledger.post(&trade("sell", 5, "2026-02-01")).await.expect(201);
+        let second = json!({ "type": "sell", "symbol": "GOLD", "quantity": 5, "price": 40, "executed_at": "2026-02-02" });
+        let second = ledger.post(&second).await.expect(201);
+        let cover = |lots: &Value| json!({ "type": "buy", "symbol": "GOLD", "quantity": 4, "price": 20,
+            "executed_at": "2026-02-03", "lots": lots });
+        assert_eq!(ledger.post(&cover(&json!([]))).await.code(422), "lots_not_available");
+        ledger.post(&cover(&json!([{ "transaction": second["id"], "quantity": "4" }]))).await.expect(201);
+        // 4 x (40 - 20)
+        let pnl = ledger.app.get(&ledger.path.replace("transactions", "pnl")).await.expect(200);
+        assert_eq!(pnl["realized_pnl"], "80");
+        ledger.app.stop().await;
+    }
+
+    async fn money_in_another_currency_than_the_assets_is_converted_or_refused_by_name(backend) {
+        let ledger = Ledger::new(backend, &json!({ "base_currency": "GBP", "initial_capital": "10000", "opened_at": "2026-01-01" })).await;
+        let vod = json!({ "symbol": "VOD", "name": "Vod", "asset_type": "STOCK", "market_code": "COMEX", "currency": "GBP" });
+        ledger.app.post("/assets", &vod).await.expect(201);
+        // Pence for pounds: 200 at 72.5 pence are 145 pounds, and 72.5 x 200 = 14500 pence of cash.
+        let pence = json!({ "type": "buy", "symbol": "VOD", "quantity": 200, "price": "72.5", "currency": "GBp", "executed_at": "2026-01-05" });
+        assert_eq!(ledger.post(&pence).await.expect(201)["currency"], "GBp");
+        let euros = json!({ "type": "buy", "symbol": "VOD", "quantity": 100, "price": "2", "fee": "1", "currency": "EUR", "executed_at": "2026-01-06T12:00:00Z" });
+        let before = ledger.list("").await;
+        let refused = ledger.post(&euros).await;
+        assert_eq!((refused.code(409), refused.pointers()), ("missing_rate".to_owned(), vec!["/currency".to_owned()]));
+        let many = ledger.post(&json!([pence, euros])).await;
+        assert_eq!(many.pointers(), ["/1/currency"]);
+        assert_eq!(ledger.list("").await, before);
+        let rate = json!({ "base": "EUR", "quote": "GBP", "rate": "0.85", "timestamp": "2026-01-06" });
+        ledger.app.post("/fx", &rate).await.expect(200);
+        ledger.post(&euros).await.expect(201);
+        let dividend = json!({ "type": "dividend", "symbol": "VOD", "amount": "10", "currency": "EUR", "executed_at": "2026-01-07" });
+        ledger.post(&dividend).await.expect(201);
+        let pnl = ledger.app.get(&ledger.path.replace("transactions", "pnl")).await.expect(200);
+        // 145 + 201 x 0.85 = 315.85; a dividend of 10 x 0.85 = 8.50; 201 - 10 = 191 euros
+        // are owed, 162.35 pounds: 10000 - 145 - 162.35 = 9692.65.
+        let item = &pnl["items"][0];
+        let figures = [&item["currency"], &item["quantity"], &item["cost_basis"], &item["income"], &item["fees"]];
+        assert_eq!(figures, ["GBP", "300", "315.85", "8.5", "0.85"]);
+        assert_eq!(pnl["cash_by_currency"], json!({ "EUR": "-191", "GBP": "10000", "GBp": "-14500" }));
+        assert_eq!((&pnl["cash"], &pnl["missing"]), (&json!("9692.65"), &json!([])));
+        ledger.app.stop().await;
+    }
 }

@@ -160,6 +160,7 @@ fn mark(price: &Value, assets: &Assets) -> (artifact::domain::ids::AssetKey, Mar
         recorded_at: Moment::MAX,
         source: "case".to_owned(),
         interval: if whole_day { "1d".to_owned() } else { String::new() },
+        split_adjusted: false,
     };
     (assets.known(text(price, "asset").unwrap()), mark)
 }

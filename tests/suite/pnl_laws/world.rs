@@ -520,6 +520,7 @@ impl World {
                         recorded_at: at,
                         source: "dice".into(),
                         interval: String::new(),
+                        split_adjusted: false,
                     }
                 });
                 (key, Priced { terms: terms_of(key), zone: Tz::UTC, mark })

@@ -7,10 +7,12 @@ use super::samples::{
 use crate::on_both;
 use crate::support::TestDb;
 use artifact::domain::asset::{Asset, AssetStatus, AssetType, Terms};
-use artifact::domain::ids::{AssetId, AssetKey, MarketKey};
+use artifact::domain::corporate_action::{ActionType, CorporateAction};
+use artifact::domain::ids::{ActionId, AssetId, AssetKey, MarketKey};
 use artifact::domain::moment::Moment;
 use artifact::domain::price::Quote;
 use artifact::domain::transaction::TransactionType;
+use artifact::storage::actions::{self, RecordedAction};
 use artifact::storage::assets::{self, AssetFilter, AssetSort};
 use artifact::storage::error::StorageError;
 use artifact::storage::page::{After, Page};
@@ -260,5 +262,41 @@ on_both! {
         .await;
         let history = assets::terms(&mut read(&db).await, &keys, Moment::MAX).await.unwrap();
         assert!(keys.iter().all(|key| history.at(*key, Moment(0)) == Some(&Terms::plain(c("USD")))));
+    }
+
+    async fn a_renamed_asset_is_the_same_under_another_symbol(backend) {
+        let db = TestDb::open(backend).await;
+        let comex = add_market(&db, market("COMEX", "Comex")).await;
+        let gold = add_asset(&db, asset(&comex, "GOLD", "Gold")).await;
+        add_asset(&db, asset(&comex, "OIL", "Oil")).await;
+        let row = gold.clone();
+        let renamed_at = db.write(move |tx| Box::pin(async move {
+            assets::rename(tx, &row, "AURUM").await?;
+            tx.recorded_at()
+        })).await;
+        let tx = &mut read(&db).await;
+        assert!(assets::find_by_symbol(tx, "GOLD").await.unwrap().is_none());
+        let found = assets::find_by_symbol(tx, "AURUM").await.unwrap().unwrap();
+        assert_eq!((found.id, found.version, found.updated_at, found.created_at), (gold.id, 2, renamed_at, gold.created_at));
+        let row = gold.clone();
+        let taken: Result<(), StorageError> =
+            db.db.writer().write(move |tx| Box::pin(async move { assets::rename(tx, &row, "OIL").await })).await;
+        assert!(matches!(taken, Err(StorageError::Conflict(_))), "{taken:?}");
+    }
+
+    async fn a_dividend_uses_an_asset_and_a_split_does_not(backend) {
+        let db = TestDb::open(backend).await;
+        let keys = add_assets(&db, &["GOLD", "OIL"]).await;
+        for (key, currency) in [(keys[0], Some(c("USD"))), (keys[1], None)] {
+            let kind = if currency.is_some() { ActionType::Dividend } else { ActionType::Split };
+            let action = CorporateAction {
+                id: ActionId(uuid()), asset: key, place: 0, kind, executed_at: m("2026-03-01T12:00:00Z"), whole_day: false,
+                ratio_num: None, ratio_den: None, amount: None, tax: d("0"), currency, new_symbol: None,
+            };
+            let row = RecordedAction::new(action, String::new(), "{}".to_owned());
+            db.write(move |tx| Box::pin(actions::insert(tx, row))).await;
+        }
+        let tx = &mut read(&db).await;
+        assert_eq!((assets::is_used(tx, keys[0]).await.unwrap(), assets::is_used(tx, keys[1]).await.unwrap()), (true, false));
     }
 }

@@ -144,6 +144,18 @@ on_both! {
         assert!(load(&db, add_portfolio(&db, portfolio("other")).await.id, None).await.is_none());
     }
 
+    async fn a_kept_book_has_another_version_after_every_change_and_none_when_out_of_date(backend) {
+        let db = TestDb::open(backend).await;
+        let (id, assets) = setting(&db).await;
+        assert_eq!(figures::version(&mut read(&db).await, id).await.unwrap(), None);
+        let put = saved(&db, id, &assets).await;
+        let first = figures::version(&mut read(&db).await, id).await.unwrap().unwrap();
+        save(&db, id, Some(put.clone()), &put).await;
+        assert_ne!(figures::version(&mut read(&db).await, id).await.unwrap(), Some(first));
+        db.write(|tx| Box::pin(async move { figures::mark_stale(tx, Moment::MIN).await })).await;
+        assert_eq!(figures::version(&mut read(&db).await, id).await.unwrap(), None);
+    }
+
     async fn a_book_loaded_for_some_assets_has_their_holdings_and_all_the_rest(backend) {
         let db = TestDb::open(backend).await;
         let (id, assets) = setting(&db).await;

@@ -216,4 +216,26 @@ on_both! {
         let refused = db.db.writer().write(move |tx| Box::pin(positions::save(tx, homeless))).await;
         assert!(matches!(refused, Err(StorageError::MissingReference(_))), "{refused:?}");
     }
+
+    async fn many_members_join_as_one_by_one(backend) {
+        let db = TestDb::open(backend).await;
+        let (one, _, assets) = setting(&db).await;
+        let (p, q) = (save(&db, new(one, assets[0])).await.id, save(&db, new(one, assets[0])).await.id);
+        let (t, u) = (trade(&db, one).await, trade(&db, one).await);
+        let mut members = vec![(t, p), (u, q), (u, p)];
+        // More than one statement's worth.
+        members.extend(std::iter::repeat_n((t, q), 700));
+        let sent = members.clone();
+        let joined = db.write(move |tx| Box::pin(async move {
+            positions::add_members(tx, one, &sent).await?;
+            positions::add_members(tx, one, &[]).await?;
+            tx.recorded_at()
+        })).await;
+        let tx = &mut read(&db).await;
+        members.sort_by_key(|(_, position)| *position == q);
+        assert_eq!(positions::members(tx, one, Moment::MAX).await.unwrap(), members);
+        for position in [p, q] {
+            assert_eq!(positions::find(tx, one, position).await.unwrap().unwrap().updated_at, joined);
+        }
+    }
 }

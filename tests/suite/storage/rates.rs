@@ -193,4 +193,52 @@ on_both! {
         let earlier = rates::all(&mut read(&db).await, Moment(19), Moment::MAX).await.unwrap();
         assert_eq!(eur_usd(&earlier, Moment(99)).unwrap(), "1");
     }
+
+    async fn many_rates_are_recorded_as_one_by_one(backend) {
+        use Outcome::{Corrected, Duplicate, Stored};
+        let db = TestDb::open(backend).await;
+        let (ecb, oanda) = (add_source(&db, "ecb").await, add_source(&db, "oanda").await);
+        record(&db, ecb, "EUR/USD", Moment(20), "1.2").await;
+        record(&db, oanda, "EUR/USD", Moment(10), "9").await;
+        let many = async |pair: &'static str, points: Vec<(i64, &'static str)>| {
+            db.write(move |tx| Box::pin(async move {
+                let (base, quote) = pair.split_once('/').unwrap();
+                let points: Vec<_> = points.iter().map(|(at, rate)| (Moment(*at), d(rate))).collect();
+                rates::record_many(tx, ecb, (c(base), c(quote)), &points).await
+            }))
+            .await
+        };
+        let given = vec![(30, "1.3"), (20, "1.20"), (10, "1.1"), (30, "1.31"), (30, "1.310"), (40, "1.4")];
+        assert_eq!(many("EUR/USD", given.clone()).await, [Stored, Duplicate, Stored, Corrected, Duplicate, Stored]);
+        assert_eq!(many("EUR/USD", given).await, [Corrected, Duplicate, Duplicate, Corrected, Duplicate, Duplicate]);
+        assert_eq!(many("EUR/CHF", Vec::new()).await, []);
+        assert_eq!(history(&db, range("EUR/USD")).await, ["10 oanda 9", "10 ecb 1.1", "20 ecb 1.2", "30 ecb 1.31", "40 ecb 1.4"]);
+        // More than one statement's worth.
+        let long: Vec<(i64, &str)> = (0..1203).map(|at| (at, "2")).collect();
+        assert_eq!(many("GBP/USD", long.clone()).await, vec![Stored; 1203]);
+        assert_eq!(many("GBP/USD", long).await, vec![Duplicate; 1203]);
+    }
+
+    async fn the_rates_touching_two_units_convert_between_them_as_all_do(backend) {
+        let db = TestDb::open(backend).await;
+        let (ecb, oanda) = (add_source(&db, "ecb").await, add_source(&db, "oanda").await);
+        for (source, pair, at, rate) in [
+            (ecb, "EUR/USD", 10, "1.1"), (oanda, "EUR/USD", 10, "1.2"), (ecb, "EUR/CHF", 20, "0.9"),
+            (ecb, "EUR/JPY", 15, "170"), (ecb, "GBP/JPY", 12, "190"), (ecb, "GBP/NOK", 14, "13"), (ecb, "EUR/USD", 30, "1.3"),
+        ] {
+            record(&db, source, pair, Moment(at), rate).await;
+        }
+        let known = m("2200-01-01T00:00:00Z");
+        for (from, to) in [("USD", "CHF"), ("CHF", "JPY"), ("NOK", "JPY"), ("EUR", "USD"), ("USD", "NOK"), ("GBp", "NOK")] {
+            for until in (9..=31).map(Moment) {
+                let tx = &mut read(&db).await;
+                let all = rates::all(tx, until, known).await.unwrap();
+                let touching = rates::touching(tx, &[c(from).major().0, c(to).major().0], until, known).await.unwrap();
+                let convert = |rates: &Rates| rates.convert(&d("1000"), c(from), c(to), until);
+                assert_eq!(convert(&touching), convert(&all), "{from} to {to} at {until:?}");
+            }
+        }
+        let none = rates::touching(&mut read(&db).await, &[c("USD")], Moment(31), Moment(0)).await.unwrap();
+        assert_eq!(eur_usd(&none, Moment(31)), None);
+    }
 }

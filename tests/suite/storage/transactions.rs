@@ -376,4 +376,91 @@ on_both! {
         assert_eq!((count(ledger.id).await, holders(ledger.asset).await), (3, vec![other]));
         assert_eq!(holders(AssetKey(-1)).await, []);
     }
+
+    async fn who_holds_an_asset_is_who_has_an_entry_of_it_in_force(backend) {
+        let db = TestDb::open(backend).await;
+        let ledger = ledger(&db).await;
+        let other = Ledger { id: add_portfolio(&db, portfolio("other")).await.id, ..ledger };
+        let market = artifact::storage::assets::by_keys(&mut read(&db).await, &[ledger.asset]).await.unwrap()[0].market_key;
+        let held = async |one: Ledger<'_>| {
+            let tx = &mut read(&db).await;
+            let holders = transactions::holders_in_market(tx, market).await.unwrap();
+            let any = transactions::any_in_force(tx, one.id, one.asset).await.unwrap();
+            assert_eq!(any, holders.contains(&one.id));
+            any
+        };
+        assert_eq!((held(ledger).await, held(other).await), (false, false));
+        let first = ledger.note(NOON, "first").await;
+        ledger.note(NOON, "second").await;
+        assert_eq!((held(ledger).await, held(other).await), (true, false));
+        ledger.void(first.transaction.id, None).await;
+        assert!(held(ledger).await);
+        let last = other.note(NOON, "only").await;
+        assert_eq!((held(ledger).await, held(other).await), (true, true));
+        other.void(last.transaction.id, None).await;
+        assert_eq!((held(ledger).await, held(other).await), (true, false));
+        let elsewhere = artifact::domain::ids::MarketKey(market.0 + 1_000);
+        assert_eq!(transactions::holders_in_market(&mut read(&db).await, elsewhere).await.unwrap(), []);
+    }
+
+    async fn many_entries_are_added_as_one_by_one(backend) {
+        let db = TestDb::open(backend).await;
+        let book = ledger(&db).await;
+        let mut given: Vec<Entry> = (0..1203).map(|n| Entry { external_id: Some(format!("x{n}")), ..book.entry(NOON, &n.to_string()) }).collect();
+        given[7].transaction.lots = vec![LotPick { transaction: TransactionId(uuid()), quantity: d("1.50") }];
+        given[8].replaces = Some(TransactionId(uuid()));
+        given[8].transaction.place = 5;
+        let sent = given.clone();
+        let added = db.write(move |tx| Box::pin(transactions::insert_many(tx, sent))).await;
+        assert_eq!(added.iter().map(|entry| entry.note.clone()).collect::<Vec<_>>(), (0..1203).map(|n| n.to_string()).collect::<Vec<_>>());
+        for (one, other) in added.iter().zip(&added[1..]) {
+            assert_eq!((other.seq, other.recorded_at), (one.seq + 1, one.recorded_at));
+        }
+        assert_eq!((added[7].transaction.place, added[8].transaction.place), (added[7].seq, 5));
+        for at in [0, 7, 8, 500, 1202] {
+            let kept = transactions::find(&mut read(&db).await, book.id, added[at].transaction.id).await.unwrap().unwrap();
+            assert_eq!(shown(&kept), shown(&added[at]));
+        }
+        // Found again by either id, unless they are voided, of nobody, or of another portfolio.
+        book.void(added[3].transaction.id, None).await;
+        let ids: Vec<TransactionId> = added.iter().map(|entry| entry.transaction.id).chain([TransactionId(uuid())]).collect();
+        let names: Vec<String> = added.iter().filter_map(|entry| entry.external_id.clone()).chain(["none".to_owned()]).collect();
+        let tx = &mut read(&db).await;
+        let (by_id, by_name) = (transactions::with_ids(tx, book.id, &ids).await.unwrap(), transactions::with_external_ids(tx, book.id, &names).await.unwrap());
+        let seqs = |entries: &[Entry]| { let mut seqs: Vec<i64> = entries.iter().map(|entry| entry.seq).collect(); seqs.sort_unstable(); seqs };
+        let wanted: Vec<i64> = added.iter().map(|entry| entry.seq).filter(|seq| *seq != added[3].seq).collect();
+        assert_eq!((seqs(&by_id), seqs(&by_name)), (wanted.clone(), wanted));
+        assert!(transactions::with_ids(tx, PortfolioId(uuid()), &ids).await.unwrap().is_empty());
+        assert!(transactions::with_external_ids(tx, book.id, &[]).await.unwrap().is_empty());
+    }
+
+    async fn the_parts_of_a_ledger_hold_each_entry_in_force_once_in_order_of_the_fold(backend) {
+        let db = TestDb::open(backend).await;
+        let book = ledger(&db).await;
+        let late = book.note("2026-03-02T00:00:00Z", "late").await;
+        for note in ["a", "b", "c"] {
+            book.note(NOON, note).await;
+        }
+        let early = book.note("2026-02-01T00:00:00Z", "early").await;
+        let (new, replaced) = book.replace(&late, NOON, "new").await;
+        // A replacement takes the place of what it replaced: first of its moment, although it was recorded last.
+        assert_eq!(new.transaction.place, late.transaction.place);
+        let parts = async |as_of: Moment, known_at: Moment, limit: i64| {
+            let (mut after, mut notes) = (None, Vec::new());
+            loop {
+                let tx = &mut read(&db).await;
+                let part = transactions::part_in_force(tx, book.id, (as_of, known_at), after, limit).await.unwrap();
+                assert!(part.len() <= usize::try_from(limit).unwrap());
+                let Some(last) = part.last() else { return notes };
+                after = Some((last.transaction.executed_at, last.transaction.place, last.seq));
+                notes.extend(part.into_iter().map(|entry| entry.note));
+            }
+        };
+        for limit in [1, 2, 100] {
+            assert_eq!(parts(Moment::MAX, Moment::MAX, limit).await, ["early", "new", "a", "b", "c"]);
+            assert_eq!(parts(Moment::MAX, replaced.plus(-1), limit).await, ["early", "a", "b", "c", "late"]);
+            assert_eq!(parts(early.transaction.executed_at, Moment::MAX, limit).await, ["early"]);
+            assert_eq!(parts(Moment::MAX, early.recorded_at.plus(-1), limit).await, ["a", "b", "c", "late"]);
+        }
+    }
 }

@@ -55,10 +55,8 @@ impl Book {
         if self.apply(t, Context { conventions: &allowed, ..ctx }).is_ok() {
             return true;
         }
-        let cost_basis = match allowed.cost_basis {
-            CostBasis::Specific => CostBasis::Fifo,
-            other => other,
-        };
+        let named = allowed.cost_basis == CostBasis::Specific;
+        let cost_basis = if named { CostBasis::Fifo } else { allowed.cost_basis };
         let any_lot = Conventions { cost_basis, ..allowed };
         let ctx = Context { conventions: &any_lot, ..ctx };
         let mut t = Transaction { lots: Vec::new(), ..t.clone() };
@@ -143,3 +141,6 @@ pub fn fold_flagging(
     }
     Ok(book)
 }
+
+#[cfg(test)]
+mod tests;

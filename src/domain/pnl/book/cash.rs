@@ -21,7 +21,7 @@ impl Book {
         cash.moved_base = sum(cash.moved_base.as_ref(), amount.base.as_ref());
         if self.trace.is_some() {
             let amount = Amounts { own: moved, base: amount.base.clone() };
-            self.post(e, PostingKind::Cash, (account, e.t.asset), currency, &amount);
+            self.post(e, PostingKind::Cash, (account, e.t.asset, currency), &amount);
         }
     }
 
@@ -37,7 +37,7 @@ impl Book {
         self.move_cash(e, &e.t.account, currency, &amount);
         let state = self.account(&e.t.account);
         state.contributions = sum(state.contributions.as_ref(), amount.base.as_ref());
-        self.post(e, PostingKind::Contribution, (&e.t.account, None), currency, &amount);
+        self.post(e, PostingKind::Contribution, (&e.t.account, None, currency), &amount);
         self.charge(e);
     }
 
@@ -46,7 +46,7 @@ impl Book {
         self.move_cash(e, &e.t.account, currency, &amount);
         let state = self.account(&e.t.account);
         state.interest = sum(state.interest.as_ref(), amount.base.as_ref());
-        self.post(e, PostingKind::Interest, (&e.t.account, None), currency, &amount);
+        self.post(e, PostingKind::Interest, (&e.t.account, None, currency), &amount);
         self.charge(e);
     }
 
@@ -89,8 +89,8 @@ impl Book {
         let cash = Amounts { own: paid, base: income.base.clone() };
         self.move_cash(e, &e.t.account, deal.currency, &cash);
         self.holding(&deal.key, deal.terms.settlement).totals.income += &income;
-        let of = (e.t.account.as_str(), Some(deal.key.asset));
-        self.post(e, PostingKind::Dividend, of, deal.terms.settlement, &income);
+        let of = (e.t.account.as_str(), Some(deal.key.asset), deal.terms.settlement);
+        self.post(e, PostingKind::Dividend, of, &income);
         self.charge_apart(&deal);
         Ok(())
     }
@@ -137,7 +137,7 @@ impl Book {
         let booked =
             [(PostingKind::Fee, &fee), (PostingKind::Tax, &tax), (kind, &fee), (PostingKind::TaxApart, &tax)];
         for (kind, amount) in booked.into_iter().filter(|(_, amount)| !amount.is_zero()) {
-            self.post(e, kind, (&t.account, None), currency, amount);
+            self.post(e, kind, (&t.account, None, currency), amount);
         }
     }
 }

@@ -22,8 +22,8 @@ impl Book {
         self.pay_costs(&deal);
         let state = self.account(&e.t.account);
         state.contributions = sum(state.contributions.as_ref(), deal.gross.base.as_ref());
-        let of = (e.t.account.as_str(), Some(deal.key.asset));
-        self.post(e, PostingKind::Contribution, of, deal.terms.settlement, &deal.gross);
+        let of = (e.t.account.as_str(), Some(deal.key.asset), deal.terms.settlement);
+        self.post(e, PostingKind::Contribution, of, &deal.gross);
         self.open(&deal, Side::Long, deal.whole(quantity.clone()));
         self.note_price(&deal, &quantity);
         Ok(())
@@ -36,7 +36,7 @@ impl Book {
         let cycle = holding.cycles;
         let pieces = holding.lots.take(quantity, ctx.conventions.cost_basis, false, &t.lots)?;
         self.memberships.push(Membership { holding: deal.key.clone(), cycle, transaction: t.id });
-        self.end_within_dust(deal);
+        self.end_within_dust(deal.entry, &deal.key, deal.terms);
         Ok(pieces)
     }
 
@@ -52,7 +52,10 @@ impl Book {
         if quantity > held {
             return Err(LedgerError::InsufficientQuantity { held, asked: quantity });
         }
-        if let Some(holding) = holding.filter(|_| ctx.conventions.cost_basis == CostBasis::Specific) {
+        // Between accounts that share their lots nothing leaves a lot.
+        let stays = t.to_account.is_some() && ctx.conventions.lot_scope == LotScope::Global;
+        let by_lot = ctx.conventions.cost_basis == CostBasis::Specific && !stays;
+        if let Some(holding) = holding.filter(|_| by_lot) {
             holding.lots.check_picks(&quantity, &t.lots)?;
         }
         Ok(quantity)
@@ -66,8 +69,8 @@ impl Book {
         let cost = pieces.iter().fold(Amounts::ZERO, |sum, piece| &(&sum + &piece.gross) + &piece.costs);
         let state = self.account(&e.t.account);
         state.contributions = difference(state.contributions.as_ref(), cost.base.as_ref());
-        let of = (e.t.account.as_str(), Some(deal.key.asset));
-        self.post(e, PostingKind::Contribution, of, deal.terms.settlement, &(-cost));
+        let of = (e.t.account.as_str(), Some(deal.key.asset), deal.terms.settlement);
+        self.post(e, PostingKind::Contribution, of, &(-cost));
         self.dispose(|| Disposal {
             kind: DisposalKind::Delivery,
             closed: pieces.into_iter().map(delivered).collect(),
@@ -108,9 +111,8 @@ impl Book {
         if holding.last_price.is_none() {
             holding.last_price = last_price;
         }
-        let ended = holding.settle(&ctx.conventions.dust, deal.terms.margined, t.executed_at);
         self.memberships.push(Membership { holding: key.clone(), cycle, transaction: t.id });
-        self.note_end(e, &key, (deal.terms.settlement, deal.terms.inverse), ended);
+        self.end_within_dust(e, &key, deal.terms);
         Ok(())
     }
 }

@@ -183,6 +183,84 @@ fn only_what_was_paid_for_dust_is_lost() {
     }
 }
 
+/// An asset in euros, in a book in dollars: 1.10 at first, 1.20 from moment 2 on.
+fn in_euros(conventions: Conventions) -> World {
+    let mut world = World::new(conventions, Terms::plain(c("EUR")));
+    world.rates.add(c("EUR"), c("USD"), Moment(0), d("1.1"));
+    world.rates.add(c("EUR"), c("USD"), Moment(2), d("1.2"));
+    world
+}
+
+#[test]
+fn dust_has_a_currency_part_as_every_closed_piece_has() {
+    let dusty = Conventions { dust: d("0.5"), ..Conventions::default() };
+    // 9.75 of 10 at 100 are sold at 120: 195 EUR, and 1404 - 1072.5 = 331.5 USD. The 0.25 left cost 25 EUR, 27.5 USD.
+    // Rates moved by 0.1: of 975 EUR 97.5 USD, of 25 EUR 2.5 USD.
+    let mut world = in_euros(dusty.clone());
+    world.trade(T::Buy, "10", "100", "0").unwrap();
+    world.trade(T::Sell, "9.75", "120", "0").unwrap();
+    let totals = &world.holding().totals;
+    assert_eq!(totals.realized, Amounts { own: d("170"), base: Some(d("304")) });
+    assert_eq!(totals.realized_fx.base, Some(d("100")));
+    // All of it becomes dust: 1100 USD are lost, 1200 by the price, less 100 that the currency gained.
+    let mut world = in_euros(dusty);
+    world.trade(T::Buy, "10", "100", "0").unwrap();
+    world.split("1", "100");
+    let totals = &world.holding().totals;
+    assert_eq!(totals.realized, Amounts { own: d("-1000"), base: Some(d("-1100")) });
+    assert_eq!(totals.realized_fx.base, Some(d("100")));
+}
+
+#[test]
+fn what_entered_a_position_before_a_split_is_counted_in_units_of_after_it() {
+    let mut world = World::new(Conventions::default(), Terms::plain(c("USD")));
+    world.trade(T::Buy, "10", "100", "0").unwrap();
+    world.trade(T::Sell, "5", "110", "0").unwrap();
+    world.split("2", "1");
+    world.trade(T::Buy, "20", "50", "0").unwrap();
+    world.trade(T::Sell, "30", "60", "0").unwrap();
+    let (_, cycle) = &world.book.closed[0];
+    // 20 new units at 1000 and 20 at 1000: 50 each. Out went 10 new units for 550 and 30 for 1800.
+    assert_eq!((&cycle.entered_quantity, &cycle.entered_cost), (&d("40"), &d("2000")));
+    assert_eq!((&cycle.exited_quantity, &cycle.exited_gross), (&d("40"), &d("2350")));
+}
+
+#[test]
+fn a_rate_agreed_for_one_currency_is_not_one_of_another() {
+    let mut world = World::new(short_allowed(), Terms { settlement: c("BTC"), ..margined(true) });
+    world.rates.add(c("BTC"), c("USD"), Moment(0), d("100"));
+    world.rates.add(c("EUR"), c("USD"), Moment(0), d("1.25"));
+    for (kind, price, fee) in [(T::Buy, "50", "10"), (T::Sell, "40", "0")] {
+        let mut t = Transaction::bare(TransactionId(Uuid::nil()), kind, Moment(1));
+        (t.asset, t.quantity, t.price, t.fee) = (Some(ACME), Some(d("100")), Some(d(price)), d(fee));
+        (t.currency, t.fx_rate) = (Some(c("EUR")), Some(d("1.2")));
+        world.apply(t).unwrap();
+        if kind == T::Buy {
+            // 100 / 50 = 2 BTC are 200 USD: the 1.2 is dollars for the euros of the fee.
+            assert_eq!(world.holding().gross(), Amounts { own: d("2"), base: Some(d("200")) });
+            assert_eq!(world.holding().costs(), Amounts { own: d("0.125"), base: Some(d("12")) });
+        }
+    }
+    // 2 - 100 / 40 = -0.5 BTC are 50 USD at the rate of the bitcoin. The fee was 12.
+    assert_eq!(world.holding().totals.realized, Amounts { own: d("-0.625"), base: Some(d("-62")) });
+    assert_eq!(world.book.accounts["main"].cash[&c("USD")].balance, d("-62"));
+}
+
+#[test]
+fn accounts_that_share_their_lots_pass_units_on_without_naming_any() {
+    let shared = Conventions {
+        cost_basis: CostBasis::Specific,
+        lot_scope: LotScope::Global,
+        ..Conventions::default()
+    };
+    let mut world = World::new(shared, Terms::plain(c("USD")));
+    world.trade(T::Buy, "10", "100", "0").unwrap();
+    let mut t = Transaction::bare(TransactionId(Uuid::nil()), T::Transfer, Moment(2));
+    (t.asset, t.quantity, t.to_account) = (Some(ACME), Some(d("4")), Some("other".to_owned()));
+    world.apply(t).unwrap();
+    assert_eq!(world.holding().quantity(), d("10"));
+}
+
 #[test]
 fn the_last_price_is_one_of_the_units_after_a_split() {
     let mut world = World::new(short_allowed(), Terms::plain(c("USD")));

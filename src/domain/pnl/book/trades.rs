@@ -1,6 +1,6 @@
 //! Buys and sells: what opens, what closes, what crosses zero, and where fees and taxes go.
 
-use super::{Book, Entry, LedgerError, Membership, MissingRate};
+use super::{AtClose, Book, Entry, LedgerError, Membership, MissingRate};
 use crate::domain::asset::Terms;
 use crate::domain::currency::Currency;
 use crate::domain::decimal::Decimal;
@@ -10,7 +10,6 @@ use crate::domain::pnl::holding::{Exit, Holding, Side};
 use crate::domain::pnl::lots::Lot;
 use crate::domain::pnl::trace::{Closed, Disposal, DisposalKind, PostingKind};
 use crate::domain::portfolio::{Conventions, CostBasis, FeeMode, ShortMode, TaxMode};
-use std::cell::Cell;
 
 /// Money of one trade, ready to be booked. Amounts are in the settlement currency of the asset; cash moves
 /// in `currency`, the trade's own, which is another one only where the trade says so.
@@ -210,10 +209,10 @@ impl Book {
             (fee, &part.fee),
             (tax, &part.tax),
         ];
-        let of = (deal.entry.t.account.as_str(), Some(deal.key.asset));
+        let of = (deal.entry.t.account.as_str(), Some(deal.key.asset), deal.terms.settlement);
         for (kind, amount) in booked {
             if let Some(kind) = kind.filter(|_| !amount.is_zero()) {
-                self.post(deal.entry, kind, of, deal.terms.settlement, amount);
+                self.post(deal.entry, kind, of, amount);
             }
         }
     }
@@ -299,49 +298,32 @@ impl Book {
     fn close(&mut self, deal: &Deal<'_>, part: &Part) -> Result<(), LedgerError> {
         let Entry { t, ctx } = deal.entry;
         let terms = deal.terms;
-        let (settlement, at) = (terms.settlement, t.executed_at);
+        let settlement = terms.settlement;
         let method = ctx.conventions.cost_basis;
         let exit = Exit {
             quantity: part.quantity.clone(),
             gross: part.gross.clone(),
             costs: part.costs(ctx.conventions),
+            detailed: self.trace.is_some(),
         };
-        let detailed = self.trace.is_some();
         let holding = self.holding(&deal.key, settlement);
         let (cycle, short) = (holding.cycles, holding.is_short());
         // The value of an inverse contract falls as its price rises: the dearest price is the least value.
         let cheapest_first = short != terms.inverse;
         let pieces = holding.lots.take(&exit.quantity, method, cheapest_first, &t.lots)?;
-        let unknown = Cell::new(false);
-        let now = |amount: &Decimal| {
-            let base = match &t.fx_rate {
-                Some(rate) if deal.currency == settlement => Some(amount * rate),
-                _ => ctx.rates.convert(amount, settlement, ctx.base, at),
-            };
-            unknown.set(unknown.get() || base.is_none());
-            base
-        };
-        let (realized, closed) = holding.realize(&pieces, &exit, terms, now, detailed);
+        let closing = AtClose::new(deal.entry, settlement);
+        let now = |amount: &Decimal| closing.in_base(amount);
+        let (realized, closed) = holding.realize(&pieces, &exit, terms, now);
         let profit = realized.gross.own;
         let profit = Amounts { base: now(&profit), own: profit };
-        if unknown.get() {
-            self.missing.insert(MissingRate { from: settlement, to: ctx.base, at });
-        }
+        self.missing.extend(closing.missing());
         self.memberships.push(Membership { holding: deal.key.clone(), cycle, transaction: t.id });
         self.dispose(|| Disposal { closed, ..deal.disposal(short) });
-        self.end_within_dust(deal);
+        self.end_within_dust(deal.entry, &deal.key, deal.terms);
         if terms.margined {
             self.move_cash(deal.entry, &t.account, settlement, &profit);
         }
         Ok(())
-    }
-
-    /// Ends the position when nothing is left, or no more than dust.
-    pub(super) fn end_within_dust(&mut self, deal: &Deal<'_>) {
-        let Entry { t, ctx } = deal.entry;
-        let holding = self.holding(&deal.key, deal.terms.settlement);
-        let ended = holding.settle(&ctx.conventions.dust, deal.terms.margined, t.executed_at);
-        self.note_end(deal.entry, &deal.key, (deal.terms.settlement, deal.terms.inverse), ended);
     }
 
     /// Opens units, or adds them to the position there is, and books their costs.
@@ -361,7 +343,7 @@ impl Book {
             gross: part.gross,
         };
         self.holding(&deal.key, deal.terms.settlement).open(lot, ctx.conventions.cost_basis);
-        self.end_within_dust(deal);
+        self.end_within_dust(deal.entry, &deal.key, deal.terms);
     }
 
     pub(super) fn note_price(&mut self, deal: &Deal<'_>, quantity: &Decimal) {

@@ -85,9 +85,9 @@ impl Walk<'_> {
         let mut bases = BTreeMap::new();
         for holding in self.book.holdings.iter().filter(|(key, _)| key.asset == asset).map(|(_, h)| h) {
             for lot in &holding.lots.0 {
-                let basis = signed_basis(&lot.gross, &lot.costs, holding.is_short()).base;
+                let cost = signed_basis(&lot.gross, &lot.costs, holding.is_short()).base;
                 let total = bases.entry((asset, lot.transaction)).or_insert(Some(Decimal::ZERO));
-                add(total, basis.as_ref());
+                add(total, cost.as_ref());
             }
         }
         bases

@@ -19,6 +19,7 @@ fn mark(observed_at: &str, interval: &str) -> Mark {
         recorded_at: Moment::MAX,
         source: "api".to_owned(),
         interval: interval.to_owned(),
+        split_adjusted: false,
     }
 }
 
@@ -31,23 +32,30 @@ fn day(zone: Tz) -> Moment {
 }
 
 #[test]
-fn a_candle_of_the_day_of_a_split_is_of_new_units_wherever_the_day_was_meant() {
-    let zones = [
+fn a_candle_of_the_day_of_a_split_is_of_new_units_in_every_market() {
+    let markets = [
         Tz::UTC,
         Tz::America__New_York,
         Tz::Asia__Tokyo,
-        Tz::Pacific__Auckland,
-        Tz::Pacific__Honolulu,
         Tz::Europe__Berlin,
+        // The ends of the world: 11 hours behind UTC, and 13 and 14 ahead.
+        Tz::Pacific__Pago_Pago,
+        Tz::Pacific__Apia,
+        Tz::Pacific__Kiritimati,
     ];
-    for given_in in zones {
-        let splits = [split(day(given_in), true, "2", "1")];
-        for market in zones {
-            let price = |observed_at| adjusted(&mark(observed_at, "1d"), &splits, market);
-            assert_eq!(price("2024-06-10T00:00:00Z"), d("90"), "{given_in} {market}");
-            assert_eq!(price("2024-06-09T00:00:00Z"), d("45"), "{given_in} {market}");
-        }
+    for market in markets {
+        let splits = [split(day(market), true, "2", "1")];
+        let price = |observed_at| adjusted(&mark(observed_at, "1d"), &splits, market);
+        assert_eq!(price("2024-06-10T00:00:00Z"), d("90"), "{market}");
+        assert_eq!(price("2024-06-09T00:00:00Z"), d("45"), "{market}");
     }
+}
+
+#[test]
+fn a_price_that_its_source_has_adjusted_is_left_alone() {
+    let splits = [split(day(Tz::UTC), true, "2", "1")];
+    let own = Mark { split_adjusted: true, ..mark("2024-06-09T00:00:00Z", "1d") };
+    assert_eq!(adjusted(&own, &splits, Tz::UTC), d("90"));
 }
 
 #[test]
@@ -74,4 +82,41 @@ fn splits_that_undo_each_other_leave_the_price_as_it_was() {
     assert_eq!(adjusted(&mark("2024-06-01T00:00:00Z", ""), &splits, Tz::UTC), d("90"));
     let splits = [split(later(0), false, "3", "1"), split(later(1), false, "3", "1")];
     assert_eq!(adjusted(&mark("2024-06-01T00:00:00Z", ""), &splits, Tz::UTC), d("10"));
+}
+
+#[test]
+fn a_lot_whose_rate_is_known_has_its_figures_beside_one_whose_rate_is_not() {
+    use crate::domain::asset::{Terms, TermsHistory};
+    use crate::domain::fx::Rates;
+    use crate::domain::ids::TransactionId;
+    use crate::domain::pnl::book::{Context, fold};
+    use crate::domain::portfolio::Conventions;
+    use crate::domain::transaction::{Transaction, TransactionType};
+
+    let [krona, dollar] = ["SEK", "USD"].map(|code| Currency::from_code(code).unwrap());
+    let (asset, mut terms, mut rates) = (AssetKey(1), TermsHistory::default(), Rates::default());
+    terms.add(asset, Moment::MIN, Terms::plain(krona));
+    rates.add(krona, dollar, Moment(2), d("0.5"));
+    let buy = |at: i64, price: &str| {
+        let id = TransactionId(uuid::Uuid::from_u128(u128::try_from(at).unwrap()));
+        let mut t = Transaction::bare(id, TransactionType::Buy, Moment(at));
+        (t.asset, t.quantity, t.price) = (Some(asset), Some(d("1")), Some(d(price)));
+        t
+    };
+    let conventions = Conventions::default();
+    let ctx = Context { base: dollar, conventions: &conventions, terms: &terms, rates: &rates };
+    let book = fold(&[buy(1, "10"), buy(3, "12")], ctx).unwrap();
+    let mark = Mark { price: d("20"), ..mark("1970-01-01T00:00:00Z", "") };
+    let priced = Priced { terms: Terms::plain(krona), zone: Tz::UTC, mark: Some(mark) };
+    let assets = BTreeMap::from([(asset, priced)]);
+    let at = Moment(4);
+    let report = report(&book, Valuation { base: dollar, assets: &assets, rates: &rates, at, age_at: at });
+    // The first was bought before any rate was known; of the second 20 x 0.5 - 12 x 0.5 = 4 is.
+    let item = &report.items[0];
+    assert_eq!(item.worth.unrealized.base, None);
+    let known: Vec<_> = item.lots.iter().map(|(_, worth)| worth.unrealized.base.clone()).collect();
+    assert_eq!(known, [None, Some(d("4"))]);
+    let values = item.lots.iter().map(|(_, worth)| worth.market_value.base.clone());
+    assert_eq!(values.collect::<Vec<_>>(), [Some(d("10")), Some(d("10"))]);
+    assert_eq!(item.lots[1].1.unrealized_fx, Some(d("0")));
 }

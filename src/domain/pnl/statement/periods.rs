@@ -1,7 +1,6 @@
 //! A statement over a span of time: where the change of its value came from, and its time-weighted return.
 
 use super::{Refusal, Statement};
-use crate::domain::asset::TermsHistory;
 use crate::domain::decimal::Decimal;
 use crate::domain::moment::{Moment, end_of_day};
 use crate::domain::pnl::amounts::difference;
@@ -19,20 +18,15 @@ use std::collections::BTreeSet;
 const UNKNOWN: Undefined = Undefined("a price or rate is missing");
 
 impl Statement {
-    fn all_terms(&self) -> TermsHistory {
-        let mut terms = TermsHistory::default();
-        for (key, asset) in &self.assets {
-            terms.add(*key, Moment::MIN, asset.terms.clone());
-        }
-        terms
-    }
-
     /// Where the change of the value from one moment to another came from. `cashless` says that trades move no cash.
     /// Entries the ledger refuses are passed over and told.
     pub fn attribute(&self, begin: Moment, end: Moment, cashless: bool) -> (Attribution, Vec<Refusal>) {
-        let terms = self.all_terms();
-        let ctx =
-            Context { base: self.base, conventions: &self.conventions, terms: &terms, rates: &self.rates };
+        let ctx = Context {
+            base: self.base,
+            conventions: &self.conventions,
+            terms: &self.terms,
+            rates: &self.rates,
+        };
         let (before, after): (Vec<&Transaction>, Vec<&Transaction>) =
             self.transactions.iter().partition(|t| t.executed_at <= begin);
         let mut refused = Vec::new();
@@ -67,9 +61,12 @@ impl Statement {
         zone: Tz,
         cashless: bool,
     ) -> (Vec<(NaiveDate, Chain)>, Vec<Refusal>) {
-        let terms = self.all_terms();
-        let ctx =
-            Context { base: self.base, conventions: &self.conventions, terms: &terms, rates: &self.rates };
+        let ctx = Context {
+            base: self.base,
+            conventions: &self.conventions,
+            terms: &self.terms,
+            rates: &self.rates,
+        };
         let first = self.transactions.first().and_then(|t| t.executed_at.day_in(zone));
         let Some(start) = start.or_else(|| first.and_then(|day| day.pred_opt())) else {
             return (Vec::new(), Vec::new());

@@ -295,12 +295,11 @@ impl Seen<'_> {
         let plain = name.strip_suffix("_base").unwrap_or(name);
         let valued = matches!(plain, "market_value" | "total_pnl" | "gross_pnl" | "net_pnl")
             || plain.starts_with("unrealized");
-        let value = match self.checkpoint.asset {
-            None => self.amount_of_all(plain),
-            Some(_) => {
-                let amounts = self.amounts_of_asset(plain);
-                if plain == name && !plain.ends_with("fx_pnl") { Some(amounts.own) } else { amounts.base }
-            }
+        let value = if self.checkpoint.asset.is_none() {
+            self.amount_of_all(plain)
+        } else {
+            let amounts = self.amounts_of_asset(plain);
+            if plain == name && !plain.ends_with("fx_pnl") { Some(amounts.own) } else { amounts.base }
         };
         if valued { self.needs_prices(value) } else { number(value) }
     }
@@ -499,10 +498,8 @@ impl Seen<'_> {
     }
 
     fn on_average_investment(&self, pnl: &str) -> Value {
-        let gain = match self.amounts_or_all(pnl) {
-            Value::Number(gain) => gain,
-            other => return other,
-        };
+        let value = self.amounts_or_all(pnl);
+        let Value::Number(gain) = &value else { return value };
         let share = self.average_investment().and_then(|average| gain.divide(&average));
         share.map_or(Value::Nothing(NO_POSITION), Value::Number)
     }

@@ -46,9 +46,9 @@ pub(super) const LEDGER: &[Case] = &[
     ),
     (
         LEDGER_PATH,
-        r#"{"type":"buy","symbol":"GOLD","quantity":1,"price":1,"currency":"EUR"}"#,
-        422,
-        INVALID,
+        r#"{"type":"buy","symbol":"GOLD","quantity":1,"price":1,"currency":"CHF"}"#,
+        409,
+        "missing_rate",
         &["/currency"],
     ),
     (LEDGER_PATH, r#"{"type":"deposit","amount":1,"currency":"eur"}"#, 422, INVALID, &["/currency"]),

@@ -1,0 +1,2 @@
+-- Counts changes of a kept book, so that what is held in memory can be told to be the one on disk.
+ALTER TABLE ledger_states ADD COLUMN version INTEGER NOT NULL DEFAULT 0;

@@ -1,0 +1,371 @@
+//! Taking a portfolio out: its ledger, lots, figures and the prices they used, as NDJSON or CSV.
+//!
+//! The ledger is read part by part under one `known_at`, which makes every part the same for ever, so that no reader is
+//! held while a slow client reads. The figures are those of `GET /portfolios/{id}/pnl`.
+
+use crate::domain::ids::AssetKey;
+use crate::domain::moment::Moment;
+use crate::domain::portfolio::Portfolio;
+use crate::http::AppState;
+use crate::http::auth::{Caller, PortfoliosRead};
+use crate::http::conventions::ConventionsView;
+use crate::http::error::{ApiError, Code};
+use crate::http::export_prices;
+use crate::http::export_records::{
+    Columns, LEDGER, LOTS, LedgerRecord, PNL, PRICES, Tagged, asset_record, csv_line, total_row,
+};
+use crate::http::pnl::{ItemView, PnlView, portfolio_pnl};
+use crate::http::query::{Query, encoded};
+use crate::http::reading;
+use crate::http::wire::Time;
+use crate::named_enum;
+use crate::storage::database::Database;
+use crate::storage::error::StorageError;
+use crate::storage::transactions::{self, Place};
+use crate::storage::{assets, portfolios};
+use axum::Json;
+use axum::body::{Body, Bytes};
+use axum::extract::{Path, State};
+use axum::http::{Uri, header};
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+use serde_json::{Value, json};
+use std::collections::{BTreeMap, VecDeque};
+use std::fmt::Write as _;
+
+/// Entries or items written at a time.
+const PART: i64 = 1_000;
+/// Conventions a read may override.
+const CONVENTIONS: [&str; 5] = ["cost_basis", "lot_scope", "fees", "taxes", "short"];
+
+named_enum! {
+    /// What is taken out.
+    What {
+        /// The entries in force.
+        Ledger = "ledger",
+        /// Open lots, valued.
+        Lots = "lots",
+        /// Profit and loss, by asset and in all.
+        Pnl = "pnl",
+        /// Prices and rates that valued the positions.
+        Prices = "prices",
+    }
+}
+
+named_enum! {
+    /// How it is written.
+    ExportFormat {
+        /// One JSON object a line, with its `kind`.
+        Ndjson = "ndjson",
+        /// A table with a header.
+        Csv = "csv",
+    }
+}
+
+/// Export a portfolio
+///
+/// With `what` one table; without it everything as NDJSON, record by record with its `kind`. The ledger can be imported
+/// again.
+#[utoipa::path(get, path = "/portfolios/{portfolio}/export", operation_id = "export_portfolio", tag = "portfolios",
+    params(("portfolio" = String, Path, description = "Id"),
+        ("what" = Option<String>, Query, description = "ledger, lots, pnl or prices; everything when absent"),
+        ("format" = Option<String>, Query, description = "ndjson (default) or csv, which needs `what`"),
+        ("as_of" = Option<String>, Query, description = "Up to this moment, or through this day in the portfolio's zone"),
+        ("known_at" = Option<String>, Query, description = "As known then"),
+        ("cost_basis" = Option<String>, Query, description = "fifo, lifo, hifo, average or specific"),
+        ("lot_scope" = Option<String>, Query, description = "account or global"),
+        ("fees" = Option<String>, Query, description = "in_cost, separate, expensed or none"),
+        ("taxes" = Option<String>, Query, description = "separate or in_cost"),
+        ("short" = Option<String>, Query, description = "rejected, allowed or missing_basis_is_zero_cost")),
+    responses((status = 200, description = "The records", body = String, content_type = "application/x-ndjson")))]
+pub async fn export_portfolio(
+    State(app): State<AppState>,
+    caller: Caller<PortfoliosRead>,
+    Path(id): Path<String>,
+    mut query: Query,
+) -> Result<Response, ApiError> {
+    let what = query.one_of("what", What::NAMES, What::from_name);
+    let format = query.one_of("format", ExportFormat::NAMES, ExportFormat::from_name);
+    let format = format.unwrap_or(ExportFormat::Ndjson);
+    if format == ExportFormat::Csv && what.is_none() {
+        query.fault("what", "required", "is required with format=csv: a table has one kind of rows");
+    }
+    let known_at = match reading::known_at(&app, &mut query).await? {
+        Some(known_at) => known_at,
+        None => settled_now(&app).await,
+    };
+    let mut tx = app.db.read().await?;
+    let portfolio = reading::portfolio_known(&mut tx, &caller, &id, Some(known_at)).await?;
+    drop(tx);
+    let as_of = query.until("as_of", portfolio.time_zone);
+    let mut asked = format!("known_at={}", encoded(&known_at.to_string()));
+    for name in ["as_of"].iter().chain(&CONVENTIONS) {
+        if let Some(value) = query.text(name) {
+            // Writing to a string cannot fail.
+            write!(asked, "&{name}={}", encoded(&value)).unwrap_or_default();
+        }
+    }
+    query.finish()?;
+    let source = Source { app, caller, portfolio, asked, as_of, known_at };
+    let parts = source.parts(what, format).await?;
+    let columns = what.map(|what| match what {
+        What::Ledger => &LEDGER,
+        What::Lots => &LOTS,
+        What::Pnl => &PNL,
+        What::Prices => &PRICES,
+    });
+    let export = Export {
+        db: source.app.db.clone(),
+        portfolio: source.portfolio,
+        until: (as_of.unwrap_or(Moment::MAX), known_at),
+        csv: columns.filter(|_| format == ExportFormat::Csv),
+        parts,
+        symbols: BTreeMap::new(),
+        entries: 0,
+        begun: false,
+    };
+    Ok(respond(export, what, format))
+}
+
+/// What an export is made from.
+struct Source {
+    app: AppState,
+    caller: Caller<PortfoliosRead>,
+    portfolio: Portfolio,
+    /// The query of the figures.
+    asked: String,
+    as_of: Option<Moment>,
+    known_at: Moment,
+}
+
+impl Source {
+    /// The parts of an export, in order. Figures are computed here, so that what refuses them is an answer of its own.
+    async fn parts(&self, what: Option<What>, format: ExportFormat) -> Result<VecDeque<Part>, ApiError> {
+        let wanted = |one: What| what.is_none_or(|what| what == one);
+        let mut parts = VecDeque::new();
+        if what.is_none() {
+            let Self { app, portfolio, as_of, known_at, .. } = self;
+            parts.push_back(Part::Record(portfolio_record(app, portfolio, *as_of, *known_at).await?));
+        }
+        if wanted(What::Ledger) {
+            parts.push_back(Part::Ledger(None));
+        }
+        if what.is_none() {
+            parts.push_back(Part::Assets);
+        }
+        if wanted(What::Lots) {
+            parts.push_back(Part::Items("lot", self.figures("lot").await?.take_items().into_iter()));
+        }
+        if wanted(What::Pnl) {
+            let mut view = self.figures("asset").await?;
+            let items = view.take_items();
+            let total = serde_json::to_value(&view).unwrap_or_default();
+            let csv = format == ExportFormat::Csv;
+            parts.push_back(Part::Record(if csv { total_row(&total) } else { tagged("pnl", total) }));
+            parts.push_back(Part::Items("pnl_item", items.into_iter()));
+        }
+        if wanted(What::Prices) {
+            let mut query = Query::of_uri(&uri_of(&self.asked)?);
+            let records =
+                export_prices::records(&self.app, &self.portfolio, &mut query, self.known_at).await?;
+            parts.extend(records.into_iter().map(Part::Record));
+        }
+        Ok(parts)
+    }
+
+    /// What `GET /portfolios/{id}/pnl` answers.
+    async fn figures(&self, by: &str) -> Result<PnlView, ApiError> {
+        let query = Query::of_uri(&uri_of(&format!("by={by}&{}", self.asked))?);
+        let id = Path(self.portfolio.id.to_string());
+        let Json(view) = portfolio_pnl(State(self.app.clone()), self.caller.clone(), id, query).await?;
+        Ok(view)
+    }
+}
+
+fn uri_of(asked: &str) -> Result<Uri, ApiError> {
+    format!("/?{asked}").parse().map_err(|_| ApiError::new(Code::Internal, "the service failed"))
+}
+
+/// The present as a `known_at` whose answer never changes.
+async fn settled_now(app: &AppState) -> Moment {
+    let latest = app.db.stamps().latest();
+    // What is the latest now lies in no future.
+    app.db.stamps().settle(latest).await;
+    latest
+}
+
+fn respond(export: Export, what: Option<What>, format: ExportFormat) -> Response {
+    let kind = match format {
+        ExportFormat::Ndjson => "application/x-ndjson",
+        ExportFormat::Csv => "text/csv; charset=utf-8; header=present",
+    };
+    let what = what.map_or("export", What::name);
+    let name = format!("attachment; filename=\"{what}-{}.{format}\"", export.portfolio.id);
+    let chunks = futures_util::stream::unfold(Some(export), async |export| {
+        let mut export = export?;
+        match export.next().await {
+            Ok(Some(bytes)) => Some((Ok(bytes), Some(export))),
+            Ok(None) => None,
+            Err(error) => {
+                // The answer has begun: all that is left is to break it off.
+                tracing::error!(error = ?error, "an export broke off");
+                Some((Err(error), None))
+            }
+        }
+    });
+    let headers = [(header::CONTENT_TYPE, kind.to_owned()), (header::CONTENT_DISPOSITION, name)];
+    (headers, Body::from_stream(chunks)).into_response()
+}
+
+fn tagged(kind: &'static str, mut record: Value) -> Value {
+    if let Some(fields) = record.as_object_mut() {
+        fields.shift_insert(0, "kind".to_owned(), json!(kind));
+        for name in ["success", "items"] {
+            fields.shift_remove(name);
+        }
+    }
+    record
+}
+
+async fn portfolio_record(
+    app: &AppState,
+    portfolio: &Portfolio,
+    as_of: Option<Moment>,
+    known_at: Moment,
+) -> Result<Value, ApiError> {
+    let mut tx = app.db.read().await?;
+    let conventions =
+        portfolios::conventions(&mut tx, portfolio.id, as_of.unwrap_or(Moment::MAX), known_at).await?;
+    Ok(json!({
+        "kind": "portfolio",
+        "id": portfolio.id,
+        "name": portfolio.name,
+        "description": portfolio.description,
+        "owner_id": portfolio.owner_id,
+        "base_currency": portfolio.base_currency,
+        "time_zone": portfolio.time_zone.name(),
+        "initial_capital": portfolio.initial_capital.to_string(),
+        "opened_at": Time(portfolio.opened_at),
+        "conventions": ConventionsView::from(&conventions),
+        "as_of": as_of.map(Time),
+        "known_at": Time(known_at),
+    }))
+}
+
+/// A part of an export that is still to be written.
+enum Part {
+    /// One record.
+    Record(Value),
+    /// The ledger after an entry.
+    Ledger(Option<Place>),
+    /// The assets of the entries written.
+    Assets,
+    /// Groups of figures, under a kind.
+    Items(&'static str, std::vec::IntoIter<ItemView>),
+}
+
+/// An export on its way out.
+struct Export {
+    db: Database,
+    portfolio: Portfolio,
+    /// `as_of` and `known_at`.
+    until: (Moment, Moment),
+    /// Columns of a table; `None` for NDJSON.
+    csv: Option<&'static Columns>,
+    parts: VecDeque<Part>,
+    /// Symbols of the assets met so far.
+    symbols: BTreeMap<AssetKey, String>,
+    entries: u64,
+    begun: bool,
+}
+
+impl Export {
+    /// The next piece of the answer; `None` at its end.
+    async fn next(&mut self) -> Result<Option<Bytes>, StorageError> {
+        let mut out = String::new();
+        if !self.begun {
+            self.begun = true;
+            if let Some(columns) = self.csv {
+                csv_line(&mut out, columns.0.iter().map(|(name, _)| (*name).to_owned()));
+                return Ok(Some(out.into()));
+            }
+        }
+        let Some(part) = self.parts.pop_front() else { return Ok(None) };
+        match part {
+            Part::Record(record) => self.write(&mut out, &record),
+            Part::Ledger(after) => {
+                if let Some(after) = self.write_entries(&mut out, after).await? {
+                    self.parts.push_front(Part::Ledger(Some(after)));
+                }
+            }
+            Part::Assets => self.write_assets(&mut out).await?,
+            Part::Items(kind, mut items) => {
+                for item in items.by_ref().take(usize::try_from(PART).unwrap_or(usize::MAX)) {
+                    self.write(&mut out, &Tagged { kind, record: &item });
+                }
+                if !items.as_slice().is_empty() {
+                    self.parts.push_front(Part::Items(kind, items));
+                }
+            }
+        }
+        if self.parts.is_empty() && self.csv.is_none() {
+            // Whoever reads this far knows that nothing is missing.
+            self.write(&mut out, &json!({ "kind": "end", "transactions": self.entries }));
+        }
+        Ok(Some(out.into()))
+    }
+
+    fn write<T: Serialize>(&self, out: &mut String, record: &T) {
+        if let Some(columns) = self.csv {
+            columns.write(out, &serde_json::to_value(record).unwrap_or_default());
+        } else {
+            out.push_str(&serde_json::to_string(record).unwrap_or_default());
+            out.push('\n');
+        }
+    }
+
+    /// Writes the next part of the ledger; where to go on, unless that was the last.
+    async fn write_entries(
+        &mut self,
+        out: &mut String,
+        after: Option<Place>,
+    ) -> Result<Option<Place>, StorageError> {
+        let mut tx = self.db.read().await?;
+        let entries =
+            transactions::part_in_force(&mut tx, self.portfolio.id, self.until, after, PART).await?;
+        let mut unknown: Vec<AssetKey> = entries.iter().filter_map(|entry| entry.transaction.asset).collect();
+        unknown.retain(|key| !self.symbols.contains_key(key));
+        unknown.sort_unstable();
+        unknown.dedup();
+        for asset in assets::by_keys(&mut tx, &unknown).await? {
+            self.symbols.insert(asset.key, asset.symbol);
+        }
+        drop(tx);
+        let last = entries.last().map(|entry| {
+            let t = &entry.transaction;
+            (t.executed_at, t.place, entry.seq)
+        });
+        let full = i64::try_from(entries.len()).is_ok_and(|count| count == PART);
+        for entry in entries {
+            self.entries += 1;
+            let symbol = entry.transaction.asset.and_then(|key| self.symbols.get(&key)).cloned();
+            let record = LedgerRecord::of(entry, symbol, self.portfolio.time_zone);
+            match self.csv {
+                Some(_) => csv_line(out, record.cells()),
+                None => self.write(out, &record),
+            }
+        }
+        Ok(last.filter(|_| full))
+    }
+
+    async fn write_assets(&self, out: &mut String) -> Result<(), StorageError> {
+        let mut tx = self.db.read().await?;
+        let keys: Vec<AssetKey> = self.symbols.keys().copied().collect();
+        let (as_of, known_at) = self.until;
+        let terms = assets::terms(&mut tx, &keys, known_at).await?;
+        for asset in assets::by_keys(&mut tx, &keys).await? {
+            self.write(out, &asset_record(&asset, terms.at(asset.key, as_of)));
+        }
+        Ok(())
+    }
+}
