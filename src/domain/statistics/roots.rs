@@ -10,7 +10,7 @@
 //! - above `x`, the same with the partial sums from the latest on.
 //!
 //! Where these bounds say none or one, a bracketed Newton method finds it: the common case, and for an
-//! investment that is paid in before it is paid out the only one. What is left is cut into intervals until
+//! account that is never overdrawn the only one. What is left is cut into intervals until
 //! on each the Taylor expansion about its middle, with a bound of its remainder, proves that there is no
 //! root, that `g` is monotone, or that `g` is convex or concave, so that the value at its extremum tells
 //! none, two, or one double root.
@@ -63,7 +63,13 @@ pub(super) fn roots(terms: &[Term]) -> Vec<f64> {
     match changes(terms.iter().map(|term| term.amount)) {
         0 => return Vec::new(),
         1 => return vec![solve(terms, (-REACH, first.amount), (REACH, last.amount), 0.0)],
-        _ => {}
+        _ if (first.amount < 0.0) == (last.amount < 0.0) => {}
+        _ => {
+            let root = solve(terms, (-REACH, first.amount), (REACH, last.amount), 0.0);
+            if is_only(terms, root) {
+                return vec![root];
+            }
+        }
     }
     // Not zero itself, which is a root of every investment that returns what it took.
     let middle = nonzero(terms, 0.001_234_567, 1.7);
@@ -84,6 +90,22 @@ fn apart(terms: &[Term], found: &[f64]) -> Vec<f64> {
         between.value.abs() <= NOISE * between.size
     };
     found.chunk_by(one).filter_map(|run| run.get(run.len() / 2).copied()).collect()
+}
+
+/// Whether all partial sums at a root but the last, which is zero, have one sign: then so have those from the latest
+/// on, and there is no other root. It is so for an account that is never overdrawn at this rate (Soper 1959).
+fn is_only(terms: &[Term], root: f64) -> bool {
+    let reference = reference(terms, root);
+    let others = terms.len().saturating_sub(1);
+    let (mut sum, mut size) = (0.0_f64, 0.0);
+    let mut signs = terms.iter().take(others).map(|term| {
+        let weighed = term.amount * (root * (term.time - reference)).exp();
+        sum += weighed;
+        size += weighed.abs();
+        if sum.abs() > NOISE * size { sum.signum() } else { 0.0 }
+    });
+    let first = signs.next().unwrap_or(0.0);
+    signs.all(|sign| sign * first > 0.0)
 }
 
 /// Changes of sign in a sequence, zeros left out.
