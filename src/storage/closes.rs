@@ -73,32 +73,23 @@ pub async fn closes(
             Some(known) if !known.dense => plain(tx, range, known).await?,
             _ => None,
         };
-        let series = match (plain, known) {
-            (Some(points), Some(known)) => {
-                let split_adjusted = sources.get(&known.source).is_some_and(|source| source.split_adjusted);
-                let daily = is_daily(known.candle);
-                last_of_each(points, ends)?
-                    .into_iter()
-                    .map(|(slot, observed_at, price)| Close {
-                        slot,
-                        observed_at,
-                        price,
-                        daily,
-                        split_adjusted,
-                    })
-                    .collect()
-            }
-            _ => {
-                let dense = known.is_some_and(|known| known.dense);
-                let versions = if dense {
-                    last_versions(tx, *asset, ends, known_at).await?
-                } else {
-                    all_versions(tx, range).await?
-                };
-                choose(versions, &sources, ends, |at| {
-                    terms.at(*asset, at).map(|terms| terms.source_priority.as_slice()).unwrap_or_default()
-                })
-            }
+        let series = if let (Some(points), Some(known)) = (plain, known) {
+            let split_adjusted = sources.get(&known.source).is_some_and(|source| source.split_adjusted);
+            let daily = is_daily(known.candle);
+            last_of_each(points, ends)?
+                .into_iter()
+                .map(|(slot, observed_at, price)| Close { slot, observed_at, price, daily, split_adjusted })
+                .collect()
+        } else {
+            let dense = known.is_some_and(|known| known.dense);
+            let versions = if dense {
+                last_versions(tx, *asset, ends, known_at).await?
+            } else {
+                all_versions(tx, range).await?
+            };
+            choose(versions, &sources, ends, |at| {
+                terms.at(*asset, at).map(|terms| terms.source_priority.as_slice()).unwrap_or_default()
+            })
         };
         if !series.is_empty() {
             found.insert(*asset, series);

@@ -102,7 +102,7 @@ pub async fn difference(
     let mut folded = fold_past(tx, portfolio, &known(start)).await?;
     let first = value_past(tx, portfolio, &folded.book, &known(start), now).await?.report;
     let last = fold_past(tx, portfolio, &known(until)).await?;
-    let commits = commits(tx, portfolio, ask, (start, until), &first, &[&folded, &last]).await?;
+    let commits = commits(tx, portfolio, ask, (start, until), (&first, &[&folded, &last])).await?;
     let before = figures(&first.sums);
     let mut current = before.clone();
     let (mut parts, mut without_effect) = (Vec::new(), 0);
@@ -137,8 +137,7 @@ async fn commits(
     portfolio: &Portfolio,
     ask: &Ask,
     (after, until): (Moment, Moment),
-    first: &Report,
-    books: &[&Folded],
+    (first, books): (&Report, &[&Folded]),
 ) -> Result<BTreeMap<Moment, Vec<Fact>>, DifferenceError> {
     let as_of = ask.as_of.unwrap_or(Moment::MAX);
     let limit = i64::try_from(COMMITS_MAX * 10).unwrap_or(i64::MAX);

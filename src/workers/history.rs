@@ -320,9 +320,7 @@ impl Loaded {
         let start = told.first().filter(|(place, _)| *place == 0);
         let begun = start.map_or(Some(Decimal::ZERO), |(_, step)| step.value.clone());
         let later = told.iter().filter(|(place, _)| *place > 0);
-        if later.clone().next().is_none() {
-            return None;
-        }
+        later.clone().next()?;
         let mut gauge = Gauge::begin(first, begun);
         for (place, step) in later {
             gauge.add(self.days.get(*place).copied()?, moved(step));

@@ -398,12 +398,11 @@ impl<'a> Walk<'a> {
                 let terms = pricing.terms.or_else(|| ctx.terms.at(pricing.key, end));
                 line.value = value_of(line, pricing, terms);
             }
-            let base = match &line.value {
-                Some(own) => rates.convert(own, line.currency, &mut gaps),
-                None => {
-                    gaps.insert(Gap::Price(pricing.key));
-                    None
-                }
+            let base = if let Some(own) = &line.value {
+                rates.convert(own, line.currency, &mut gaps)
+            } else {
+                gaps.insert(Gap::Price(pricing.key));
+                None
             };
             add(&mut total, base.as_ref());
             match self.level {

@@ -480,13 +480,13 @@ fn take_prices(
         if let Some(currency) =
             line.currency.filter(|currency| *currency != terms.settlement && !terms.inverse)
         {
-            match no_rates.convert(&mark.price, currency, terms.settlement, mark.observed_at) {
-                Some(price) => mark.price = price,
-                None => {
-                    let detail = format!("this asset is priced in {}", terms.settlement);
-                    let at = format!("{at}/currency");
-                    fields.adopt(vec![FieldError::at(at, "currency_mismatch", detail)]);
-                }
+            let converted = no_rates.convert(&mark.price, currency, terms.settlement, mark.observed_at);
+            if let Some(price) = converted {
+                mark.price = price;
+            } else {
+                let detail = format!("this asset is priced in {}", terms.settlement);
+                let at = format!("{at}/currency");
+                fields.adopt(vec![FieldError::at(at, "currency_mismatch", detail)]);
             }
         }
         asset.marks.push(mark);

@@ -3,7 +3,7 @@
 use super::BookError;
 use crate::domain::ids::{AssetKey, PositionId, TransactionId};
 use crate::domain::moment::Moment;
-use crate::domain::pnl::book::{Book, HoldingKey};
+use crate::domain::pnl::book::{Book, HoldingKey, Membership};
 use crate::domain::pnl::holding::Holding;
 use crate::domain::portfolio::Portfolio;
 use crate::random::Random;
@@ -178,19 +178,9 @@ pub(super) async fn reassign_positions(
         past.issued.iter().find(is_it).map(|position| position.id)
     };
 
-    // Positions in order of time, each with its transactions.
-    let memberships = std::mem::take(&mut book.memberships);
-    let mut order: Vec<(HoldingKey, u64)> = past.open_before();
+    let mut order = past.open_before();
     let continued = order.len();
-    let mut members: HashMap<(HoldingKey, u64), Vec<TransactionId>> =
-        order.iter().map(|at| (at.clone(), Vec::new())).collect();
-    for member in memberships {
-        let at = (member.holding, member.cycle);
-        if !members.contains_key(&at) {
-            order.push(at.clone());
-        }
-        members.entry(at).or_default().push(member.transaction);
-    }
+    let members = in_order(std::mem::take(&mut book.memberships), &mut order);
     let mut closed: HashMap<(HoldingKey, u64), _> = std::mem::take(&mut book.closed)
         .into_iter()
         .map(|(key, cycle)| ((key, cycle.ordinal), cycle))
@@ -238,6 +228,23 @@ pub(super) async fn reassign_positions(
     retire_unused(tx, past, &taken, &now).await?;
     record_members(tx, portfolio, &past.ever, &now).await?;
     Ok(open)
+}
+
+/// The transactions of each position. Positions not in `order` yet are added to it in order of time.
+fn in_order(
+    memberships: Vec<Membership>,
+    order: &mut Vec<(HoldingKey, u64)>,
+) -> HashMap<(HoldingKey, u64), Vec<TransactionId>> {
+    let mut members: HashMap<(HoldingKey, u64), Vec<TransactionId>> =
+        order.iter().map(|at| (at.clone(), Vec::new())).collect();
+    for member in memberships {
+        let at = (member.holding, member.cycle);
+        if !members.contains_key(&at) {
+            order.push(at.clone());
+        }
+        members.entry(at).or_default().push(member.transaction);
+    }
+    members
 }
 
 /// Whether an id still stands for what it stood for.
