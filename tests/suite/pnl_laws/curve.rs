@@ -32,7 +32,8 @@ fn closes(dice: &Dice, ends: &[Moment]) -> Vec<Close> {
             observed_at: end.plus(-hours * HOUR),
             price: price.clone(),
             daily: *daily,
-            split_adjusted: false,
+            // Some sources take splits out themselves.
+            split_adjusted: hours % 3 == 0,
         }));
     }
     closes
@@ -45,6 +46,7 @@ fn mark(closes: &[Close], stop: usize) -> Option<Mark> {
         recorded_at: close.observed_at,
         source: "dice".to_owned(),
         interval: if close.daily { "1d".to_owned() } else { String::new() },
+        split_adjusted: close.split_adjusted,
     })
 }
 
