@@ -3,9 +3,10 @@
 use crate::domain::asset::{Asset, Terms};
 use crate::domain::decimal::Decimal;
 use crate::domain::ids::TransactionId;
-use crate::domain::moment::Moment;
-use crate::domain::transaction::{LotPick, TransactionType};
+use crate::domain::transaction::{LotPick, Transaction, TransactionType};
+use crate::http::actions::ActionView;
 use crate::http::wire::{Metadata, Time};
+use crate::storage::actions::RecordedAction;
 use crate::storage::transactions::Entry;
 use crate::workers::ledger_parse::GUARDED;
 use chrono_tz::Tz;
@@ -235,19 +236,20 @@ pub struct LedgerRecord {
 }
 
 impl LedgerRecord {
-    /// An entry of a portfolio in `zone`, with the symbol of its asset.
-    pub fn of(entry: Entry, symbol: Option<String>, zone: Tz) -> Self {
+    /// An entry of a portfolio in `zone`, with its asset.
+    pub fn of(entry: Entry, asset: Option<&Asset>, zone: Tz) -> Self {
         let t = entry.transaction;
+        let market = asset.map_or(Tz::UTC, |asset| asset.market_zone);
         let cost = |amount: Decimal| Some(amount).filter(|amount| !amount.is_zero());
         let metadata = Some(entry.metadata).filter(|text| text != "{}");
         Self {
             kind: "transaction",
             id: t.id,
             entry: t.kind,
-            executed_at: written(t.executed_at, t.whole_day, zone),
+            executed_at: written(&t, zone, market),
             account: t.account,
             to_account: t.to_account,
-            symbol,
+            symbol: asset.map(|asset| asset.symbol.clone()),
             quantity: t.quantity,
             price: t.price,
             gross_total: t.gross_total,
@@ -309,10 +311,27 @@ impl LedgerRecord {
     }
 }
 
-/// A moment as it was given: a day stays one.
-fn written(at: Moment, whole_day: bool, zone: Tz) -> String {
-    let day = at.day_in(zone).filter(|_| whole_day);
-    day.map_or_else(|| at.to_string(), |day| day.to_string())
+/// The moment of an entry as it was given: a day stays one, of a split in the zone of the asset's market.
+fn written(t: &Transaction, zone: Tz, market: Tz) -> String {
+    let split = t.kind == TransactionType::Split;
+    let day = if split { t.executed_at.day_begun_in(market) } else { t.executed_at.day_in(zone) };
+    day.filter(|_| t.whole_day).map_or_else(|| t.executed_at.to_string(), |day| day.to_string())
+}
+
+/// A corporate action with the symbol of its asset.
+#[derive(Debug, Serialize)]
+pub struct ActionRecord {
+    kind: &'static str,
+    symbol: String,
+    #[serde(flatten)]
+    action: ActionView,
+}
+
+impl ActionRecord {
+    /// An action of the asset with this symbol.
+    pub fn of(action: RecordedAction, symbol: &str) -> Self {
+        Self { kind: "action", symbol: symbol.to_owned(), action: ActionView::from(action) }
+    }
 }
 
 /// An asset with the terms it has, as `POST /assets` takes it but for its market.

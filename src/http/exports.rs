@@ -3,6 +3,7 @@
 //! The ledger is read part by part under one `known_at`, which makes every part the same for ever, so that no reader is
 //! held while a slow client reads. The figures are those of `GET /portfolios/{id}/pnl`.
 
+use crate::domain::asset::Asset;
 use crate::domain::ids::AssetKey;
 use crate::domain::moment::Moment;
 use crate::domain::portfolio::Portfolio;
@@ -12,7 +13,7 @@ use crate::http::conventions::ConventionsView;
 use crate::http::error::{ApiError, Code};
 use crate::http::export_prices;
 use crate::http::export_records::{
-    Columns, LEDGER, LOTS, LedgerRecord, PNL, PRICES, Tagged, asset_record, csv_line, total_row,
+    ActionRecord, Columns, LEDGER, LOTS, LedgerRecord, PNL, PRICES, Tagged, asset_record, csv_line, total_row,
 };
 use crate::http::pnl::{ItemView, PnlView, portfolio_pnl};
 use crate::http::query::{Query, encoded};
@@ -22,7 +23,7 @@ use crate::named_enum;
 use crate::storage::database::Database;
 use crate::storage::error::StorageError;
 use crate::storage::transactions::{self, Place};
-use crate::storage::{assets, portfolios};
+use crate::storage::{actions, assets, portfolios};
 use axum::Json;
 use axum::body::{Body, Bytes};
 use axum::extract::{Path, State};
@@ -120,7 +121,7 @@ pub async fn export_portfolio(
         until: (as_of.unwrap_or(Moment::MAX), known_at),
         csv: columns.filter(|_| format == ExportFormat::Csv),
         parts,
-        symbols: BTreeMap::new(),
+        assets: BTreeMap::new(),
         entries: 0,
         begun: false,
     };
@@ -273,8 +274,8 @@ struct Export {
     /// Columns of a table; `None` for NDJSON.
     csv: Option<&'static Columns>,
     parts: VecDeque<Part>,
-    /// Symbols of the assets met so far.
-    symbols: BTreeMap<AssetKey, String>,
+    /// The assets met so far.
+    assets: BTreeMap<AssetKey, Asset>,
     entries: u64,
     begun: bool,
 }
@@ -334,11 +335,11 @@ impl Export {
         let entries =
             transactions::part_in_force(&mut tx, self.portfolio.id, self.until, after, PART).await?;
         let mut unknown: Vec<AssetKey> = entries.iter().filter_map(|entry| entry.transaction.asset).collect();
-        unknown.retain(|key| !self.symbols.contains_key(key));
+        unknown.retain(|key| !self.assets.contains_key(key));
         unknown.sort_unstable();
         unknown.dedup();
         for asset in assets::by_keys(&mut tx, &unknown).await? {
-            self.symbols.insert(asset.key, asset.symbol);
+            self.assets.insert(asset.key, asset);
         }
         drop(tx);
         let last = entries.last().map(|entry| {
@@ -348,8 +349,8 @@ impl Export {
         let full = i64::try_from(entries.len()).is_ok_and(|count| count == PART);
         for entry in entries {
             self.entries += 1;
-            let symbol = entry.transaction.asset.and_then(|key| self.symbols.get(&key)).cloned();
-            let record = LedgerRecord::of(entry, symbol, self.portfolio.time_zone);
+            let asset = entry.transaction.asset.and_then(|key| self.assets.get(&key));
+            let record = LedgerRecord::of(entry, asset, self.portfolio.time_zone);
             match self.csv {
                 Some(_) => csv_line(out, record.cells()),
                 None => self.write(out, &record),
@@ -358,13 +359,21 @@ impl Export {
         Ok(last.filter(|_| full))
     }
 
+    /// Writes the assets met so far, and the corporate actions of each that count.
     async fn write_assets(&self, out: &mut String) -> Result<(), StorageError> {
         let mut tx = self.db.read().await?;
-        let keys: Vec<AssetKey> = self.symbols.keys().copied().collect();
+        let keys: Vec<AssetKey> = self.assets.keys().copied().collect();
         let (as_of, known_at) = self.until;
         let terms = assets::terms(&mut tx, &keys, known_at).await?;
-        for asset in assets::by_keys(&mut tx, &keys).await? {
-            self.write(out, &asset_record(&asset, terms.at(asset.key, as_of)));
+        let actions = actions::known(&mut tx, &keys, known_at).await?;
+        for (key, asset) in &self.assets {
+            self.write(out, &asset_record(asset, terms.at(*key, as_of)));
+        }
+        for row in actions {
+            let counts = row.in_force(known_at) && row.action.executed_at <= as_of;
+            if let Some(asset) = self.assets.get(&row.action.asset).filter(|_| counts) {
+                self.write(out, &ActionRecord::of(row, &asset.symbol));
+            }
         }
         Ok(())
     }

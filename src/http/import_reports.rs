@@ -120,6 +120,8 @@ pub struct Done {
     /// Symbols of assets created.
     pub assets_created: Vec<String>,
     numbers: Vec<u64>,
+    /// Rows by the entry they became.
+    rows_of: HashMap<TransactionId, Vec<usize>>,
     states: Vec<RowState>,
     labels: Vec<(Option<TransactionType>, Option<String>)>,
 }
@@ -135,6 +137,7 @@ impl Done {
             partial,
             newest_first: false,
             assets_created: Vec::new(),
+            rows_of: HashMap::new(),
             states: vec![RowState::Unread; rows],
             labels: vec![(None, None); rows],
         }
@@ -154,6 +157,9 @@ impl Done {
 
     /// Says where a row stands.
     pub fn set(&mut self, place: usize, state: RowState) {
+        if let RowState::Stored(transaction) | RowState::Duplicate(transaction) = state {
+            self.rows_of.entry(transaction).or_default().push(place);
+        }
         if let Some(known) = self.states.get_mut(place) {
             *known = state;
         }
@@ -172,19 +178,21 @@ impl Done {
         refused: Vec<(TransactionId, LedgerError)>,
         pointers: &HashMap<TransactionId, String>,
     ) {
-        let refused: HashMap<TransactionId, LedgerError> = refused.into_iter().collect();
-        for state in &mut self.states {
-            let (RowState::Stored(transaction) | RowState::Duplicate(transaction)) = state else { continue };
-            let transaction = *transaction;
-            let Some(error) = refused.get(&transaction).cloned() else { continue };
+        for (transaction, error) in refused {
             let place = pointers.get(&transaction).cloned().unwrap_or_default();
             let error = ApiError::from(BookError::Refused { transaction, own: true, error }).inside(&place);
-            let faults = if error.errors.is_empty() {
-                vec![FieldError::at(place, error.code.parts().0, error.detail)]
-            } else {
-                error.errors
-            };
-            *state = RowState::Refused(error.code, faults);
+            let whole = error
+                .errors
+                .is_empty()
+                .then(|| vec![FieldError::at(place, error.code.parts().0, error.detail.clone())]);
+            self.refuse_entry(transaction, &ApiError { errors: whole.unwrap_or(error.errors), ..error });
+        }
+    }
+
+    /// Notes that the row which became an entry, and those that repeat it, are refused.
+    pub fn refuse_entry(&mut self, transaction: TransactionId, error: &ApiError) {
+        for place in self.rows_of.get(&transaction).cloned().unwrap_or_default() {
+            self.set(place, RowState::Refused(error.code, error.errors.clone()));
         }
     }
 

@@ -26,7 +26,7 @@ use crate::storage::error::StorageError;
 use crate::storage::portfolios;
 use crate::workers::bookkeeping::{self, BookError};
 use crate::workers::ledger_parse::{self, LedgerFormat, ParsedLedger};
-use crate::workers::rehearsal;
+use crate::workers::{ledger, rehearsal};
 use axum::Json;
 use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
@@ -207,8 +207,30 @@ impl Import {
                 },
             );
         }
+        let fresh = self.check_repeats(tx, fresh, &mut done).await?;
         self.record(tx, fresh, &mut done).await?;
         if done.dry_run || !done.is_good() { Err(End::Told(Box::new(done))) } else { Ok(done) }
+    }
+
+    /// Refuses rows that say what is recorded on their asset for every holder.
+    async fn check_repeats(
+        &self,
+        tx: &mut Tx,
+        fresh: Vec<Judged>,
+        done: &mut Done,
+    ) -> Result<Vec<Judged>, End> {
+        let mut left = Vec::with_capacity(fresh.len());
+        for one in fresh {
+            let transaction = one.entry.transaction.id;
+            match ledger::repeated(tx, &self.portfolio, &one.entry.transaction, None).await? {
+                Some((asset, action)) => {
+                    let error = BookError::RepeatsAction { transaction, asset, action };
+                    done.refuse_entry(transaction, &ApiError::from(error).inside(&one.pointer));
+                }
+                None => left.push(one),
+            }
+        }
+        Ok(left)
     }
 
     /// Records the new entries, and finds out which of them the ledger refuses when it refuses one.

@@ -64,6 +64,19 @@ pub async fn load(
     with_actions(tx, portfolio, entries, &assets, (as_of, known_at)).await
 }
 
+/// The ledger of these entries, recorded or not, with every action of their assets.
+///
+/// # Errors
+/// The database's.
+pub async fn of_entries(
+    tx: &mut Tx,
+    portfolio: &Portfolio,
+    entries: Vec<Transaction>,
+) -> Result<Ledger, StorageError> {
+    let assets = assets_of(&entries);
+    with_actions(tx, portfolio, entries, &assets, (Moment::MAX, Moment::MAX)).await
+}
+
 /// New entries that come last, with the actions of assets that the kept book does not know yet: their splits divide
 /// prices that were observed before.
 ///

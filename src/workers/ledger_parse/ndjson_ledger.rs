@@ -11,7 +11,7 @@ use std::fmt::Write as _;
 /// The longest line that is read.
 const LINE_BYTES: usize = 256 * 1024;
 /// Kinds of records that are no entries.
-const OTHER_KINDS: [&str; 7] = ["portfolio", "lot", "pnl", "pnl_item", "price", "rate", "end"];
+const OTHER_KINDS: [&str; 8] = ["portfolio", "action", "lot", "pnl", "pnl_item", "price", "rate", "end"];
 /// Fields of an exported entry that the service gives itself.
 const GIVEN: [&str; 2] = ["kind", "recorded_at"];
 

@@ -149,7 +149,7 @@ async fn moved(book: &Book, query: &str, fields: &Value) -> (String, String) {
 
 on_both! {
     async fn everything_in_a_ledger_survives_the_way_out_and_in(backend) {
-        let fields = json!({ "time_zone": "America/New_York", "initial_capital": "25000", "opened_at": "2026-01-01" });
+        let fields = json!({ "time_zone": "Asia/Tokyo", "initial_capital": "25000", "opened_at": "2026-01-01" });
         let book = with_assets(backend, &fields).await;
         let path = format!("/portfolios/{}/transactions", book.id);
         let recorded = book.app.post(&path, &everything()).await.expect(201);
@@ -163,7 +163,7 @@ on_both! {
         let short = json!({ "asset_symbol": "BTC-USD", "position_type": "SHORT", "quantity": "0.5", "price": "40000", "executed_at": "2026-03-01" });
         book.app.post(&format!("/portfolios/{}/positions", book.id), &short).await.expect(201);
         let wanted = asked(&book, &book.id).await;
-        let empty = json!({ "time_zone": "America/New_York" });
+        let empty = json!({ "time_zone": "Asia/Tokyo" });
         for query in ["what=ledger", "what=ledger&format=csv", ""] {
             let (id, text) = moved(&book, query, &empty).await;
             for ((about, wanted), (_, got)) in wanted.iter().zip(asked(&book, &id).await) {
@@ -173,6 +173,35 @@ on_both! {
             let again = export(&book, &id, query).await;
             assert_eq!(again.lines().count(), text.lines().count(), "{query}");
         }
+        book.app.stop().await;
+    }
+
+    async fn what_is_recorded_on_the_asset_is_not_brought_in_again(backend) {
+        let book = with_assets(backend, &json!({ "initial_capital": "10000", "opened_at": "2026-01-01" })).await;
+        let path = format!("/portfolios/{}/transactions", book.id);
+        let buy = json!({ "type": "buy", "symbol": "GOLD", "quantity": "10", "price": "100", "executed_at": "2026-01-02" });
+        let own = json!({ "type": "dividend", "symbol": "GOLD", "amount": "7", "executed_at": "2026-02-02" });
+        book.app.post(&path, &json!([buy, own])).await.expect(201);
+        for action in [
+            json!({ "type": "split", "ratio": "2", "executed_at": "2026-02-01" }),
+            json!({ "type": "dividend", "amount": "0.5", "executed_at": "2026-02-02" }),
+        ] {
+            book.app.post("/assets/GOLD/actions", &action).await.expect(201);
+        }
+        // The ledger keeps its own dividend; a new one would not be taken.
+        assert_eq!(book.pnl("").await["income"], "7");
+        let text = export(&book, &book.id, "").await;
+        let kinds: Vec<String> = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()["kind"].as_str().unwrap().to_owned()).collect();
+        assert_eq!(kinds[..7], ["portfolio", "transaction", "transaction", "transaction", "asset", "action", "action"].map(str::to_owned));
+        let id = book.app.portfolio(&json!({})).await;
+        let target = format!("/portfolios/{id}/transactions:import");
+        let refused = book.app.send("POST", &target, &[], text.as_bytes()).await;
+        assert_eq!((refused.code(409), refused.pointers()), ("repeats_action".to_owned(), vec!["/lines/4/type".to_owned()]));
+        let report = book.app.send("POST", &format!("{target}?mode=partial"), &[], text.as_bytes()).await.expect(200);
+        assert_eq!((counts(&report), &report["rows"][2]["errors"][0]["code"]), ([2, 0, 0, 1], &json!("repeats_action")));
+        // 20 units after the split, 0.5 each.
+        let pnl = book.app.get(&format!("/portfolios/{id}/pnl")).await.expect(200);
+        assert_eq!((&pnl["income"], &pnl["items"][0]["quantity"]), (&json!("10"), &json!("20")));
         book.app.stop().await;
     }
 

@@ -7,11 +7,13 @@ use serde_json::{Value, json};
 use std::path::Path;
 
 /// Every command, as `--help` is asked for it.
-const COMMANDS: [&[&str]; 16] = [
+const COMMANDS: [&[&str]; 18] = [
     &["serve"],
     &["demo"],
     &["seed"],
     &["ingest"],
+    &["import"],
+    &["export"],
     &["import-earlier"],
     &["migrate"],
     &["config"],
