@@ -5,13 +5,13 @@ use crate::domain::moment::Moment;
 use crate::domain::pnl::book::actions::Flag;
 use crate::domain::pnl::book::{AccountState, Book, HoldingKey, MissingRate, SplitEvent};
 use crate::domain::pnl::holding::Holding;
-use crate::domain::pnl::lots::{Lot, Lots};
+use crate::domain::pnl::lots::Lot;
 use crate::storage::columns::{from_json, to_json};
 use crate::storage::database::{Tx, on};
 use crate::storage::error::StorageError;
 use serde::{Deserialize, Serialize};
 use sqlx::QueryBuilder;
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 /// Lots written by one statement.
 const ROWS: usize = 500;
@@ -148,7 +148,7 @@ pub async fn load(
         let key = HoldingKey { account: row.account, asset: row.asset_key };
         let mut lots = by_holding.remove(&(key.account.clone(), key.asset)).unwrap_or_default();
         lots.sort_by_key(|lot| (lot.acquired_at, lot.place, lot.number));
-        holding.lots = Lots(VecDeque::from(lots));
+        holding.lots = lots.into_iter().collect();
         if let Some(position) = row.position_id {
             open.insert(key.clone(), position);
         }

@@ -113,9 +113,7 @@ fn computed(figure: &str, term: &Value, values: &BTreeMap<String, Number>) -> Op
         }
         ("realized_pnl", "expense") => Number::zero().minus(&get("base")),
         ("realized_pnl", "dust") => get("realized_base"),
-        ("realized_pnl", "delivery") | ("realized_pnl_gross" | "realized_fx_pnl", "delivery") => {
-            Number::zero()
-        }
+        ("realized_pnl" | "realized_pnl_gross" | "realized_fx_pnl", "delivery") => Number::zero(),
         ("realized_pnl", _) => {
             let own = profit("exit", "entry").minus(&get("exit_costs")).minus(&get("entry_costs"));
             assert!(own.is(&get("realized")), "{term}");

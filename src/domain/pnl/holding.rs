@@ -283,7 +283,7 @@ impl Holding {
         }
         let short = self.is_short();
         let mut written_off = Vec::new();
-        for lot in std::mem::take(&mut self.lots.0) {
+        for lot in self.lots.empty() {
             let (gross, cost, fx) = if margined {
                 (Amounts::ZERO, lot.costs.clone(), Some(Decimal::ZERO))
             } else {

@@ -52,9 +52,26 @@ pub struct Piece {
 }
 
 /// The open lots of a holding, oldest first. Under `average` there is at most one.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+///
+/// Beside them their total is kept, so that a trade does not add all of them up; it is `None` until the first change.
+/// The quantity of a lot is changed here and nowhere else.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct Lots(pub VecDeque<Lot>);
+pub struct Lots(pub VecDeque<Lot>, #[serde(skip)] Option<Decimal>);
+
+impl PartialEq for Lots {
+    fn eq(&self, other: &Self) -> bool {
+        self.0 == other.0
+    }
+}
+
+impl Eq for Lots {}
+
+impl FromIterator<Lot> for Lots {
+    fn from_iter<I: IntoIterator<Item = Lot>>(lots: I) -> Self {
+        Self(lots.into_iter().collect(), None)
+    }
+}
 
 /// Why lots that a disposal names cannot be taken.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
@@ -125,11 +142,28 @@ impl Lot {
 impl Lots {
     /// Units in all lots together.
     pub fn quantity(&self) -> Decimal {
+        self.1.clone().unwrap_or_else(|| self.added_up())
+    }
+
+    fn added_up(&self) -> Decimal {
         self.0.iter().fold(Decimal::ZERO, |sum, lot| &sum + &lot.quantity)
+    }
+
+    /// The total, to be changed with the lots.
+    fn total(&mut self) -> &mut Decimal {
+        let added_up = if self.1.is_none() { self.added_up() } else { Decimal::ZERO };
+        self.1.get_or_insert(added_up)
+    }
+
+    /// Takes every lot out.
+    pub fn empty(&mut self) -> VecDeque<Lot> {
+        self.1 = None;
+        std::mem::take(&mut self.0)
     }
 
     /// Puts a lot in its place by date; under `average` into the one lot there is.
     pub fn insert(&mut self, lot: Lot, method: CostBasis) {
+        *self.total() += &lot.quantity;
         if method == CostBasis::Average
             && let Some(pool) = self.0.front_mut()
         {
@@ -158,9 +192,19 @@ impl Lots {
         cheapest_first: bool,
         picks: &[LotPick],
     ) -> Result<Vec<Piece>, PickError> {
-        if method == CostBasis::Specific {
-            return self.take_named(quantity, picks);
+        self.total();
+        let pieces = if method == CostBasis::Specific {
+            self.take_named(quantity, picks)?
+        } else {
+            self.take_in_order(quantity, method, cheapest_first)
+        };
+        for piece in &pieces {
+            *self.total() -= &piece.quantity;
         }
+        Ok(pieces)
+    }
+
+    fn take_in_order(&mut self, quantity: &Decimal, method: CostBasis, cheapest_first: bool) -> Vec<Piece> {
         let mut left = quantity.clone();
         let mut pieces = Vec::new();
         while left.is_positive() {
@@ -178,7 +222,7 @@ impl Lots {
                 self.0.remove(index);
             }
         }
-        Ok(pieces)
+        pieces
     }
 
     fn first_by_value(&self, cheapest: bool) -> usize {
@@ -242,7 +286,9 @@ impl Lots {
     /// New units for old at unchanged cost. The total is rounded once where the division does not end, and the
     /// largest lot takes what the others leave, so that three thirds are a whole again.
     pub fn split(&mut self, numerator: &Decimal, denominator: &Decimal) {
-        let total = self.quantity().share(numerator, denominator);
+        let before = self.quantity();
+        self.1 = None;
+        let total = before.share(numerator, denominator);
         for lot in &mut self.0 {
             let new = lot.quantity.share(numerator, denominator);
             let old = std::mem::replace(&mut lot.quantity, new);

@@ -7,6 +7,7 @@ use artifact::domain::moment::{Moment, Written, end_of_day, parse_written};
 use artifact::http::statement;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::fs;
 
 /// Cases that no stored portfolio can be asked like.
@@ -29,8 +30,8 @@ fn settlement<'a>(case: &'a Value, asset: &str) -> &'a str {
 }
 
 async fn reference(app: &TestApp, case: &Value) {
-    let named = ["assets", "events", "prices"].into_iter().flat_map(|part| list(case, part));
-    let mut names: Vec<&str> = named.filter_map(|entry| entry["asset"].as_str()).collect();
+    let parts = ["assets", "events", "prices"].into_iter().flat_map(|part| list(case, part));
+    let mut names: Vec<&str> = parts.filter_map(|entry| entry["asset"].as_str()).collect();
     names.sort_unstable();
     names.dedup();
     for name in names {
@@ -117,17 +118,17 @@ fn query(case: &Value, checkpoint: &Value, names: &[&String]) -> String {
         format!("want={}&as_of={}", asked.join(","), moment(checkpoint["as_of"].as_str().unwrap()));
     for (name, parameter) in [("asset", "symbol"), ("account", "account"), ("cost_basis", "cost_basis")] {
         if let Some(value) = checkpoint[name].as_str() {
-            query.push_str(&format!("&{parameter}={value}"));
+            write!(query, "&{parameter}={value}").unwrap();
         }
     }
     if let Some(from) = checkpoint["from"].as_str() {
-        query.push_str(&format!("&from={}", moment(from)));
+        write!(query, "&from={}", moment(from)).unwrap();
     }
     let basis = checkpoint["cost_basis"].as_str().or(case["cost_basis"].as_str());
     if let Some(scope) =
         case["conventions"]["lot_scope_average"].as_str().filter(|_| basis == Some("average"))
     {
-        query.push_str(&format!("&lot_scope={scope}"));
+        write!(query, "&lot_scope={scope}").unwrap();
     }
     query
 }

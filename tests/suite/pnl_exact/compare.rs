@@ -11,6 +11,7 @@ use artifact::domain::pnl::holding::{self as engine_holding, Side};
 use artifact::domain::pnl::lots as engine_lots;
 use artifact::domain::pnl::report as engine;
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 
 /// How often a figure was compared, and how.
 #[derive(Default, Debug)]
@@ -145,7 +146,7 @@ impl Comparison {
         self.same("number of lots", &keys(item.lots.len()), &keys(expected.lots.len()));
         for (index, (lot, expected)) in item.lots.iter().zip(&expected.lots).enumerate() {
             let outer = self.place.clone();
-            self.place.push_str(&format!("lot {index}: "));
+            write!(self.place, "lot {index}: ").unwrap();
             self.lot(lot, expected);
             self.place = outer;
         }

@@ -395,7 +395,14 @@ impl Planned<'_> {
                 t.ratio_num = Some(Decimal::from(roll.quarters));
                 t.ratio_den = Some(Decimal::from(1 + i64::from(roll.bits % 4)));
             }
-            _ => roll.money(&mut t, reference),
+            T::Deposit
+            | T::Withdrawal
+            | T::Dividend
+            | T::Interest
+            | T::Fee
+            | T::Tax
+            | T::Transfer
+            | T::Fx => roll.money(&mut t, reference),
         }
         t
     }
@@ -446,10 +453,7 @@ impl Roll {
         self.own_rate(t, t.currency.unwrap_or(settlement), reference.base);
         let commission = Fraction::of(&t.fee_asset_quantity);
         let moved = Fraction::of(&quantity);
-        let moved = match t.kind {
-            T::Buy => moved.minus(&commission),
-            _ => moved.plus(&commission),
-        };
+        let moved = if t.kind == T::Buy { moved.minus(&commission) } else { moved.plus(&commission) };
         t.quantity = Some(quantity);
         if against && reference.conventions.cost_basis == CostBasis::Specific {
             let closes = if matches!(t.kind, T::Buy | T::Sell) { moved.min(held.value) } else { moved };

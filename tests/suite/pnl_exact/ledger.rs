@@ -375,7 +375,15 @@ impl Reference<'_> {
                 add(&mut self.accounts.entry(to.clone()).or_default().internal, base);
                 self.pay(t, &to, currency, &amount);
             }
-            _ => {
+            T::Buy
+            | T::Sell
+            | T::Dividend
+            | T::Fee
+            | T::Tax
+            | T::Split
+            | T::TransferIn
+            | T::TransferOut
+            | T::Fx => {
                 let received = Number::of(t.to_amount.as_ref().unwrap());
                 let to = t.to_currency.unwrap();
                 let received_base = self.convert(&received, to, self.base, t.executed_at);

@@ -141,7 +141,7 @@ impl Reference<'_> {
         }
         if !closing.units.is_nothing() {
             self.book_costs(t, &closing.costs, deal.terms.settlement, true);
-            self.close(t, &deal, closing)?;
+            self.close(t, &deal, &closing)?;
         }
         if !no_basis && !rest.units.is_nothing() {
             self.open(t, &deal, rest, sells)?;
@@ -212,7 +212,7 @@ impl Reference<'_> {
     }
 
     /// Closes units against a trade.
-    fn close(&mut self, t: &Transaction, deal: &Deal, part: Part) -> Result<(), Stop> {
+    fn close(&mut self, t: &Transaction, deal: &Deal, part: &Part) -> Result<(), Stop> {
         let (key, terms) = (&deal.key, &deal.terms);
         let short = self.holdings[key].is_short();
         let pieces = self.consume(t, key, terms, &part.units)?;

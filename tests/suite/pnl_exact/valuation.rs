@@ -217,7 +217,9 @@ impl Reference<'_> {
         }
         // Lots add up to their holding: the last one takes what rounding leaves.
         if let Some(((_, last), others)) = item.lots.split_last_mut() {
-            others.iter_mut().for_each(|(_, other)| last.also_rounded_as(other));
+            for (_, other) in others.iter_mut() {
+                last.also_rounded_as(other);
+            }
             last.also_rounded_as(&mut item.worth);
         }
         (item.short, item.used) = (Some(short), Some(used));

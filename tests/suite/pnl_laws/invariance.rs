@@ -174,7 +174,7 @@ impl Stored {
         let mut book = Book::default();
         for (key, (holding, lots)) in self.holdings.iter().filter(|(key, _)| wanted(key)) {
             let mut holding: Holding = serde_json::from_str(holding).unwrap();
-            holding.lots = Lots(lots.iter().map(|lot| serde_json::from_str(lot).unwrap()).collect());
+            holding.lots = lots.iter().map(|lot| serde_json::from_str(lot).unwrap()).collect::<Lots>();
             book.holdings.insert(key.clone(), holding);
         }
         let accounts = self.accounts.iter();
