@@ -1,7 +1,7 @@
 //! Recording ledger entries: the entry, what the fold yields, and the positions it touches, in one transaction.
 //!
 //! An entry that comes last in time is applied to the kept book. A late one and a void fold the rows of their asset
-//! anew from the newest checkpoint before their date ([`late`]). A changed rate, convention or term, and a corporate
+//! anew from the newest checkpoint before their date (`late`). A changed rate, convention or term, and a corporate
 //! action, fold the whole ledger. All ways give the same book, which tests hold.
 
 mod late;
