@@ -1,9 +1,13 @@
-//! `make bench`: each figure beside its limit, measured in the same run; medians of five rounds and their ratio.
+//! `make bench`: each figure beside its limit or a peer, taken in turn inside every round of the same run; medians and
+//! ratios. `cargo bench -- fold reads` runs those parts alone. `docs/BENCHMARKS.md` tells what each line measures.
 
 mod fold;
+mod ledgers;
 mod prices;
+mod service;
+mod statistics;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Rounds of each measurement.
 pub(crate) const ROUNDS: usize = 5;
@@ -14,15 +18,85 @@ pub(crate) fn median(mut times: Vec<Duration>) -> Duration {
     times.get(times.len() / 2).copied().unwrap_or_default()
 }
 
-/// Writes one row of the table.
-#[expect(clippy::print_stdout, reason = "the table is what this program is for")]
-pub(crate) fn row(what: &str, figure: &str, limit: &str, ratio: &str) {
-    println!("{what:<58} {figure:>16} {limit:>24} {ratio:>10}");
+/// How long some work takes.
+pub(crate) fn timed<T>(work: impl FnOnce() -> T) -> Duration {
+    let started = Instant::now();
+    std::hint::black_box(work());
+    started.elapsed()
+}
+
+/// A duration as many times another, with two decimals.
+pub(crate) fn times(figure: Duration, beside: Duration) -> String {
+    let hundredths = figure.as_nanos() * 100 / beside.as_nanos().max(1);
+    format!("{}.{:02}", hundredths / 100, hundredths % 100)
+}
+
+/// A duration with three significant digits or so.
+pub(crate) fn shown(time: Duration) -> String {
+    let micros = time.as_micros();
+    match micros {
+        0..10 => format!("{} ns", time.as_nanos()),
+        10..10_000 => format!("{micros} us"),
+        10_000..10_000_000 => format!("{} ms", micros / 1_000),
+        _ => format!("{} s", micros / 1_000_000),
+    }
+}
+
+/// Load of the machine over the last minute, where the system tells it.
+fn load() -> String {
+    let text = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    text.split(' ').next().unwrap_or_default().to_owned()
+}
+
+/// One row of the table.
+pub(crate) struct Row<'a> {
+    /// What was measured.
+    pub(crate) work: &'a str,
+    /// How long it took, or how many there were.
+    pub(crate) figure: String,
+    /// What it is held against, and how long that took.
+    pub(crate) beside: String,
+    /// The first by the second, or the second by the first, as the goal has it.
+    pub(crate) ratio: String,
+    /// What is asked for.
+    pub(crate) goal: &'a str,
+}
+
+impl Row<'_> {
+    #[expect(clippy::print_stdout, reason = "the table is what this program is for")]
+    pub(crate) fn print(&self) {
+        let Row { work, figure, beside, ratio, goal } = self;
+        println!("{work:<62} {figure:>10}  {beside:<40} {ratio:>8}  {goal:<16} {:>5}", load());
+    }
+}
+
+fn title() {
+    let title = Row {
+        work: "work",
+        figure: "figure".to_owned(),
+        beside: "beside".to_owned(),
+        ratio: "ratio".to_owned(),
+        goal: "goal",
+    };
+    title.print();
 }
 
 #[tokio::main]
 async fn main() {
-    row("work", "figure", "limit", "ratio");
-    fold::run();
-    prices::run().await;
+    // cargo passes `--bench`; other arguments name parts.
+    let wanted: Vec<String> = std::env::args().skip(1).filter(|part| !part.starts_with('-')).collect();
+    let runs = |part: &str| wanted.is_empty() || wanted.iter().any(|named| named == part);
+    title();
+    if runs("fold") {
+        fold::run();
+    }
+    if runs("statistics") {
+        statistics::run();
+    }
+    if runs("ledgers") {
+        ledgers::run().await;
+    }
+    if runs("prices") {
+        prices::run().await;
+    }
 }

@@ -2,7 +2,7 @@
 
 #![expect(clippy::expect_used, reason = "a measurement that cannot go on says where it stopped")]
 
-use crate::{ROUNDS, median, row};
+use crate::{ROUNDS, Row, median};
 use artifact::app::App;
 use artifact::clock::Clock;
 use artifact::http::auth::Access;
@@ -62,7 +62,8 @@ async fn posts(address: SocketAddr, connections: usize, count: usize, start: usi
 
 /// Measures posts over one and over many connections in turn.
 pub(crate) async fn run() {
-    let folder = std::env::temp_dir().join(format!("artifact-bench-{}", std::process::id()));
+    let tmp = std::path::Path::new(env!("CARGO_TARGET_TMPDIR"));
+    let folder = tmp.join(format!("prices-{}", std::process::id()));
     let app = App::open(&Location::Directory(folder.clone()), Clock::system(), Access::OpenLoopback)
         .await
         .expect("open");
@@ -90,10 +91,12 @@ pub(crate) async fn run() {
     };
     let (alone, shared) = (median(alone), median(shared));
     let ratio = rate(shared) / rate(alone).max(1);
-    row(
-        "durable POST /prices, 64 connections / 1 connection",
-        &format!("{}/s", rate(shared)),
-        &format!("{}/s", rate(alone)),
-        &format!("{ratio}x"),
-    );
+    Row {
+        work: "durable POST /prices, 64 connections",
+        figure: format!("{}/s", rate(shared)),
+        beside: format!("1 connection {}/s", rate(alone)),
+        ratio: ratio.to_string(),
+        goal: "",
+    }
+    .print();
 }

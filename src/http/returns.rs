@@ -156,7 +156,7 @@ pub struct ReturnsView {
     sortino: Option<Amount>,
     /// Why a figure is `null`, by its name.
     #[schema(example = json!({}))]
-    reasons: Reasons,
+    reasons: BTreeMap<&'static str, &'static str>,
 }
 
 impl From<&Performance> for ReturnsView {
@@ -227,7 +227,7 @@ pub struct BenchmarkView {
     correlation: Option<Amount>,
     /// Why a figure is `null`, by its name.
     #[schema(example = json!({}))]
-    reasons: Reasons,
+    reasons: BTreeMap<&'static str, &'static str>,
 }
 
 impl BenchmarkView {

@@ -41,7 +41,8 @@ fn action(world: &World, at: Moment, number: usize, (_, asset, is_split, (a, b))
 fn thrown(world: &World, throws: &[Throw]) -> Vec<(usize, Transaction)> {
     let mut rows: Vec<(usize, Transaction)> =
         world.transactions.iter().cloned().enumerate().map(|(n, t)| (n + 1, t)).collect();
-    for (number, throw) in throws.iter().enumerate() {
+    // A ledger whose every entry was refused has no place to throw them into.
+    for (number, throw) in throws.iter().enumerate().filter(|_| !world.transactions.is_empty()) {
         let at = throw.0.index(rows.len());
         let (before, moment) = (rows[at].0, rows[at].1.executed_at);
         rows.insert(at + 1, (before, action(world, moment, number, throw)));

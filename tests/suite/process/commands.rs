@@ -7,13 +7,14 @@ use serde_json::{Value, json};
 use std::path::Path;
 
 /// Every command, as `--help` is asked for it.
-const COMMANDS: [&[&str]; 18] = [
+const COMMANDS: [&[&str]; 19] = [
     &["serve"],
     &["demo"],
     &["seed"],
     &["ingest"],
     &["import"],
     &["export"],
+    &["pnl"],
     &["import-earlier"],
     &["migrate"],
     &["config"],
