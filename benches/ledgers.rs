@@ -2,7 +2,7 @@
 
 #![expect(clippy::expect_used, reason = "a measurement that cannot go on says where it stopped")]
 
-use crate::service::{Service, id_of};
+use crate::portfolios::{Service, id_of};
 use crate::{ROUNDS, Row, median, shown, times};
 use axum::Router;
 use axum::body::{Body, Bytes};

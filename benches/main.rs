@@ -3,8 +3,8 @@
 
 mod fold;
 mod ledgers;
+mod portfolios;
 mod prices;
-mod service;
 mod statistics;
 
 use std::time::{Duration, Instant};
