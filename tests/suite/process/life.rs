@@ -14,11 +14,12 @@ const DOWN: Duration = Duration::from_secs(15);
 /// Longest a second process may take to be refused.
 const REFUSED: Duration = Duration::from_secs(8);
 
-async fn end_under_load(backend: Backend, rounds: u64) {
+async fn end_under_load(backend: Backend, rounds: usize) {
     let place = Place::new(backend).await;
     let mut chance = Chance::new(7);
     let mut service = place.serve(&OPEN);
-    let mut load = Load::begin(&service.api, 6).await;
+    let clients = 6;
+    let mut load = Load::begin(&service.api, clients as u64).await;
     let mut sum = Tally::default();
     for round in 0..rounds {
         let api = service.api.clone();
@@ -33,8 +34,9 @@ async fn end_under_load(backend: Backend, rounds: u64) {
         assert_eq!(tally.kept, 0, "round {round}: writes were done whose answers were not sent");
         sum.add(&tally);
     }
-    // Whoever was let in gets an answer; a connection still waiting to be let in may be cut off now and then.
-    assert!(sum.answered > 40 && sum.cut_off * 4 <= sum.lost, "{sum:?}");
+    // Whoever was let in gets an answer; a connection still waiting to be let in may be cut off now and then, but not
+    // half of the clients each time, as when nothing were drained.
+    assert!(sum.answered > 40 && sum.cut_off * 2 < rounds * clients, "{sum:?}");
     service.stop();
 }
 
