@@ -1,7 +1,7 @@
 //! Moments: 64-bit microseconds since 1970 UTC, and the day rules around them.
 
-use chrono::{DateTime, Days, NaiveDate, NaiveDateTime, NaiveTime, TimeZone as _, Utc};
-use chrono_tz::Tz;
+use chrono::{DateTime, Days, MappedLocalTime, NaiveDate, NaiveDateTime, NaiveTime, TimeZone as _, Utc};
+use chrono_tz::{GapInfo, Tz};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -97,13 +97,19 @@ impl Moment {
     }
 }
 
+/// The first moment at which the clocks of `zone` show `local` or have gone past it.
+pub fn first_moment(local: NaiveDateTime, zone: Tz) -> Option<Moment> {
+    let moment = match zone.from_local_datetime(&local) {
+        MappedLocalTime::Single(moment) | MappedLocalTime::Ambiguous(moment, _) => moment,
+        MappedLocalTime::None => GapInfo::new(&local, &zone)?.end?,
+    };
+    Some(Moment(moment.timestamp_micros()))
+}
+
 /// The first moment of `day` in `zone`; where the clocks skip midnight, the first one that exists.
 pub fn start_of_day(day: NaiveDate, zone: Tz) -> Moment {
     let midnight = day.and_time(NaiveTime::MIN);
-    let first = (0..=8).find_map(|quarter| {
-        zone.from_local_datetime(&(midnight + chrono::TimeDelta::minutes(30 * quarter))).earliest()
-    });
-    first.map_or_else(|| Moment(midnight.and_utc().timestamp_micros()), |at| Moment(at.timestamp_micros()))
+    first_moment(midnight, zone).unwrap_or_else(|| Moment(midnight.and_utc().timestamp_micros()))
 }
 
 /// The last moment of `day` in `zone`.

@@ -6,6 +6,7 @@ mod actions;
 mod assets;
 mod auth;
 mod bad_input;
+mod candles;
 mod difference;
 mod explain;
 mod health;
