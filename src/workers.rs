@@ -11,5 +11,6 @@ pub mod ledger;
 pub mod ledger_parse;
 pub mod pnl_engine;
 pub mod present;
+pub mod records;
 pub mod rehearsal;
 pub mod values;
