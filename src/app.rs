@@ -11,6 +11,7 @@ use crate::storage::access;
 use crate::storage::database::{Database, Location};
 use crate::storage::error::StorageError;
 use crate::workers::present::Presents;
+use crate::workers::records::RecordFiles;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -49,7 +50,8 @@ impl App {
         let db = Database::open(location, clock.clone()).await?;
         let draining = Arc::new(AtomicBool::new(false));
         let presents = Arc::new(Presents::default());
-        let state = AppState { db, presents, clock, random: Random::System, access, draining };
+        let records = Arc::new(RecordFiles::under(location.directory()));
+        let state = AppState { db, presents, records, clock, random: Random::System, access, draining };
         Ok(Self { state, directory: location.directory().to_path_buf() })
     }
 

@@ -40,6 +40,7 @@ pub mod prices;
 pub mod query;
 pub mod rate_imports;
 pub mod reading;
+pub mod record_files;
 pub mod recording;
 pub mod returns;
 pub mod router;
@@ -56,6 +57,7 @@ use crate::http::auth::Access;
 use crate::random::Random;
 use crate::storage::database::Database;
 use crate::workers::present::Presents;
+use crate::workers::records::RecordFiles;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
@@ -66,6 +68,8 @@ pub struct AppState {
     pub db: Database,
     /// Present books held in memory.
     pub presents: Arc<Presents>,
+    /// Records of sources, in files.
+    pub records: Arc<RecordFiles>,
     /// The time.
     pub clock: Clock,
     /// Randomness for new ids.

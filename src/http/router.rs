@@ -5,7 +5,8 @@ use crate::http::openapi::{self, Frame, Written};
 use crate::http::{
     AppState, actions, assets, attribution, candles, currencies, difference, docs, exports, fx, gains,
     health, history, imports, keys, layers, ledger_imports, markets, pnl, portfolios, position_trades,
-    positions, price_sources, prices, rate_imports, returns, several, statement, transactions, values,
+    positions, price_sources, prices, rate_imports, record_files, returns, several, statement, transactions,
+    values,
 };
 use axum::extract::DefaultBodyLimit;
 use axum::routing::get;
@@ -62,6 +63,9 @@ fn market_data() -> OpenApiRouter<AppState> {
         .routes(routes!(prices::list_prices, prices::record_price))
         .routes(routes!(prices::latest_prices))
         .routes(routes!(fx::list_rates, fx::record_rate))
+        .routes(routes!(record_files::list_record_sources))
+        .routes(routes!(record_files::get_records))
+        .routes(routes!(record_files::get_manifest))
 }
 
 /// Portfolios, what they hold and what it is worth.

@@ -18,8 +18,11 @@ use std::fmt::Write as _;
 use std::fs::{self, File};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 use uuid::Uuid;
 
+/// Folder of the sources, in the data directory.
+const FOLDER: &str = "ingest";
 /// Name of the file of records.
 pub const RECORDS: &str = "records.json";
 /// Name of the file that describes it.
@@ -63,7 +66,7 @@ pub struct Manifest {
     pub schema: String,
     /// Version of the program that wrote it.
     pub writer_version: String,
-    /// Of two writes, the one with the greater id is later (UUIDv7).
+    /// Of two writes, the one with the greater id is later (they are ordered by time).
     pub write_id: Uuid,
 }
 
@@ -208,6 +211,9 @@ fn parse(path: &Path, bytes: &[u8]) -> Result<Kept, RecordsError> {
     Ok(kept)
 }
 
+/// One step of a write.
+type Step = fn(&Pending) -> Result<(), RecordsError>;
+
 /// A write that is prepared: what the two files will be.
 struct Pending {
     folder: PathBuf,
@@ -244,7 +250,7 @@ impl Pending {
     }
 
     /// The steps of a write, in order. After each of them the machine may stop.
-    fn steps() -> [fn(&Self) -> Result<(), RecordsError>; 4] {
+    fn steps() -> [Step; 4] {
         [
             |write| write.whole(".records.part", &write.records, None),
             |write| write.whole(".manifest.part", &write.manifest, Some(NEXT)),
@@ -362,6 +368,70 @@ pub fn sources(root: &Path) -> Result<Vec<String>, RecordsError> {
     }
     names.sort_unstable();
     Ok(names)
+}
+
+/// The files of every source of one data directory, written by one at a time.
+#[derive(Debug)]
+pub struct RecordFiles {
+    root: PathBuf,
+    turn: Arc<Mutex<()>>,
+}
+
+impl RecordFiles {
+    /// Those under a data directory.
+    pub fn under(directory: &Path) -> Self {
+        Self { root: directory.join(FOLDER), turn: Arc::default() }
+    }
+
+    /// As [`write()`], off the threads that answer.
+    ///
+    /// # Errors
+    /// [`RecordsError`]; then the files are as they were.
+    pub async fn write(
+        &self,
+        source: String,
+        records: Vec<Record>,
+        write_id: Uuid,
+    ) -> Result<Manifest, RecordsError> {
+        let turn = Arc::clone(&self.turn);
+        self.aside(move |root| {
+            let _turn = turn.lock().unwrap_or_else(PoisonError::into_inner);
+            write(root, &source, &records, write_id)
+        })
+        .await
+    }
+
+    /// As [`read()`].
+    ///
+    /// # Errors
+    /// [`RecordsError::None`] when there are none.
+    pub async fn read(&self, source: String) -> Result<(Vec<u8>, Manifest), RecordsError> {
+        let turn = Arc::clone(&self.turn);
+        self.aside(move |root| {
+            let _turn = turn.lock().unwrap_or_else(PoisonError::into_inner);
+            read(root, &source)
+        })
+        .await
+    }
+
+    /// As [`sources()`].
+    ///
+    /// # Errors
+    /// [`RecordsError::Io`].
+    pub async fn sources(&self) -> Result<Vec<String>, RecordsError> {
+        self.aside(sources).await
+    }
+
+    async fn aside<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Path) -> Result<T, RecordsError> + Send + 'static,
+    ) -> Result<T, RecordsError> {
+        let root = self.root.clone();
+        let failed_at = failed(&self.root);
+        tokio::task::spawn_blocking(move || work(&root))
+            .await
+            .map_err(|error| failed_at(io::Error::other(error)))?
+    }
 }
 
 #[cfg(test)]

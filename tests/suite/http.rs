@@ -20,6 +20,7 @@ mod portfolios;
 mod positions;
 mod prices;
 mod rates;
+mod record_files;
 mod round_trip;
 mod script;
 mod smoke;
