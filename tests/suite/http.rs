@@ -9,6 +9,7 @@ mod bad_input;
 mod difference;
 mod explain;
 mod health;
+mod held;
 mod idempotency;
 mod incremental;
 mod ledger_imports;
