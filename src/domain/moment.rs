@@ -1,8 +1,6 @@
 //! Moments: 64-bit microseconds since 1970 UTC, and the day rules around them.
 
-use chrono::{
-    DateTime, Datelike as _, Days, NaiveDate, NaiveDateTime, NaiveTime, TimeZone as _, Timelike as _, Utc,
-};
+use chrono::{DateTime, Days, NaiveDate, NaiveDateTime, NaiveTime, TimeZone as _, Utc};
 use chrono_tz::Tz;
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -153,6 +151,7 @@ fn checked(time: DateTime<Utc>) -> Result<Moment, MomentError> {
 
 impl fmt::Display for Moment {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        use chrono::{Datelike as _, Timelike as _};
         match self.utc() {
             // Every answer is full of moments: those of four-digit years are written without a pattern.
             Some(time) if (0..=9_999).contains(&time.year()) => {
