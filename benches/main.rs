@@ -96,6 +96,9 @@ async fn main() {
     if runs("ledgers") {
         ledgers::run().await;
     }
+    if runs("history") {
+        ledgers::run_history().await;
+    }
     if runs("prices") {
         prices::run().await;
     }

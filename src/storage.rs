@@ -25,6 +25,7 @@ pub mod positions;
 pub mod price_sources;
 pub mod prices;
 pub mod rates;
+pub mod series;
 pub mod ticks;
 pub mod transactions;
 pub mod writer;

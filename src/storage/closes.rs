@@ -4,19 +4,20 @@
 //! here. Where a series has one source, one length of candles and one version of each point, which is the common case,
 //! moments and prices are all that is needed. Else every version comes along, and the rule of
 //! [`prices::at`](crate::storage::prices::at) chooses: the greatest moment, the order of sources, the later recorded.
-//! Of an asset with many points a day only those that are the last before some moment are read.
+//! Of an asset with many points a day only those that are the last before some moment are read; the series of others is
+//! held in memory for the next read ([`super::series`]).
 
 use crate::domain::asset::TermsHistory;
 use crate::domain::decimal::Decimal;
 use crate::domain::ids::{AssetKey, SourceKey};
-use crate::domain::interval::Interval;
 use crate::domain::moment::{DAY, Moment};
 use crate::domain::price::Close;
 use crate::storage::database::{Tx, on};
 use crate::storage::error::StorageError;
+use crate::storage::series::{Series, Source};
 use sqlx::QueryBuilder;
-use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
 /// Keys named by one statement.
 const KEYS: usize = 500;
@@ -27,18 +28,15 @@ const PROBED_DAYS: i64 = 10;
 /// Points in those days from which on a series is dense.
 const DENSE: i64 = 60;
 
-/// What a source is called, and whether it takes splits out itself.
-struct Source {
-    name: String,
-    split_adjusted: bool,
-}
-
-/// Which series an asset has, by its newest point: the one that most of its points belong to.
-#[derive(Clone, Copy)]
-struct Usual<'a> {
+/// Which series an asset has, by its newest point before the end of the span: the one that most of its points belong to.
+#[derive(Debug)]
+struct Usual {
     source: SourceKey,
-    candle: &'a str,
+    candle: String,
+    /// Whether it has many points a day.
     dense: bool,
+    /// Whether nothing that counts comes after the span.
+    newest: bool,
 }
 
 /// One version of a point.
@@ -62,44 +60,48 @@ pub async fn closes(
     known_at: Moment,
 ) -> Result<BTreeMap<AssetKey, Vec<Close>>, StorageError> {
     let mut found = BTreeMap::new();
-    let (Some(first), Some(last)) = (ends.first(), ends.last()) else { return Ok(found) };
+    let (Some(first), Some(last)) = (ends.first().copied(), ends.last().copied()) else { return Ok(found) };
     let sources = sources(tx, known_at).await?;
-    let usual = usual(tx, assets).await?;
+    let mut all = BTreeMap::new();
+    let mut absent = Vec::new();
     for asset in assets {
-        let range = (*asset, *first, *last, known_at);
-        let known =
-            usual.get(asset).map(|(source, candle, dense)| Usual { source: *source, candle, dense: *dense });
-        let plain = match known {
-            Some(known) if !known.dense => plain(tx, range, known).await?,
-            _ => None,
-        };
-        let series = if let (Some(points), Some(known)) = (plain, known) {
-            let split_adjusted = sources.get(&known.source).is_some_and(|source| source.split_adjusted);
-            let daily = is_daily(known.candle);
-            last_of_each(points, ends)?
-                .into_iter()
-                .map(|(slot, observed_at, price)| Close { slot, observed_at, price, daily, split_adjusted })
-                .collect()
+        match tx.held_series(*asset, (first, last)).filter(|_| known_at == Moment::MAX) {
+            Some(series) => drop(all.insert(*asset, series)),
+            None => absent.push(*asset),
+        }
+    }
+    let usual = usual(tx, &absent, last).await?;
+    for asset in absent {
+        let known = usual.get(&asset);
+        let range = (asset, first, last, known_at);
+        let series = if known.is_some_and(|known| known.dense) {
+            of_versions(last_versions(tx, asset, ends, known_at).await?)
         } else {
-            let dense = known.is_some_and(|known| known.dense);
-            let versions = if dense {
-                last_versions(tx, *asset, ends, known_at).await?
-            } else {
-                all_versions(tx, range).await?
+            let plain = match known {
+                Some(known) => plain(tx, range, known).await?,
+                None => None,
             };
-            choose(versions, &sources, ends, |at| {
-                terms.at(*asset, at).map(|terms| terms.source_priority.as_slice()).unwrap_or_default()
-            })
+            match plain {
+                Some(series) => series,
+                None => of_versions(all_versions(tx, range).await?),
+            }
         };
-        if !series.is_empty() {
-            found.insert(*asset, series);
+        let series = Arc::new(series);
+        if known_at == Moment::MAX && known.is_some_and(|known| !known.dense) {
+            let newest = known.is_some_and(|known| known.newest);
+            tx.hold_series(asset, (first, if newest { Moment::MAX } else { last }), &series);
+        }
+        all.insert(asset, series);
+    }
+    for (asset, series) in all {
+        let closes = series.closes(ends, &sources, |at| {
+            terms.at(asset, at).map(|terms| terms.source_priority.as_slice()).unwrap_or_default()
+        });
+        if !closes.is_empty() {
+            found.insert(asset, closes);
         }
     }
     Ok(found)
-}
-
-fn is_daily(candle: &str) -> bool {
-    Interval::from_name(candle).is_some_and(Interval::is_daily_or_longer)
 }
 
 async fn sources(tx: &mut Tx, known_at: Moment) -> Result<HashMap<SourceKey, Source>, StorageError> {
@@ -114,30 +116,36 @@ async fn sources(tx: &mut Tx, known_at: Moment) -> Result<HashMap<SourceKey, Sou
     Ok(rows.into_iter().map(source).collect())
 }
 
-/// Source and candle of the newest point of each asset, and whether it has many points a day.
+/// The usual series of each asset that has a point at or before `until`.
 async fn usual(
     tx: &mut Tx,
     assets: &[AssetKey],
-) -> Result<HashMap<AssetKey, (SourceKey, String, bool)>, StorageError> {
+    until: Moment,
+) -> Result<HashMap<AssetKey, Usual>, StorageError> {
+    type Row = (AssetKey, SourceKey, String, i64, Option<Moment>);
     let mut found = HashMap::new();
     for some in assets.chunks(KEYS) {
-        let rows: Vec<(AssetKey, SourceKey, String, i64)> = on!(tx, conn => {
+        let rows: Vec<Row> = on!(tx, conn => {
             let mut query = QueryBuilder::new(
-                "SELECT l.asset_key, l.source_key, l.candle, (SELECT COUNT(c.seq) FROM (SELECT p.seq FROM prices p \
-                    WHERE p.asset_key = l.asset_key AND p.observed_at > l.observed_at - ");
+                "SELECT p.asset_key, p.source_key, p.candle, (SELECT COUNT(c.seq) FROM (SELECT r.seq FROM prices r \
+                    WHERE r.asset_key = p.asset_key AND r.observed_at <= p.observed_at AND r.observed_at > p.observed_at - ");
             query.push_bind(PROBED_DAYS * DAY).push(" LIMIT ").push_bind(DENSE);
-            query.push(") c) AS points FROM latest_prices l WHERE l.asset_key IN (");
+            query.push(") c) AS points, l.observed_at FROM assets a JOIN prices p ON p.asset_key = a.asset_key \
+                AND p.observed_at = (SELECT MAX(q.observed_at) FROM prices q WHERE q.asset_key = a.asset_key \
+                    AND q.observed_at <= ");
+            query.push_bind(until);
+            query.push(") LEFT JOIN latest_prices l ON l.asset_key = a.asset_key WHERE a.asset_key IN (");
             let mut list = query.separated(", ");
             for key in some {
                 list.push_bind(*key);
             }
-            query.push(") ORDER BY l.asset_key LIMIT 500");
+            query.push(") ORDER BY p.asset_key, p.seq LIMIT 1000000");
             query.build_query_as().fetch_all(conn).await
         })?;
-        found.extend(
-            rows.into_iter()
-                .map(|(asset, source, candle, points)| (asset, (source, candle, points >= DENSE))),
-        );
+        found.extend(rows.into_iter().map(|(asset, source, candle, points, latest)| {
+            let newest = latest.is_none_or(|latest| latest <= until);
+            (asset, Usual { source, candle, dense: points >= DENSE, newest })
+        }));
     }
     Ok(found)
 }
@@ -165,8 +173,8 @@ macro_rules! from_the_first_needed {
 async fn plain(
     tx: &mut Tx,
     (asset, first, last, known_at): Range,
-    usual: Usual<'_>,
-) -> Result<Option<(String, String)>, StorageError> {
+    usual: &Usual,
+) -> Result<Option<Series>, StorageError> {
     const SQL: &str = from_the_first_needed!(
         "SELECT string_agg(CAST(p.observed_at AS TEXT), ' ') AS moments, string_agg(p.price, ' ') AS prices, \
             CAST(MAX(CASE WHEN p.source_key = $5 AND p.candle = $6 AND NOT p.withdrawn THEN 0 ELSE 1 END) AS BIGINT) \
@@ -174,23 +182,31 @@ async fn plain(
         ""
     );
     let row: (Option<String>, Option<String>, Option<i64>) = on!(tx, conn => sqlx::query_as(SQL)
-        .bind(asset).bind(first).bind(last).bind(known_at).bind(usual.source).bind(usual.candle)
+        .bind(asset).bind(first).bind(last).bind(known_at).bind(usual.source).bind(&usual.candle)
         .fetch_one(conn).await)?;
-    Ok(match row {
-        (moments, prices, None) => Some((moments.unwrap_or_default(), prices.unwrap_or_default())),
-        (Some(moments), Some(prices), Some(0)) if ascend(&moments) => Some((moments, prices)),
-        _ => None,
-    })
+    match row {
+        (_, _, None) => Ok(Some(Series::default())),
+        (Some(moments), Some(prices), Some(0)) => of_texts(&moments, &prices, usual),
+        _ => Ok(None),
+    }
 }
 
-/// Whether moments written one after another ascend, each later than the one before: then each has one version.
-fn ascend(moments: &str) -> bool {
+/// A series from its moments and prices, each written one after another; `None` unless the moments ascend, each later
+/// than the one before: then each has one version.
+fn of_texts(moments: &str, prices: &str, usual: &Usual) -> Result<Option<Series>, StorageError> {
+    let corrupt = |text: &str| StorageError::Corrupt(format!("price `{text}`"));
+    let mut series = Series::default();
     let mut before = None;
-    moments.split(' ').map(|text| text.parse::<i64>().ok()).all(|moment| {
-        let later = moment.is_some() && moment > before;
-        before = moment;
-        later
-    })
+    for (moment, price) in moments.split(' ').zip(prices.split(' ')) {
+        let at: i64 = moment.parse().map_err(|_| corrupt(moment))?;
+        if before.is_some_and(|before| at <= before) {
+            return Ok(None);
+        }
+        before = Some(at);
+        let price = price.parse().map_err(|_| corrupt(price))?;
+        series.push(Moment(at), (usual.source, &usual.candle), 0, price);
+    }
+    Ok(Some(series))
 }
 
 /// Every version of a range.
@@ -237,38 +253,8 @@ async fn last_versions(
     Ok(found)
 }
 
-/// The last point at or before each of the moments, told where it changes.
-fn last_of_each(
-    (moments, prices): (String, String),
-    ends: &[Moment],
-) -> Result<Vec<(usize, Moment, Decimal)>, StorageError> {
-    let corrupt = |text: &str| StorageError::Corrupt(format!("price `{text}`"));
-    let mut points = moments.split(' ').zip(prices.split(' ')).peekable();
-    let mut found = Vec::with_capacity(ends.len());
-    for (slot, end) in ends.iter().enumerate() {
-        let mut newest = None;
-        while let Some((moment, price)) = points.peek() {
-            let Ok(moment) = moment.parse::<i64>() else { break };
-            if moment > end.0 {
-                break;
-            }
-            newest = Some((Moment(moment), *price));
-            points.next();
-        }
-        if let Some((moment, price)) = newest {
-            found.push((slot, moment, price.parse().map_err(|_| corrupt(price))?));
-        }
-    }
-    Ok(found)
-}
-
-/// Chooses among versions as a single read does, for each of the moments.
-fn choose<'a>(
-    mut versions: Vec<Version>,
-    sources: &HashMap<SourceKey, Source>,
-    ends: &[Moment],
-    priority: impl Fn(Moment) -> &'a [String],
-) -> Vec<Close> {
+/// A series from versions: of each point the newest counts, unless it withdraws the point.
+fn of_versions(mut versions: Vec<Version>) -> Series {
     versions.sort_by(|a, b| {
         (a.observed_at, a.source_key, &a.candle, a.seq).cmp(&(b.observed_at, b.source_key, &b.candle, b.seq))
     });
@@ -280,35 +266,9 @@ fn choose<'a>(
         }
         same
     });
-    versions.retain(|version| !version.withdrawn);
-    let name = |version: &Version| sources.get(&version.source_key).map(|source| source.name.as_str());
-    let mut chosen: Vec<Close> = Vec::new();
-    let mut last: Option<i64> = None;
-    let mut passed = 0;
-    for (slot, end) in ends.iter().enumerate() {
-        while versions.get(passed).is_some_and(|version| version.observed_at <= *end) {
-            passed += 1;
-        }
-        let before = versions.get(..passed).unwrap_or_default();
-        let Some(newest) = before.last() else { continue };
-        let order = priority(*end);
-        let rank = |version: &Version| {
-            let known = name(version).and_then(|name| order.iter().position(|listed| listed == name));
-            known.unwrap_or(usize::MAX)
-        };
-        let ties = before.iter().rev().take_while(|version| version.observed_at == newest.observed_at);
-        let best = ties.min_by_key(|version| (rank(version), Reverse(version.seq))).unwrap_or(newest);
-        if last == Some(best.seq) {
-            continue;
-        }
-        last = Some(best.seq);
-        chosen.push(Close {
-            slot,
-            observed_at: best.observed_at,
-            price: best.price.clone(),
-            daily: is_daily(&best.candle),
-            split_adjusted: sources.get(&best.source_key).is_some_and(|source| source.split_adjusted),
-        });
+    let mut series = Series::default();
+    for version in versions.into_iter().filter(|version| !version.withdrawn) {
+        series.push(version.observed_at, (version.source_key, &version.candle), version.seq, version.price);
     }
-    chosen
+    series
 }

@@ -1,9 +1,11 @@
 //! Opening a database, and the two kinds of transaction: a read sees one snapshot, a write belongs to [`super::writer`].
 
 use crate::clock::Clock;
+use crate::domain::ids::AssetKey;
 use crate::domain::moment::Moment;
 use crate::storage::error::StorageError;
 use crate::storage::migrate;
+use crate::storage::series::{Series, Shelf};
 use crate::storage::ticks::{Ticks, Touched};
 use crate::storage::writer::{Stamp, Stamps, WriterHandle};
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
@@ -66,6 +68,8 @@ pub struct Tx {
     /// The tick before its snapshot.
     tick: u64,
     ticks: Arc<Ticks>,
+    /// Price series held in memory; of a read only.
+    held: Option<Arc<Shelf>>,
 }
 
 impl std::fmt::Debug for Tx {
@@ -94,7 +98,8 @@ pub(super) use on;
 
 impl Tx {
     pub(super) fn writing(link: Link, ticks: &Arc<Ticks>) -> Self {
-        Self { link, stamp: None, touched: Touched::default(), tick: ticks.now(), ticks: Arc::clone(ticks) }
+        let (tick, ticks) = (ticks.now(), Arc::clone(ticks));
+        Self { link, stamp: None, touched: Touched::default(), tick, ticks, held: None }
     }
 
     /// The tick before its snapshot: what it reads is at least as new.
@@ -105,6 +110,19 @@ impl Tx {
     /// What has changed since which tick.
     pub fn ticks(&self) -> &Ticks {
         &self.ticks
+    }
+
+    /// The price series of an asset over a span, if it is held and the snapshot says the same.
+    pub(super) fn held_series(&self, asset: AssetKey, span: (Moment, Moment)) -> Option<Arc<Series>> {
+        let changed_at = self.ticks.changed_at(asset);
+        self.held.as_ref().filter(|_| changed_at <= self.tick)?.get(asset, span, changed_at)
+    }
+
+    /// Holds the price series of an asset over a span, as this snapshot says it.
+    pub(super) fn hold_series(&self, asset: AssetKey, span: (Moment, Moment), series: &Arc<Series>) {
+        if let Some(held) = &self.held {
+            held.keep(asset, span, self.tick, series);
+        }
     }
 
     /// The stamp of this commit.
@@ -150,6 +168,7 @@ pub struct Database {
     writer: WriterHandle,
     stamps: Arc<Stamps>,
     ticks: Arc<Ticks>,
+    shelf: Arc<Shelf>,
     _lock: Arc<Lock>,
 }
 
@@ -185,7 +204,8 @@ impl Database {
         let stamps = Arc::new(Stamps::new(clock));
         let ticks = Arc::new(Ticks::default());
         let writer = WriterHandle::start(pool, Arc::clone(&stamps), Arc::clone(&ticks)).await?;
-        Ok(Self { readers, writer, stamps, ticks, _lock: Arc::new(Lock { _file: file, _session: session }) })
+        let (shelf, lock) = (Arc::default(), Arc::new(Lock { _file: file, _session: session }));
+        Ok(Self { readers, writer, stamps, ticks, shelf, _lock: lock })
     }
 
     /// Opens a snapshot for reading; it is taken by the first query.
@@ -200,13 +220,18 @@ impl Database {
                 Link::Postgres(pool.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?)
             }
         };
-        let ticks = Arc::clone(&self.ticks);
-        Ok(Tx { link, stamp: None, touched: Touched::default(), tick, ticks })
+        let held = Some(Arc::clone(&self.shelf));
+        Ok(Tx { link, stamp: None, touched: Touched::default(), tick, ticks: Arc::clone(&self.ticks), held })
     }
 
     /// The writer: the way in for every mutation.
     pub const fn writer(&self) -> &WriterHandle {
         &self.writer
+    }
+
+    /// What has changed since which tick.
+    pub fn ticks(&self) -> &Ticks {
+        &self.ticks
     }
 
     /// The stamps given out, and what `known_at` may ask for.

@@ -10,6 +10,7 @@ mod candles;
 mod difference;
 mod explain;
 mod health;
+mod held;
 mod idempotency;
 mod incremental;
 mod ledger_imports;
