@@ -12,4 +12,5 @@ pub mod ledger_parse;
 pub mod pnl_engine;
 pub mod present;
 pub mod rehearsal;
+pub mod sealing;
 pub mod values;

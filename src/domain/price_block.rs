@@ -182,6 +182,14 @@ impl<'a> Block<'a> {
         self.numbers(0)
     }
 
+    /// The place of each row in the order of learning.
+    ///
+    /// # Errors
+    /// [`BlockError`]
+    pub fn seqs(&self) -> Result<Vec<i64>, BlockError> {
+        self.numbers(1)
+    }
+
     /// The price of each row.
     ///
     /// # Errors

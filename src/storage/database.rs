@@ -4,6 +4,9 @@ use crate::clock::Clock;
 use crate::domain::moment::Moment;
 use crate::storage::error::StorageError;
 use crate::storage::migrate;
+use crate::storage::newest::Newest;
+use crate::storage::pending::Pending;
+use crate::storage::recall;
 use crate::storage::ticks::{Ticks, Touched};
 use crate::storage::writer::{Stamp, Stamps, WriterHandle};
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
@@ -57,12 +60,25 @@ pub(super) enum Link {
     Postgres(Transaction<'static, Postgres>),
 }
 
+/// What every transaction of one database knows of the others, in memory.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Shared {
+    pub(super) ticks: Arc<Ticks>,
+    pub(super) newest: Arc<Newest>,
+}
+
 /// A database transaction. One from [`Database::read`] sees one snapshot and cannot write.
 pub struct Tx {
     pub(super) link: Link,
     pub(super) stamp: Option<Stamp>,
     /// What it has changed so far.
     pub(super) touched: Touched,
+    /// Prices it has recorded so far.
+    pub(super) pending: Pending,
+    /// The newest prices, as of the last commit.
+    pub(super) newest: Arc<Newest>,
+    /// The last commit its snapshot has, once that was asked for.
+    pub(super) snapshot: Option<Moment>,
     /// The tick before its snapshot.
     tick: u64,
     ticks: Arc<Ticks>,
@@ -93,8 +109,17 @@ macro_rules! on {
 pub(super) use on;
 
 impl Tx {
-    pub(super) fn writing(link: Link, ticks: &Arc<Ticks>) -> Self {
-        Self { link, stamp: None, touched: Touched::default(), tick: ticks.now(), ticks: Arc::clone(ticks) }
+    pub(super) fn new(link: Link, tick: u64, shared: &Shared) -> Self {
+        Self {
+            link,
+            stamp: None,
+            touched: Touched::default(),
+            pending: Pending::default(),
+            newest: Arc::clone(&shared.newest),
+            snapshot: None,
+            tick,
+            ticks: Arc::clone(&shared.ticks),
+        }
     }
 
     /// The tick before its snapshot: what it reads is at least as new.
@@ -149,7 +174,7 @@ pub struct Database {
     readers: Readers,
     writer: WriterHandle,
     stamps: Arc<Stamps>,
-    ticks: Arc<Ticks>,
+    shared: Shared,
     _lock: Arc<Lock>,
 }
 
@@ -183,9 +208,17 @@ impl Database {
             }
         };
         let stamps = Arc::new(Stamps::new(clock));
-        let ticks = Arc::new(Ticks::default());
-        let writer = WriterHandle::start(pool, Arc::clone(&stamps), Arc::clone(&ticks)).await?;
-        Ok(Self { readers, writer, stamps, ticks, _lock: Arc::new(Lock { _file: file, _session: session }) })
+        let shared = Shared::default();
+        let writer = WriterHandle::start(pool, Arc::clone(&stamps), shared.clone()).await?;
+        let lock = Arc::new(Lock { _file: file, _session: session });
+        let opened = Self { readers, writer, stamps, shared, _lock: lock };
+        recall::recall(&mut opened.read().await?).await?;
+        Ok(opened)
+    }
+
+    /// The newest prices, as of the last commit.
+    pub fn newest(&self) -> &Newest {
+        &self.shared.newest
     }
 
     /// Opens a snapshot for reading; it is taken by the first query.
@@ -193,15 +226,14 @@ impl Database {
     /// # Errors
     /// [`StorageError::Busy`] when every reader is taken for too long.
     pub async fn read(&self) -> Result<Tx, StorageError> {
-        let tick = self.ticks.now();
+        let tick = self.shared.ticks.now();
         let link = match &self.readers {
             Readers::Sqlite(pool) => Link::Sqlite(pool.begin().await?),
             Readers::Postgres(pool) => {
                 Link::Postgres(pool.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?)
             }
         };
-        let ticks = Arc::clone(&self.ticks);
-        Ok(Tx { link, stamp: None, touched: Touched::default(), tick, ticks })
+        Ok(Tx::new(link, tick, &self.shared))
     }
 
     /// The writer: the way in for every mutation.
