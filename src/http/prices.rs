@@ -3,7 +3,7 @@
 use crate::domain::adjustment::{Adjusted, Observed};
 use crate::domain::asset::Asset;
 use crate::domain::decimal::Decimal;
-use crate::domain::ids::{PortfolioId, PositionId};
+use crate::domain::ids::{AssetKey, PortfolioId, PositionId};
 use crate::domain::interval::Interval;
 use crate::domain::moment::Moment;
 use crate::domain::price::{DEFAULT_SOURCE, FUTURE_MAX, InvalidQuote, Outcome, PricePoint, Quote};
@@ -353,24 +353,30 @@ pub async fn latest_prices(
     }
     query.finish()?;
     let mut tx = app.db.read().await?;
-    let mut latest = Vec::with_capacity(names.len());
+    let mut assets = Vec::with_capacity(names.len());
     for name in names {
         let asset = reading::asset(&mut tx, name).await.map_err(|error| {
             let fault =
                 FieldError::parameter("symbols", "unknown_symbol", format!("`{name}` is not a known symbol"));
             ApiError { errors: vec![fault], ..error }
         })?;
-        let mark = prices::latest(&mut tx, &[asset.key]).await?.remove(&asset.key);
-        latest.push(LatestPrice {
+        assets.push(asset);
+    }
+    let keys: Vec<AssetKey> = assets.iter().map(|asset| asset.key).collect();
+    let marks = prices::latest(&mut tx, &keys).await?;
+    let latest = assets.into_iter().map(|asset| {
+        let mark = marks.get(&asset.key);
+        LatestPrice {
             symbol: asset.symbol,
             currency: asset.currency,
-            price: mark.as_ref().map(|mark| mark.price.clone()),
-            observed_at: mark.as_ref().map(|mark| Time(mark.observed_at)),
-            source: mark.as_ref().map(|mark| mark.source.clone()),
-            interval: mark.as_ref().map(|mark| mark.interval.clone()),
-            recorded_at: mark.as_ref().map(|mark| Time(mark.recorded_at)),
-        });
-    }
+            price: mark.map(|mark| mark.price.clone()),
+            observed_at: mark.map(|mark| Time(mark.observed_at)),
+            source: mark.map(|mark| mark.source.clone()),
+            interval: mark.map(|mark| mark.interval.clone()),
+            recorded_at: mark.map(|mark| Time(mark.recorded_at)),
+        }
+    });
+    let latest = latest.collect();
     Ok(Json(latest))
 }
 

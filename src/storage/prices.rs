@@ -73,7 +73,7 @@ async fn check_series(tx: &mut Tx, key: SeriesKey) -> Result<(), StorageError> {
     if known == 1 { Ok(()) } else { Err(StorageError::MissingReference(sqlx::Error::RowNotFound)) }
 }
 
-/// What is on disk of those of some moments that memory does not tell about.
+/// What was known of some moments before the commit under way, from memory or from disk.
 async fn older_versions(
     tx: &mut Tx,
     key: SeriesKey,
@@ -89,7 +89,9 @@ async fn older_versions(
     let mut older: Vec<Moment> = moments.filter(unknown).collect();
     older.sort_unstable();
     older.dedup();
-    price_series::last_versions(tx, key, &older).await
+    let mut known = price_series::last_versions(tx, key, &older).await?;
+    known.extend(end.newest.clone().map(|newest| (newest.observed_at, newest)));
+    Ok(known)
 }
 
 /// Records points of one series, in the order given: a point equal to its current version is a duplicate, a
@@ -129,10 +131,10 @@ async fn record_some(
     let mut run = tx.pending.take_run(key);
     let mut more = 0;
     for (observed_at, quote) in points {
-        let known = end.as_ref().filter(|end| *observed_at <= end.last_at).and_then(|end| {
-            let newest = end.newest.as_ref().filter(|newest| newest.observed_at == *observed_at);
-            run.last_of(*observed_at).or(newest).or_else(|| older.get(observed_at))
-        });
+        let known = end
+            .as_ref()
+            .filter(|end| *observed_at <= end.last_at)
+            .and_then(|_| run.last_of(*observed_at).or_else(|| older.get(observed_at)));
         let outcome = match known {
             Some(known) if !known.withdrawn && known.quote == *quote => Outcome::Duplicate,
             Some(_) => Outcome::Corrected,

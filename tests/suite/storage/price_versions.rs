@@ -1,6 +1,5 @@
 //! Random histories of prices against the plainest model of them: a list of versions.
 
-use super::raw::Raw;
 use super::samples::{Dice, add_assets, add_source, d, read};
 use crate::on_both;
 use crate::support::TestDb;
@@ -118,27 +117,28 @@ impl Pair<'_> {
         assert_eq!(outcomes, expected, "{:?}", self.step);
     }
 
-    /// Withdraws a random point that is in force, past the service, which has no door to it yet.
+    /// Withdraws a random point that is in force.
     async fn withdraw(&mut self, dice: &mut Dice) {
         let current = self.model.current(i64::MAX);
         if current.is_empty() {
             return;
         }
         let (_, v) = *dice.pick(&current);
-        let (stamp, seq) =
-            self.db.write(|tx| Box::pin(async { Ok((tx.recorded_at()?, tx.next_seq()?)) })).await;
         let source = self.sources[SOURCES.iter().position(|name| *name == v.source).unwrap()];
-        let mut raw = Raw::open(&self.db.location).await;
-        raw.run(&format!(
-            "INSERT INTO prices (asset_key, observed_at, source_key, candle, seq, recorded_at, withdrawn, price) \
-             VALUES ({}, {}, {}, '{}', {seq}, {}, TRUE, '0')",
-            self.asset.0, v.observed_at, source.0, v.interval, stamp.0
-        ))
-        .await;
-        raw.close().await;
+        let (asset, interval, at, priority) =
+            (self.asset, v.interval, Moment(v.observed_at), self.model.priority.clone());
+        let (done, stamp) = self
+            .db
+            .write(move |tx| {
+                Box::pin(async move {
+                    let series = Series { asset, source, interval, source_priority: &priority };
+                    Ok((prices::withdraw(tx, series, at).await?, tx.recorded_at()?))
+                })
+            })
+            .await;
+        assert!(done, "{:?}", self.step);
         let gone = Version { withdrawn: true, recorded_at: stamp.0, ..v.clone() };
         self.model.versions.push(gone);
-        self.refresh().await;
     }
 
     async fn prefer(&mut self, dice: &mut Dice) {
