@@ -33,7 +33,8 @@ CREATE TABLE sealed_prices (
 CREATE INDEX sealed_prices_by_series ON sealed_prices (asset_key, source_key, candle, superseded, first_at, last_at);
 
 -- How far sealing has come: of fresh blocks up to upto_block, what is about assets before asset_key, and about
--- asset_key up to observed_at, is in sealed blocks already and counts no more.
+-- asset_key up to observed_at, is in sealed blocks already and counts no more. Between two rounds upto_block is 0, and
+-- observed_at names a block that is gone.
 CREATE TABLE price_sealing (
     id            INTEGER NOT NULL PRIMARY KEY CHECK (id = 1),
     upto_block    INTEGER NOT NULL,

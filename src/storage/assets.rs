@@ -9,8 +9,8 @@ use crate::named_enum;
 use crate::storage::columns::{from_json, to_json, zone};
 use crate::storage::database::{Tx, on};
 use crate::storage::error::StorageError;
-use crate::storage::prices;
 use crate::storage::page::{Page, contains, push_page};
+use crate::storage::prices;
 use sqlx::QueryBuilder;
 
 const SELECT: &str = "SELECT a.asset_key, a.id, a.symbol, a.name, a.asset_type, a.status, a.market_key, \

@@ -37,7 +37,8 @@ struct Row {
 pub(super) async fn carry_over(link: Link) -> Result<bool, StorageError> {
     const TAKE: &str = "UPDATE commit_stamp SET seq = seq WHERE id = 1 RETURNING last, seq";
     const NOTE: &str = "UPDATE commit_stamp SET seq = $1 WHERE id = 1";
-    const LAST: &str = "SELECT asset_key, observed_at FROM prices ORDER BY asset_key, observed_at LIMIT 1 OFFSET $1";
+    const LAST: &str =
+        "SELECT asset_key, observed_at FROM prices ORDER BY asset_key, observed_at LIMIT 1 OFFSET $1";
     let mut tx = Tx::new(link, 0, &Shared::default());
     let (recorded_at, seq): (Moment, i64) = on!(&mut tx, conn => sqlx::query_as(TAKE).fetch_one(conn).await)?;
     tx.stamp = Some(Stamp { recorded_at, seq });

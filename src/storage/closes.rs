@@ -182,9 +182,9 @@ fn choose<'a>(
                 *passed += 1;
             }
         }
-        let points = next.iter().filter_map(|(passed, key, steps)| {
-            steps.get(..*passed)?.last().map(|(_, point)| (*key, point))
-        });
+        let points = next
+            .iter()
+            .filter_map(|(passed, key, steps)| steps.get(..*passed)?.last().map(|(_, point)| (*key, point)));
         let order = if series.len() > 1 { priority(*end) } else { &[] };
         let rank = |key: SeriesKey| {
             let name = sources.get(&key.source).map(|source| source.name.as_ref());

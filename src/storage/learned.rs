@@ -206,7 +206,8 @@ pub async fn prices(
     let sources = recall::sources(tx, Moment::MAX).await?;
     let mut versions: Vec<(SeriesKey, Version)> = Vec::new();
     let mut take = |series: SeriesKey, these: Vec<Version>| {
-        let new = these.into_iter().filter(|version| after < version.recorded_at && version.recorded_at <= until);
+        let new =
+            these.into_iter().filter(|version| after < version.recorded_at && version.recorded_at <= until);
         versions.extend(new.map(|version| (series, version)));
         if versions.len() > limit.saturating_mul(2).max(KEPT) {
             versions.sort_unstable_by_key(|(_, version)| version.seq);

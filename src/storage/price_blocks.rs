@@ -36,8 +36,10 @@ pub(super) struct Sealing {
 }
 
 impl Sealing {
-    /// Between two rounds.
-    pub(super) const NONE: Self = Self { upto_block: 0, asset_key: AssetKey(0), observed_at: Moment(0) };
+    /// Between two rounds. `last` is a block that is gone, so that no two of these are alike.
+    pub(super) const fn idle(last: i64) -> Self {
+        Self { upto_block: 0, asset_key: AssetKey(0), observed_at: Moment(last) }
+    }
 
     /// Whether a version in a block counts no more, because a sealed block has it.
     const fn has(self, block: i64, asset: AssetKey, at: Moment) -> bool {
@@ -131,9 +133,7 @@ impl PackedFresh {
 }
 
 /// Packs versions of any series into fresh blocks.
-pub(super) fn pack_fresh(
-    mut runs: Vec<(SeriesKey, Vec<Version>)>,
-) -> Result<Vec<PackedFresh>, StorageError> {
+pub(super) fn pack_fresh(mut runs: Vec<(SeriesKey, Vec<Version>)>) -> Result<Vec<PackedFresh>, StorageError> {
     runs.sort_unstable_by_key(|(series, _)| *series);
     for (_, versions) in &mut runs {
         if !versions.is_sorted_by_key(|version| (version.observed_at, version.seq)) {
@@ -541,7 +541,5 @@ pub(super) async fn learned(
         AND first_recorded_at <= $5 ORDER BY block_id LIMIT 1000000";
     let rows: Vec<KeyedBlock> = on!(tx, conn => sqlx::query_as(SQL).bind(asset).bind(from).bind(to).bind(after)
         .bind(until).fetch_all(conn).await)?;
-    rows.into_iter()
-        .map(|row| Ok((named(row.asset_key, row.source_key, &row.candle)?, row.block)))
-        .collect()
+    rows.into_iter().map(|row| Ok((named(row.asset_key, row.source_key, &row.candle)?, row.block))).collect()
 }

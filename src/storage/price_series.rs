@@ -136,8 +136,7 @@ impl<'a> Cursor<'a> {
     /// The next blocks; `None` at the end.
     pub(super) async fn window(&mut self, tx: &mut Tx) -> Result<Option<Window>, StorageError> {
         let Some(from) = self.next else { return Ok(None) };
-        let blocks =
-            price_blocks::current_from(tx, self.series.key, (from, self.last), self.blocks).await?;
+        let blocks = price_blocks::current_from(tx, self.series.key, (from, self.last), self.blocks).await?;
         let full = i64::try_from(blocks.len()).is_ok_and(|count| count == self.blocks);
         let end = blocks.last().filter(|block| full && block.last_at < self.last).map(|block| block.last_at);
         self.blocks = (self.blocks * 2).min(WINDOW);

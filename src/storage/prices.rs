@@ -83,9 +83,8 @@ async fn older_versions(
     let Some(end) = end else { return Ok(HashMap::new()) };
     let newest = end.newest.as_ref().map(|newest| newest.observed_at);
     let pending = &tx.pending;
-    let unknown = |at: &Moment| {
-        *at <= end.last_at && Some(*at) != newest && pending.last_of(key, *at).is_none()
-    };
+    let unknown =
+        |at: &Moment| *at <= end.last_at && Some(*at) != newest && pending.last_of(key, *at).is_none();
     let mut older: Vec<Moment> = moments.filter(unknown).collect();
     older.sort_unstable();
     older.dedup();
@@ -199,7 +198,8 @@ pub async fn withdraw(tx: &mut Tx, series: Series<'_>, observed_at: Moment) -> R
     if let Some(mut end) = end_of(tx, key) {
         if end.newest.as_ref().is_some_and(|newest| newest.observed_at == observed_at) {
             let before = observed_at.plus(-1);
-            let fresh = price_blocks::fresh(tx, FreshRange { to: before, ..FreshRange::of(key.asset) }).await?;
+            let fresh =
+                price_blocks::fresh(tx, FreshRange { to: before, ..FreshRange::of(key.asset) }).await?;
             let of = (before, Moment::MAX);
             end.newest = price_series::newest_of_many(tx, &[key], &fresh, of).await?.remove(&key);
         }
@@ -389,7 +389,9 @@ impl Feed<'_> {
         while self.ahead.is_empty() {
             let Some(points) = self.cursor.next(tx).await? else { break };
             self.ahead.extend(
-                points.into_iter().filter(|point| after.is_none_or(|after| (point.observed_at, point.seq) > after)),
+                points
+                    .into_iter()
+                    .filter(|point| after.is_none_or(|after| (point.observed_at, point.seq) > after)),
             );
         }
         Ok(())
@@ -443,7 +445,8 @@ pub async fn newest(
         return Ok(Vec::new());
     }
     let sources = recall::sources(tx, range.known_at).await?;
-    let fresh = FreshRange { from: range.from, to: until, known_at: range.known_at, ..FreshRange::of(range.asset) };
+    let fresh =
+        FreshRange { from: range.from, to: until, known_at: range.known_at, ..FreshRange::of(range.asset) };
     let fresh = price_blocks::fresh(tx, fresh).await?;
     let mut found: Vec<(SeriesKey, &Source, Version)> = Vec::new();
     for series in price_series::series_of(tx, range.asset, &fresh) {

@@ -93,8 +93,7 @@ async fn recall_part(
         *end = newest.observed_at.max(*end);
     }
     let series: Vec<SeriesKey> = ends.keys().copied().collect();
-    let mut newest =
-        price_series::newest_of_many(tx, &series, &fresh, (Moment::MAX, Moment::MAX)).await?;
+    let mut newest = price_series::newest_of_many(tx, &series, &fresh, (Moment::MAX, Moment::MAX)).await?;
     for (key, last_at) in ends {
         let kept = &mut state.assets.entry(key.asset).or_default().series;
         let end = SeriesEnd { last_at, newest: newest.remove(&key) };

@@ -14,16 +14,27 @@ use crate::storage::price_blocks::{
     self, FreshBlock, FreshRange, PackedFresh, PackedSealed, Runs, SealedBlock, Sealing,
 };
 
-/// Points of a sealed block.
-const TARGET: usize = 4_096;
-/// Points that are worth a round.
-const ROUND_FROM: i64 = 1 << 18;
-/// Points of a step, about.
-const STEP: i64 = 1 << 17;
+/// How large blocks and steps are.
+#[derive(Debug, Clone, Copy)]
+pub struct Sizes {
+    /// Points of a sealed block, about.
+    pub block: usize,
+    /// Points that are worth a round.
+    pub round: i64,
+    /// Points of a step, about.
+    pub step: i64,
+    /// So many small blocks are gathered.
+    pub gathered: usize,
+}
+
+impl Sizes {
+    /// Those of the service.
+    pub const USUAL: Self = Self { block: 4_096, round: 1 << 18, step: 1 << 17, gathered: 32 };
+}
+
 /// Bytes from which on a step ends with the asset it is at.
 const STEP_BYTES: usize = 8 << 20;
-/// Blocks that are gathered: when there are so many with fewer points than these.
-const GATHERED: usize = 32;
+/// What is small: blocks with fewer points than the least of these that so many have.
 const GATHER_BELOW: [i64; 3] = [64, 1_024, 4_096];
 /// A block is written anew when what comes after it is at least a quarter of it.
 const GROWTH: usize = 4;
@@ -51,6 +62,7 @@ pub enum Effort {
 /// One step, ready to be written.
 #[derive(Debug)]
 pub struct Plan {
+    sizes: Sizes,
     from: Sealing,
     to: Sealing,
     gone_fresh: Vec<i64>,
@@ -60,9 +72,9 @@ pub struct Plan {
 }
 
 impl Plan {
-    fn new(from: Sealing, to: Sealing) -> Self {
+    fn new(sizes: Sizes, from: Sealing, to: Sealing) -> Self {
         let (gone_fresh, gone_sealed) = (Vec::new(), Vec::new());
-        Self { from, to, gone_fresh, gone_sealed, fresh: Vec::new(), sealed: Vec::new() }
+        Self { sizes, from, to, gone_fresh, gone_sealed, fresh: Vec::new(), sealed: Vec::new() }
     }
 
     fn size(&self) -> usize {
@@ -71,29 +83,30 @@ impl Plan {
 }
 
 /// The next step; `None` when there is nothing worth doing.
-pub async fn plan(tx: &mut Tx, effort: Effort) -> Result<Option<Plan>, StorageError> {
+pub async fn plan(tx: &mut Tx, effort: Effort, sizes: Sizes) -> Result<Option<Plan>, StorageError> {
     let sealing = price_blocks::sealing(tx).await?;
     let blocks = price_blocks::fresh_blocks(tx).await?;
     if sealing.upto_block != 0 {
-        return step(tx, sealing, sealing, &blocks).await.map(Some);
+        return step(tx, Plan::new(sizes, sealing, sealing), sealing, &blocks).await.map(Some);
     }
     let points: i64 = blocks.iter().map(|block| block.points).sum();
-    if points >= ROUND_FROM || (effort == Effort::Everything && points > 0) {
+    if points >= sizes.round || (effort == Effort::Everything && points > 0) {
         // All of them: of two versions of a point the later must not be sealed before the earlier.
         let upto_block = blocks.last().map_or(0, |block| block.block_id);
         let begin = Sealing { upto_block, asset_key: AssetKey(i64::MIN), observed_at: Moment::MIN };
-        return step(tx, Sealing::NONE, begin, &blocks).await.map(Some);
+        return step(tx, Plan::new(sizes, sealing, begin), begin, &blocks).await.map(Some);
     }
-    gather(tx, &blocks, effort).await
+    let many = if effort == Effort::Tidy { 2 } else { sizes.gathered };
+    gather(tx, &blocks, many, Plan::new(sizes, sealing, sealing)).await
 }
 
 /// Gathers small blocks into larger ones.
 async fn gather(
     tx: &mut Tx,
     blocks: &[FreshBlock],
-    effort: Effort,
+    many: usize,
+    mut plan: Plan,
 ) -> Result<Option<Plan>, StorageError> {
-    let many = if effort == Effort::Tidy { 2 } else { GATHERED };
     let small = |below: i64| blocks.iter().filter(move |block| block.points < below);
     let Some(below) = GATHER_BELOW.into_iter().find(|below| small(*below).count() >= many) else {
         return Ok(None);
@@ -102,13 +115,13 @@ async fn gather(
     let these: Vec<i64> = small(below)
         .take_while(|block| {
             sum += block.points;
-            sum <= STEP
+            sum <= Sizes::USUAL.step
         })
         .map(|block| block.block_id)
         .collect();
     let range = FreshRange { last: AssetKey(i64::MAX), ..FreshRange::of(AssetKey(i64::MIN)) };
-    let runs = price_blocks::fresh_bodies(tx, &these, range, Sealing::NONE).await?;
-    let mut plan = Plan::new(Sealing::NONE, Sealing::NONE);
+    let runs = price_blocks::fresh_bodies(tx, &these, range, plan.from).await?;
+    plan.to = Sealing::idle(these.last().copied().unwrap_or_default());
     plan.fresh = price_blocks::pack_fresh(runs.into_iter().collect())?;
     plan.gone_fresh = these;
     Ok(Some(plan))
@@ -123,21 +136,23 @@ fn about(block: &FreshBlock, first: i64, last: i64) -> i64 {
 }
 
 /// Where a step that begins at `at` ends: the last asset, and of that the last moment.
-fn end_of_step(at: Sealing, blocks: &[&FreshBlock]) -> (AssetKey, Moment) {
+fn end_of_step(at: Sealing, most: i64, blocks: &[&FreshBlock]) -> (AssetKey, Moment) {
     let from = at.next_asset();
     let left = || blocks.iter().filter(|block| block.last_asset.0 >= from);
     let first = left().map(|block| block.first_asset.0).min().unwrap_or_default().max(from);
     let last = left().map(|block| block.last_asset.0).max().unwrap_or_default();
     let points = |to: i64| left().map(|block| about(block, first, to)).sum::<i64>();
-    if points(first) > STEP {
+    if points(first) > most {
         // One asset is more than a step: so many of its blocks as are one, by time.
-        let mut own: Vec<&FreshBlock> =
-            left().copied().filter(|block| block.first_asset.0 <= first && first <= block.last_asset.0).collect();
+        let mut own: Vec<&FreshBlock> = left()
+            .copied()
+            .filter(|block| block.first_asset.0 <= first && first <= block.last_asset.0)
+            .collect();
         own.sort_unstable_by_key(|block| block.first_at);
         let begun = if at.asset_key.0 == first { at.observed_at } else { Moment::MIN };
         let mut sum = 0;
         let cut = own.iter().find(|block| {
-            let full = sum > STEP && block.first_at.0.saturating_sub(1) > begun.0;
+            let full = sum > most && block.first_at.0.saturating_sub(1) > begun.0;
             sum += if block.first_at > begun { block.points } else { 0 };
             full
         });
@@ -146,7 +161,7 @@ fn end_of_step(at: Sealing, blocks: &[&FreshBlock]) -> (AssetKey, Moment) {
     let (mut low, mut high) = (first, last.max(first));
     while low < high {
         let middle = i64::try_from(i128::midpoint(i128::from(low), i128::from(high) + 1)).unwrap_or(high);
-        if points(middle) <= STEP {
+        if points(middle) <= most {
             low = middle;
         } else {
             high = middle - 1;
@@ -156,14 +171,9 @@ fn end_of_step(at: Sealing, blocks: &[&FreshBlock]) -> (AssetKey, Moment) {
 }
 
 /// The step of a round that begins at `at`.
-async fn step(
-    tx: &mut Tx,
-    from: Sealing,
-    at: Sealing,
-    blocks: &[FreshBlock],
-) -> Result<Plan, StorageError> {
+async fn step(tx: &mut Tx, mut plan: Plan, at: Sealing, blocks: &[FreshBlock]) -> Result<Plan, StorageError> {
     let round: Vec<&FreshBlock> = blocks.iter().filter(|block| block.block_id <= at.upto_block).collect();
-    let (last, moment) = end_of_step(at, &round);
+    let (last, moment) = end_of_step(at, plan.sizes.step, &round);
     let mut to = Sealing { upto_block: at.upto_block, asset_key: last, observed_at: moment };
     let these: Vec<i64> = round
         .iter()
@@ -175,13 +185,12 @@ async fn step(
     let first = AssetKey(at.next_asset());
     let range = FreshRange { first, last, to: moment, ..FreshRange::of(last) };
     let runs = price_blocks::fresh_bodies(tx, &these, range, at).await?;
-    let mut plan = Plan::new(from, to);
     if let Some(asset) = seal(tx, &mut plan, runs).await? {
         to = Sealing { asset_key: asset, observed_at: Moment::MAX, ..to };
     }
     let left = round.iter().map(|block| block.last_asset).max();
     let finished = to.observed_at == Moment::MAX && left.is_none_or(|left| left <= to.asset_key);
-    plan.to = if finished { Sealing::NONE } else { to };
+    plan.to = if finished { Sealing::idle(at.upto_block) } else { to };
     if finished {
         plan.gone_fresh = round.iter().map(|block| block.block_id).collect();
     }
@@ -216,7 +225,8 @@ async fn seal_series(
         let (first, last) = (first.observed_at, last.observed_at);
         let mut old = price_blocks::current_from(tx, series, (first, last), BLOCKS).await?;
         // More than are rewritten at a time: those up to where the last of them begins.
-        let following = if i64::try_from(old.len()).is_ok_and(|count| count == BLOCKS) { old.pop() } else { None };
+        let following =
+            if i64::try_from(old.len()).is_ok_and(|count| count == BLOCKS) { old.pop() } else { None };
         let end = following.map(|block| block.first_at);
         let later = end.map_or(rest.len(), |end| rest.partition_point(|version| version.observed_at < end));
         let later = rest.split_off(later);
@@ -234,7 +244,7 @@ async fn seal_series(
         all.extend(new);
         let mut settled = settle(all);
         superseded.append(&mut settled.superseded);
-        for part in parts(&settled.current) {
+        for part in parts(&settled.current, plan.sizes.block) {
             plan.sealed.push(PackedSealed::of(series, false, part)?);
         }
     }
@@ -248,6 +258,7 @@ async fn smaller_before(
     series: SeriesKey,
     (first, new): (Moment, &[Version]),
 ) -> Result<Vec<Version>, StorageError> {
+    let target = plan.sizes.block;
     let mut all: Vec<Version> = Vec::new();
     let mut before = first;
     while before > Moment::MIN {
@@ -255,7 +266,7 @@ async fn smaller_before(
         let size = all.len() + new.len();
         let small = |block: &SealedBlock| {
             let points = usize::try_from(block.points).unwrap_or(usize::MAX);
-            points < TARGET && points < size.saturating_mul(GROWTH)
+            points < target && points < size.saturating_mul(GROWTH)
         };
         let known = |block: &SealedBlock| plan.gone_sealed.contains(&block.block_id);
         let Some(block) = block.filter(|block| block.last_at < first && small(block) && !known(block)) else {
@@ -266,7 +277,7 @@ async fn smaller_before(
         all = these;
         before = block.first_at;
         plan.gone_sealed.push(block.block_id);
-        if all.len() >= TARGET {
+        if all.len() >= target {
             break;
         }
     }
@@ -274,10 +285,10 @@ async fn smaller_before(
 }
 
 /// Versions in parts of about a block each.
-fn parts(versions: &[Version]) -> impl Iterator<Item = &[Version]> {
+fn parts(versions: &[Version], target: usize) -> impl Iterator<Item = &[Version]> {
     let count = versions.len();
-    let whole = count <= TARGET + TARGET / 2;
-    let size = if whole { count } else { count.div_ceil(count.div_ceil(TARGET)) };
+    let whole = count <= target + target / 2;
+    let size = if whole { count } else { count.div_ceil(count.div_ceil(target)) };
     versions.chunks(size.max(1))
 }
 
@@ -290,13 +301,13 @@ async fn keep_superseded(
 ) -> Result<(), StorageError> {
     if let Some(block) = price_blocks::newest_superseded(tx, series).await? {
         let points = usize::try_from(block.points).unwrap_or(usize::MAX);
-        if points < TARGET && points < versions.len().saturating_mul(GROWTH) {
+        if points < plan.sizes.block && points < versions.len().saturating_mul(GROWTH) {
             versions.append(&mut block.versions(Moment::MIN, Moment::MAX)?);
             plan.gone_sealed.push(block.block_id);
         }
     }
     versions.sort_unstable_by_key(|version| (version.observed_at, version.seq));
-    for part in parts(&versions) {
+    for part in parts(&versions, plan.sizes.block) {
         plan.sealed.push(PackedSealed::of(series, true, part)?);
     }
     Ok(())
@@ -329,7 +340,7 @@ async fn write(tx: &mut Tx, plan: Plan) -> Result<(), StorageError> {
 
 /// Seals versions at once, as those of a table of rows are when it is carried over.
 pub(super) async fn seal_now(tx: &mut Tx, runs: Runs) -> Result<(), StorageError> {
-    let mut plan = Plan::new(Sealing::NONE, Sealing::NONE);
+    let mut plan = Plan::new(Sizes::USUAL, Sealing::idle(0), Sealing::idle(0));
     for (series, versions) in runs {
         seal_series(tx, &mut plan, series, versions).await?;
     }

@@ -2,7 +2,7 @@
 
 use crate::storage::database::Database;
 use crate::storage::error::StorageError;
-use crate::storage::sealing::{self, Effort};
+use crate::storage::sealing::{self, Effort, Sizes};
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
@@ -47,7 +47,7 @@ async fn run(db: Database, stop: CancellationToken) {
 /// # Errors
 /// The database's.
 pub async fn step(db: &Database, effort: Effort) -> Result<bool, StorageError> {
-    let plan = sealing::plan(&mut db.read().await?, effort).await?;
+    let plan = sealing::plan(&mut db.read().await?, effort, Sizes::USUAL).await?;
     let Some(plan) = plan else { return Ok(false) };
     db.writer().write(move |tx| Box::pin(async move { sealing::apply(tx, plan).await })).await?;
     Ok(true)

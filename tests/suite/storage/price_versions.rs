@@ -16,25 +16,25 @@ const PRICES: [&str; 5] = ["1", "1.0", "2050.10", "0", "999999999999999999999999
 
 /// One version of one point, in the order they were learned.
 #[derive(Debug, Clone)]
-struct Version {
-    observed_at: i64,
-    source: &'static str,
-    interval: &'static str,
-    recorded_at: i64,
-    withdrawn: bool,
-    quote: Quote,
+pub(super) struct Version {
+    pub(super) observed_at: i64,
+    pub(super) source: &'static str,
+    pub(super) interval: &'static str,
+    pub(super) recorded_at: i64,
+    pub(super) withdrawn: bool,
+    pub(super) quote: Quote,
 }
 
 /// Everything ever learned about one asset.
 #[derive(Debug, Default)]
-struct Model {
-    versions: Vec<Version>,
-    priority: Vec<String>,
+pub(super) struct Model {
+    pub(super) versions: Vec<Version>,
+    pub(super) priority: Vec<String>,
 }
 
 impl Model {
     /// The version in force of each point, with its place in the order of learning.
-    fn current(&self, known_at: i64) -> Vec<(usize, &Version)> {
+    pub(super) fn current(&self, known_at: i64) -> Vec<(usize, &Version)> {
         let mut points = BTreeMap::new();
         for (order, v) in self.versions.iter().enumerate().filter(|(_, v)| v.recorded_at <= known_at) {
             points.insert((v.observed_at, v.source, v.interval), (order, v));
@@ -44,14 +44,14 @@ impl Model {
         points
     }
 
-    fn at(&self, as_of: i64, known_at: i64) -> Option<&Version> {
+    pub(super) fn at(&self, as_of: i64, known_at: i64) -> Option<&Version> {
         let rank = |source: &str| self.priority.iter().position(|name| name == source).unwrap_or(99);
         let points = self.current(known_at).into_iter().filter(|(_, v)| v.observed_at <= as_of);
         let best = points.max_by_key(|(order, v)| (v.observed_at, 99 - rank(v.source), *order));
         best.map(|(_, v)| v)
     }
 
-    fn record(&mut self, version: Version) -> Outcome {
+    pub(super) fn record(&mut self, version: Version) -> Outcome {
         let known = self.versions.iter().rfind(|v| {
             (v.observed_at, v.source, v.interval) == (version.observed_at, version.source, version.interval)
         });
@@ -65,7 +65,7 @@ impl Model {
     }
 }
 
-fn shown(v: &Version) -> String {
+pub(super) fn shown(v: &Version) -> String {
     format!("{} {}/{} {:?} @{}", v.observed_at, v.source, v.interval, v.quote, v.recorded_at)
 }
 
