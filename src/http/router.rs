@@ -5,7 +5,8 @@ use crate::http::openapi::{self, Frame, Written};
 use crate::http::{
     AppState, actions, assets, attribution, currencies, difference, docs, exports, fx, gains, health,
     history, imports, keys, layers, ledger_imports, markets, pnl, portfolios, position_trades, positions,
-    price_sources, prices, rate_imports, returns, several, statement, transactions, values,
+    price_batch, price_sources, price_withdrawal, prices, rate_imports, returns, several, statement,
+    transactions, values,
 };
 use axum::extract::DefaultBodyLimit;
 use axum::routing::get;
@@ -32,7 +33,7 @@ pub fn routes() -> RoutesBuilder {
             .routes(routes!(assets::act_on_asset))
             .routes(routes!(prices::price_of_asset))
             .routes(routes!(currencies::list_currencies, currencies::create_currency))
-            .routes(routes!(prices::list_prices, prices::record_price))
+            .routes(routes!(prices::list_prices, prices::record_price, price_withdrawal::withdraw_price))
             .routes(routes!(prices::latest_prices))
             .routes(routes!(fx::list_rates, fx::record_rate))
             .routes(routes!(portfolios::list_portfolios, portfolios::create_portfolio))
@@ -87,6 +88,11 @@ fn files() -> OpenApiRouter<AppState> {
         .routes(routes!(imports::import_prices))
         .routes(routes!(rate_imports::import_rates))
         .layer(DefaultBodyLimit::max(imports::FILE_MAX))
+        .merge(
+            OpenApiRouter::new()
+                .routes(routes!(price_batch::record_prices))
+                .layer(DefaultBodyLimit::max(price_batch::BODY_MAX)),
+        )
         .merge(
             OpenApiRouter::new()
                 .routes(routes!(ledger_imports::import_transactions))

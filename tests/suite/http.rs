@@ -17,6 +17,7 @@ mod over_time;
 mod pnl;
 mod portfolios;
 mod positions;
+mod price_batch;
 mod prices;
 mod rates;
 mod round_trip;
