@@ -73,6 +73,8 @@ pub(super) struct Pending {
     log: Vec<Before>,
     /// Versions the job under way holds.
     held: usize,
+    /// Up to which moment versions of a series were written, or had been before their job was undone.
+    written: HashMap<SeriesKey, Moment>,
 }
 
 /// Series, orders of sources and sources that a commit changed.
@@ -191,6 +193,17 @@ impl Pending {
         }
         taken.retain(|(_, versions)| !versions.is_empty());
         taken
+    }
+
+    /// Up to which moment versions of a series may have been written in this commit.
+    pub(super) fn written_to(&self, series: SeriesKey) -> Option<Moment> {
+        self.written.get(&series).copied()
+    }
+
+    /// Notes that versions of a series are written.
+    pub(super) fn note_written(&mut self, series: SeriesKey, last: Moment) {
+        let written = self.written.entry(series).or_insert(last);
+        *written = last.max(*written);
     }
 
     /// Takes out everything, to be written at the end of the commit.

@@ -17,6 +17,7 @@ use crate::storage::pending::HELD;
 use crate::storage::price_blocks::{self, FreshRange};
 use crate::storage::price_series::{self, Cursor};
 use crate::storage::recall;
+use crate::storage::sealing;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
@@ -106,7 +107,7 @@ pub async fn record(
         record_some(tx, key, some, &mut outcomes).await?;
         if tx.pending.is_heavy() {
             let taken = tx.pending.take_job();
-            price_blocks::insert_fresh(tx, taken).await?;
+            sealing::write_recorded(tx, taken).await?;
         }
     }
     if outcomes.iter().any(|outcome| *outcome != Outcome::Duplicate) {
@@ -339,7 +340,7 @@ pub(super) fn has_any(tx: &Tx, asset: AssetKey) -> bool {
 /// Writes what the commit under way has recorded.
 pub(super) async fn write_pending(tx: &mut Tx) -> Result<(), StorageError> {
     let runs = tx.pending.take_all();
-    price_blocks::insert_fresh(tx, runs).await
+    sealing::write_recorded(tx, runs).await
 }
 
 /// Which part of an asset's history is wanted.

@@ -29,7 +29,7 @@ pub struct Sizes {
 
 impl Sizes {
     /// Those of the service.
-    pub const USUAL: Self = Self { block: 4_096, round: 1 << 18, step: 1 << 17, gathered: 32 };
+    pub const USUAL: Self = Self { block: 4_096, round: 1 << 17, step: 1 << 17, gathered: 32 };
 }
 
 /// Bytes from which on a step ends with the asset it is at.
@@ -38,6 +38,8 @@ const STEP_BYTES: usize = 8 << 20;
 const GATHER_BELOW: [i64; 3] = [64, 1_024, 4_096];
 /// A block is written anew when what comes after it is at least a quarter of it.
 const GROWTH: usize = 4;
+/// Points of a series that a commit may seal at once.
+const AT_ONCE: usize = 2_048;
 /// Blocks of a series rewritten at a time.
 const BLOCKS: i64 = 8;
 
@@ -336,6 +338,37 @@ async fn write(tx: &mut Tx, plan: Plan) -> Result<(), StorageError> {
         block.insert(tx).await?;
     }
     Ok(())
+}
+
+/// Writes what a commit has recorded. A long run of points that all come after everything known of their series needs
+/// no sorting and is sealed at once; the rest is fresh.
+pub(super) async fn write_recorded(
+    tx: &mut Tx,
+    runs: Vec<(SeriesKey, Vec<Version>)>,
+) -> Result<(), StorageError> {
+    let mut fresh = Vec::new();
+    for (series, mut versions) in runs {
+        if !versions.is_sorted_by_key(|version| (version.observed_at, version.seq)) {
+            versions.sort_unstable_by_key(|version| (version.observed_at, version.seq));
+        }
+        let before = tx.pending.written_to(series);
+        let before = before.max(tx.newest.state().end(series).map(|end| end.last_at));
+        let plain = versions.is_sorted_by(|a, b| a.observed_at < b.observed_at)
+            && versions.iter().all(|version| !version.withdrawn);
+        let (first, last) = (versions.first(), versions.last().map(|version| version.observed_at));
+        let later = first.is_some_and(|first| before.is_none_or(|before| before < first.observed_at));
+        if let Some(last) = last {
+            tx.pending.note_written(series, last);
+        }
+        if plain && later && versions.len() >= AT_ONCE {
+            for part in parts(&versions, Sizes::USUAL.block) {
+                PackedSealed::of(series, false, part)?.insert(tx).await?;
+            }
+        } else {
+            fresh.push((series, versions));
+        }
+    }
+    price_blocks::insert_fresh(tx, fresh).await
 }
 
 /// Seals versions at once, as those of a table of rows are when it is carried over.
