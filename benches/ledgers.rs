@@ -18,7 +18,7 @@ const ASSETS: usize = 1_000;
 /// Entries posted at once.
 const BATCH: usize = 5_000;
 /// Reads of one measurement.
-const READS: usize = 10;
+const READS: usize = 20;
 /// The first moment of the ledgers, in seconds since 1970: 2019-01-01.
 const START: i64 = 1_546_300_800;
 /// Their length in seconds: about seven years.
@@ -117,6 +117,34 @@ async fn read_portfolios(service: &Service, long: &str, short: &str) {
     }
 }
 
+/// A read of a portfolio of 1,000 positions right after something it depends on has changed.
+async fn read_after(service: &Service, path: &str) {
+    for what in ["a price", "an entry"] {
+        let (mut first, mut later) = (Vec::new(), Vec::new());
+        for turn in (0..).take(ROUNDS) {
+            if what == "a price" {
+                let body = format!(r#"{{"symbol":"A7","price":"113.{turn:02}"}}"#);
+                service.post("/prices", body).await;
+            } else {
+                record_one(service, path, 100, turn * 10).await;
+            }
+            let started = Instant::now();
+            service.get(path).await;
+            first.push(started.elapsed());
+            later.push(reads(service, path).await);
+        }
+        let (first, later) = (median(first), median(later));
+        Row {
+            work: &format!("GET /portfolios/{{id}}, 1,000 positions, first after {what}"),
+            figure: shown(first),
+            beside: format!("nothing changed {}", shown(later)),
+            ratio: times(first, later),
+            goal: "2 ms",
+        }
+        .print();
+    }
+}
+
 /// One entry more into a ledger, at so many percent of its span; at 100 it comes last.
 async fn record_one(service: &Service, path: &str, percent: i64, turn: i64) -> Duration {
     let seconds = START + SPAN / 100 * percent + turn + if percent == 100 { SPAN } else { 0 };
@@ -199,23 +227,36 @@ async fn history(service: &Service) {
     .print();
 }
 
-/// Builds the ledgers, then measures.
-pub(crate) async fn run() {
-    let service = Service::start("ledgers").await;
+/// A service with assets that have one price of today.
+async fn priced_assets(name: &str, count: usize) -> Service {
+    let service = Service::start(name).await;
     let market = r#"{"code":"X","name":"X","market_type":"OTC","timezone":"UTC"}"#;
     service.post("/markets", market.to_owned()).await;
     let named = |asset| {
         format!(r#"{{"symbol":"{}","name":"A","asset_type":"STOCK","market_code":"X"}}"#, symbol(asset))
     };
-    service.post_all("/assets", (0..ASSETS).map(named).collect()).await;
+    service.post_all("/assets", (0..count).map(named).collect()).await;
     let priced = |asset| format!(r#"{{"symbol":"{}","price":"112.50"}}"#, symbol(asset));
-    service.post_all("/prices", (0..ASSETS).map(priced).collect()).await;
+    service.post_all("/prices", (0..count).map(priced).collect()).await;
+    service
+}
+
+/// Builds the ledgers, then measures.
+pub(crate) async fn run() {
+    let service = priced_assets("ledgers", ASSETS).await;
     let long = portfolio(&service, 100_000, ASSETS).await;
     let short = portfolio(&service, 10_000, ASSETS).await;
     read_portfolios(&service, &long, &short).await;
     let deep = portfolio(&service, 100_000, 1).await;
     let small = portfolio(&service, 100, 10).await;
     record(&service, &long, &deep, &small).await;
+    read_after(&service, &short).await;
+    service.stop();
+}
+
+/// Builds a portfolio over time, then measures.
+pub(crate) async fn run_history() {
+    let service = priced_assets("history", CURVE_ASSETS).await;
     history(&service).await;
     service.stop();
 }

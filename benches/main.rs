@@ -100,6 +100,9 @@ async fn main() {
     if runs("blocks") {
         blocks::run().await;
     }
+    if runs("history") {
+        ledgers::run_history().await;
+    }
     if runs("prices") {
         prices::run().await;
     }

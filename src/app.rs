@@ -12,6 +12,7 @@ use crate::storage::database::{Database, Location};
 use crate::storage::error::StorageError;
 use crate::storage::sealing::Effort;
 use crate::workers::present::Presents;
+use crate::workers::records::RecordFiles;
 use crate::workers::sealing;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -54,7 +55,8 @@ impl App {
         let db = Database::open(location, clock.clone()).await?;
         let draining = Arc::new(AtomicBool::new(false));
         let presents = Arc::new(Presents::default());
-        let state = AppState { db, presents, clock, random: Random::System, access, draining };
+        let records = Arc::new(RecordFiles::under(location.directory()));
+        let state = AppState { db, presents, records, clock, random: Random::System, access, draining };
         Ok(Self { state, directory: location.directory().to_path_buf() })
     }
 

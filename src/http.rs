@@ -4,6 +4,7 @@ pub mod actions;
 pub mod assets;
 pub mod attribution;
 pub mod auth;
+pub mod candles;
 pub mod conventions;
 pub mod currencies;
 pub mod difference;
@@ -41,11 +42,13 @@ pub mod prices;
 pub mod query;
 pub mod rate_imports;
 pub mod reading;
+pub mod record_files;
 pub mod recording;
 pub mod returns;
 pub mod router;
 pub mod several;
 pub mod statement;
+pub mod streams;
 pub mod tagged;
 pub mod transactions;
 pub mod values;
@@ -56,6 +59,7 @@ use crate::http::auth::Access;
 use crate::random::Random;
 use crate::storage::database::Database;
 use crate::workers::present::Presents;
+use crate::workers::records::RecordFiles;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
@@ -66,6 +70,8 @@ pub struct AppState {
     pub db: Database,
     /// Present books held in memory.
     pub presents: Arc<Presents>,
+    /// Records of sources, in files.
+    pub records: Arc<RecordFiles>,
     /// The time.
     pub clock: Clock,
     /// Randomness for new ids.

@@ -32,6 +32,7 @@ pub mod prices;
 pub mod rates;
 mod recall;
 pub mod sealing;
+pub mod series;
 pub mod ticks;
 pub mod transactions;
 pub mod writer;

@@ -52,6 +52,9 @@ pub(super) struct IngestArgs {
     /// Record the good rows although others are refused
     #[arg(long)]
     keep_going: bool,
+    /// Keep prices in records.json and manifest.json of the source as well, under `ingest` in the data directory
+    #[arg(long)]
+    save_records: bool,
 }
 
 impl IngestArgs {
@@ -70,6 +73,7 @@ impl IngestArgs {
             ("--interval", self.interval.is_some()),
             ("--map", !self.map.is_empty()),
             ("--bid-ask", self.bid_ask.is_some()),
+            ("--save-records", self.save_records),
         ];
         if let Some((flag, _)) = not_for_rates.iter().find(|(_, given)| *given) {
             return Err(Failure::usage(format!(
@@ -104,6 +108,7 @@ impl IngestArgs {
             ("tz", self.tz.as_deref()),
             ("stamp", self.stamp.as_deref()),
             ("keep_going", self.keep_going.then_some("true")),
+            ("save_records", self.save_records.then_some("true")),
         ];
         let path = format!("/prices/import?symbol={}&source={}", encoded(symbol), encoded(&self.source));
         Ok(with_parameters(path, &optional))

@@ -150,6 +150,17 @@ impl TermsHistory {
         }
     }
 
+    /// The terms of `asset` in force at `at`, and from when until before when they are.
+    pub fn lasting(&self, asset: AssetKey, at: Moment) -> Option<(&Terms, Moment, Moment)> {
+        let history = self.by_asset.get(&asset)?;
+        let index = history.partition_point(|(moment, _)| *moment <= at).saturating_sub(1);
+        let (from, terms) = history.get(index)?;
+        // What is first holds before its date too.
+        let from = if index == 0 { Moment::MIN } else { *from };
+        let until = history.get(index + 1).map_or(Moment::MAX, |(until, _)| *until);
+        Some((terms, from, until))
+    }
+
     /// The terms of `asset` in force at `at`; before its first date, the first.
     pub fn at(&self, asset: AssetKey, at: Moment) -> Option<&Terms> {
         let history = self.by_asset.get(&asset)?;

@@ -23,8 +23,6 @@ pub const DIVISION_DIGITS: u32 = 34;
 pub const INPUT_DIGITS: usize = 28;
 /// Most decimals an entered price, quantity or amount may have.
 pub const INPUT_DECIMALS: usize = 18;
-/// Largest power of ten a 128-bit mantissa holds.
-const POWERS: u32 = 38;
 
 /// Why a text is not a decimal this service takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -41,14 +39,40 @@ pub enum DecimalError {
 #[derive(Clone)]
 pub struct Decimal(Repr);
 
+/// A small mantissa is kept as its bytes, which need no alignment: so a number takes 24 bytes and not 32, and a ledger
+/// entry with its dozen numbers passes through the processor's cache that much faster.
 #[derive(Clone)]
 enum Repr {
-    Small { mantissa: i128, scale: u32 },
+    Small { mantissa: [u8; 16], scale: u32 },
     Big { mantissa: Box<BigInt>, scale: u32 },
 }
 
+/// Largest power of ten a 128-bit mantissa holds.
+const POWERS: u32 = 38;
+
+/// The powers of ten up to it.
+const TENS: [i128; 39] = {
+    let mut tens = [1; 39];
+    let mut rest: &mut [i128] = &mut tens;
+    let mut ten = 1_i128;
+    while let Some((first, others)) = rest.split_first_mut() {
+        *first = ten;
+        ten = ten.wrapping_mul(10);
+        rest = others;
+    }
+    tens
+};
+
 fn power_of_ten(exponent: u32) -> Option<i128> {
-    if exponent > POWERS { None } else { 10_i128.checked_pow(exponent) }
+    TENS.get(usize::try_from(exponent).ok()?).copied()
+}
+
+/// The product, if it fits. Two mantissas of 64 bits always do, and most are.
+fn product(a: i128, b: i128) -> Option<i128> {
+    match (i64::try_from(a), i64::try_from(b)) {
+        (Ok(a), Ok(b)) => Some(i128::from(a) * i128::from(b)),
+        _ => a.checked_mul(b),
+    }
 }
 
 fn big_power_of_ten(exponent: u32) -> BigInt {
@@ -57,25 +81,33 @@ fn big_power_of_ten(exponent: u32) -> BigInt {
 
 impl Decimal {
     /// Zero.
-    pub const ZERO: Self = Self(Repr::Small { mantissa: 0, scale: 0 });
+    pub const ZERO: Self = Self::new(0, 0);
     /// One.
-    pub const ONE: Self = Self(Repr::Small { mantissa: 1, scale: 0 });
+    pub const ONE: Self = Self::new(1, 0);
 
     /// `mantissa x 10^-scale`.
     pub const fn new(mantissa: i128, scale: u32) -> Self {
-        Self(Repr::Small { mantissa, scale })
+        Self(Repr::Small { mantissa: mantissa.to_le_bytes(), scale })
+    }
+
+    /// Its mantissa and scale, when the mantissa has 128 bits.
+    const fn mantissa(&self) -> Option<(i128, u32)> {
+        match &self.0 {
+            Repr::Small { mantissa, scale } => Some((i128::from_le_bytes(*mantissa), *scale)),
+            Repr::Big { .. } => None,
+        }
     }
 
     fn from_big(mantissa: BigInt, scale: u32) -> Self {
         match mantissa.to_i128() {
-            Some(small) => Self(Repr::Small { mantissa: small, scale }),
+            Some(small) => Self::new(small, scale),
             None => Self(Repr::Big { mantissa: Box::new(mantissa), scale }),
         }
     }
 
     fn big(&self) -> BigInt {
         match &self.0 {
-            Repr::Small { mantissa, .. } => BigInt::from(*mantissa),
+            Repr::Small { mantissa, .. } => BigInt::from(i128::from_le_bytes(*mantissa)),
             Repr::Big { mantissa, .. } => (**mantissa).clone(),
         }
     }
@@ -83,7 +115,9 @@ impl Decimal {
     /// Mantissa and scale, when the mantissa fits 64 bits: the short way to another kind of number.
     pub fn small(&self) -> Option<(i64, u32)> {
         match &self.0 {
-            Repr::Small { mantissa, scale } => Some((i64::try_from(*mantissa).ok()?, *scale)),
+            Repr::Small { mantissa, scale } => {
+                Some((i64::try_from(i128::from_le_bytes(*mantissa)).ok()?, *scale))
+            }
             Repr::Big { .. } => None,
         }
     }
@@ -131,7 +165,7 @@ impl Decimal {
     /// Whether it is zero.
     pub fn is_zero(&self) -> bool {
         match &self.0 {
-            Repr::Small { mantissa, .. } => *mantissa == 0,
+            Repr::Small { mantissa, .. } => i128::from_le_bytes(*mantissa) == 0,
             Repr::Big { mantissa, .. } => mantissa.is_zero(),
         }
     }
@@ -139,7 +173,7 @@ impl Decimal {
     /// Whether it is below zero.
     pub fn is_negative(&self) -> bool {
         match &self.0 {
-            Repr::Small { mantissa, .. } => *mantissa < 0,
+            Repr::Small { mantissa, .. } => i128::from_le_bytes(*mantissa) < 0,
             Repr::Big { mantissa, .. } => mantissa.is_negative(),
         }
     }
@@ -169,10 +203,13 @@ impl Decimal {
         }
         match &self.0 {
             Repr::Small { mantissa, scale } => {
-                let (mut mantissa, mut scale) = (*mantissa, *scale);
-                while scale > 0 && mantissa % 10 == 0 {
-                    mantissa /= 10;
-                    scale -= 1;
+                let (mut mantissa, mut scale) = (i128::from_le_bytes(*mantissa), *scale);
+                // Long tails of zeros, as quotients leave them, go eight at a time. What is odd ends in no zero.
+                for (digits, ten) in [(8, 100_000_000), (1, 10)] {
+                    while scale >= digits && mantissa & 1 == 0 && mantissa % ten == 0 {
+                        mantissa /= ten;
+                        scale -= digits;
+                    }
                 }
                 Self::new(mantissa, scale)
             }
@@ -236,14 +273,11 @@ impl From<i64> for Decimal {
 
 /// Both mantissas at the larger of the two scales, when they fit 128 bits.
 fn aligned(a: &Decimal, b: &Decimal) -> Option<(i128, i128, u32)> {
-    let (Repr::Small { mantissa: x, scale: sx }, Repr::Small { mantissa: y, scale: sy }) = (&a.0, &b.0)
-    else {
-        return None;
-    };
-    match sx.cmp(sy) {
-        Ordering::Equal => Some((*x, *y, *sx)),
-        Ordering::Less => Some((x.checked_mul(power_of_ten(sy - sx)?)?, *y, *sy)),
-        Ordering::Greater => Some((*x, y.checked_mul(power_of_ten(sx - sy)?)?, *sx)),
+    let ((x, x_scale), (y, y_scale)) = (a.mantissa()?, b.mantissa()?);
+    match x_scale.cmp(&y_scale) {
+        Ordering::Equal => Some((x, y, x_scale)),
+        Ordering::Less => Some((product(x, power_of_ten(y_scale - x_scale)?)?, y, y_scale)),
+        Ordering::Greater => Some((x, product(y, power_of_ten(x_scale - y_scale)?)?, x_scale)),
     }
 }
 
@@ -282,8 +316,8 @@ impl<'b> Mul<&'b Decimal> for &Decimal {
     type Output = Decimal;
     fn mul(self, other: &'b Decimal) -> Decimal {
         let scale = self.scale() + other.scale();
-        if let (Repr::Small { mantissa: x, .. }, Repr::Small { mantissa: y, .. }) = (&self.0, &other.0)
-            && let Some(product) = x.checked_mul(*y)
+        if let (Some((x, _)), Some((y, _))) = (self.mantissa(), other.mantissa())
+            && let Some(product) = product(x, y)
         {
             return Decimal::new(product, scale);
         }
@@ -295,7 +329,9 @@ impl Neg for &Decimal {
     type Output = Decimal;
     fn neg(self) -> Decimal {
         match &self.0 {
-            Repr::Small { mantissa, scale } if *mantissa != i128::MIN => Decimal::new(-mantissa, *scale),
+            Repr::Small { mantissa, scale } if i128::from_le_bytes(*mantissa) != i128::MIN => {
+                Decimal::new(-i128::from_le_bytes(*mantissa), *scale)
+            }
             Repr::Small { scale, .. } | Repr::Big { scale, .. } => Decimal::from_big(-self.big(), *scale),
         }
     }
@@ -387,7 +423,7 @@ impl Hash for Decimal {
 impl fmt::Display for Decimal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let digits = match &self.0 {
-            Repr::Small { mantissa, .. } => mantissa.unsigned_abs().to_string(),
+            Repr::Small { mantissa, .. } => i128::from_le_bytes(*mantissa).unsigned_abs().to_string(),
             Repr::Big { mantissa, .. } => mantissa.magnitude().to_str_radix(10),
         };
         let sign = if self.is_negative() { "-" } else { "" };

@@ -4,10 +4,10 @@
 //! a time zone: a day in New York may have 23 or 25 hours, and a month is no number of days. And the case
 //! counts: `1m` is a minute, `1M` a month.
 
-use crate::domain::moment::{HOUR, Moment};
+use crate::domain::moment::{DAY, HOUR, Moment, first_moment, start_of_day};
 use crate::named_enum;
-use chrono::{Days, MappedLocalTime, Months, NaiveDateTime, Offset as _, TimeZone as _};
-use chrono_tz::{GapInfo, Tz};
+use chrono::{Datelike as _, Days, Months, NaiveDateTime, NaiveTime, Offset as _, TimeDelta, TimeZone as _};
+use chrono_tz::Tz;
 use std::str::FromStr;
 
 /// Microseconds of one second.
@@ -86,6 +86,51 @@ impl Interval {
         first_moment(end?, zone)
     }
 
+    /// The start of the candle that `moment` falls into, on the calendar and clocks of `zone`: days from their first
+    /// moment, weeks from Monday, months from their first day; shorter ones where the clocks show a multiple of their
+    /// length since midnight. So an hour that the clocks show twice is two candles, and one of four hours in which they
+    /// change is an hour longer or shorter. `None` when the calendar does not reach that far.
+    pub fn start_of(self, moment: Moment, zone: Tz) -> Option<Moment> {
+        let local = moment.utc()?.with_timezone(&zone).naive_local();
+        let day = local.date();
+        let start = match self.step() {
+            Step::Micros(micros) => {
+                let since_midnight =
+                    local.signed_duration_since(day.and_time(NaiveTime::MIN)).num_microseconds()?;
+                let start = local - TimeDelta::microseconds(since_midnight % micros);
+                return last_moment(start, zone, moment);
+            }
+            Step::Days(1) => day,
+            Step::Days(_) => day.checked_sub_days(Days::new(day.weekday().num_days_from_monday().into()))?,
+            Step::Months(_) => day.with_day(1)?,
+        };
+        Some(start_of_day(start, zone))
+    }
+
+    /// The start of the candle after the one that starts at `start`: its end. `start` is one of [`Self::start_of`].
+    pub fn next_start(self, start: Moment, zone: Tz) -> Option<Moment> {
+        let Step::Micros(micros) = self.step() else {
+            return self.start_of(self.end_of(start, zone)?.plus(HOUR), zone);
+        };
+        // One step on the clock, unless they are set back meanwhile: then the hour that they show again comes first.
+        let stepped = self.start_of(start.plus(micros), zone)?;
+        if stepped > start {
+            return Some(stepped);
+        }
+        let local = start.utc()?.with_timezone(&zone).naive_local();
+        first_moment(local.checked_add_signed(TimeDelta::microseconds(micros))?, zone)
+    }
+
+    /// Microseconds that its candles have at least, but for days on which clocks change.
+    pub const fn shortest(self) -> i64 {
+        match self.step() {
+            Step::Micros(micros) => micros,
+            Step::Days(1) => DAY,
+            Step::Days(_) => 7 * DAY,
+            Step::Months(_) => 28 * DAY,
+        }
+    }
+
     const fn step(self) -> Step {
         match self {
             Self::Second => Step::Micros(SECOND),
@@ -106,13 +151,10 @@ impl Interval {
     }
 }
 
-/// The first moment at which the clocks of `zone` show `local` or have gone past it.
-fn first_moment(local: NaiveDateTime, zone: Tz) -> Option<Moment> {
-    let moment = match zone.from_local_datetime(&local) {
-        MappedLocalTime::Single(moment) | MappedLocalTime::Ambiguous(moment, _) => moment,
-        MappedLocalTime::None => GapInfo::new(&local, &zone)?.end?,
-    };
-    Some(Moment(moment.timestamp_micros()))
+/// The last moment up to `until` at which the clocks of `zone` show `local`; the first after it where they skip it.
+fn last_moment(local: NaiveDateTime, zone: Tz, until: Moment) -> Option<Moment> {
+    let again = zone.from_local_datetime(&local).latest().map(|again| Moment(again.timestamp_micros()));
+    again.filter(|again| *again <= until).or_else(|| first_moment(local, zone))
 }
 
 impl FromStr for Interval {
@@ -190,6 +232,60 @@ mod tests {
             end("1M", "2026-03-01T00:00:00-05:00", Tz::America__New_York),
             "2026-04-01T04:00:00.000000Z"
         );
+    }
+
+    fn start(interval: &str, moment: &str, zone: Tz) -> String {
+        let interval: Interval = interval.parse().unwrap();
+        interval.start_of(Moment::parse(moment).unwrap(), zone).unwrap().to_string()
+    }
+
+    #[test]
+    fn candles_begin_with_the_day_the_monday_and_the_month_of_their_zone() {
+        let (tokyo, new_york) = (Tz::Asia__Tokyo, Tz::America__New_York);
+        assert_eq!(start("1d", "2026-05-20T16:00:00Z", tokyo), "2026-05-20T15:00:00.000000Z");
+        assert_eq!(start("1w", "2026-05-20T16:00:00Z", Tz::UTC), "2026-05-18T00:00:00.000000Z");
+        assert_eq!(start("1M", "2026-06-01T03:00:00Z", new_york), "2026-05-01T04:00:00.000000Z");
+        assert_eq!(start("4h", "2026-05-20T15:59:00Z", new_york), "2026-05-20T12:00:00.000000Z");
+        assert_eq!(start("1h", "2026-05-20T15:59:00Z", Tz::Asia__Kolkata), "2026-05-20T15:30:00.000000Z");
+    }
+
+    #[test]
+    fn where_clocks_change_hours_come_twice_or_not_at_all() {
+        let zone = Tz::America__New_York;
+        let starts = |interval: &str, first: &str, count: usize| -> Vec<String> {
+            let interval: Interval = interval.parse().unwrap();
+            let first = interval.start_of(Moment::parse(first).unwrap(), zone).unwrap();
+            let next = |start: &Moment| interval.next_start(*start, zone);
+            std::iter::successors(Some(first), next)
+                .take(count)
+                .map(|start| start.to_string()[11..16].to_owned())
+                .collect()
+        };
+        // 1 November 2026: 02:00 EDT (06:00Z) is 01:00 EST.
+        assert_eq!(starts("1h", "2026-11-01T04:00:00Z", 4), ["04:00", "05:00", "06:00", "07:00"]);
+        assert_eq!(starts("4h", "2026-11-01T04:00:00Z", 3), ["04:00", "09:00", "13:00"]);
+        // 8 March 2026: 02:00 EST (07:00Z) is 03:00 EDT.
+        assert_eq!(starts("1h", "2026-03-08T06:00:00Z", 3), ["06:00", "07:00", "08:00"]);
+        assert_eq!(starts("2h", "2026-03-08T05:00:00Z", 4), ["05:00", "07:00", "08:00", "10:00"]);
+        assert_eq!(starts("1d", "2026-03-08T05:00:00Z", 2), ["05:00", "04:00"]);
+    }
+
+    proptest::proptest! {
+        /// Whatever the zone, candles follow each other without a gap or an overlap.
+        #[test]
+        fn candles_cover_all_of_time(
+            seconds in -2_000_000_000_i64..4_000_000_000, zone in 0..chrono_tz::TZ_VARIANTS.len(), name in 0..Interval::NAMES.len(),
+        ) {
+            let (zone, interval) = (chrono_tz::TZ_VARIANTS[zone], Interval::NAMES[name].parse::<Interval>().unwrap());
+            let moment = Moment(seconds * 1_000_000);
+            let start = interval.start_of(moment, zone).unwrap();
+            let next = interval.next_start(start, zone).unwrap();
+            proptest::prop_assert!(start <= moment && moment < next, "{start} {moment} {next} {zone} {interval}");
+            for inside in [start, next.plus(-1), Moment(start.0 + (next.0 - start.0) / 3)] {
+                proptest::prop_assert_eq!(interval.start_of(inside, zone), Some(start), "{} {}", zone, interval);
+            }
+            proptest::prop_assert_eq!(interval.start_of(next, zone), Some(next), "{} {}", zone, interval);
+        }
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Moments: 64-bit microseconds since 1970 UTC, and the day rules around them.
 
-use chrono::{DateTime, Days, NaiveDate, NaiveDateTime, NaiveTime, TimeZone as _, Utc};
-use chrono_tz::Tz;
+use chrono::{DateTime, Days, MappedLocalTime, NaiveDate, NaiveDateTime, NaiveTime, TimeZone as _, Utc};
+use chrono_tz::{GapInfo, Tz};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -97,13 +97,19 @@ impl Moment {
     }
 }
 
+/// The first moment at which the clocks of `zone` show `local` or have gone past it.
+pub fn first_moment(local: NaiveDateTime, zone: Tz) -> Option<Moment> {
+    let moment = match zone.from_local_datetime(&local) {
+        MappedLocalTime::Single(moment) | MappedLocalTime::Ambiguous(moment, _) => moment,
+        MappedLocalTime::None => GapInfo::new(&local, &zone)?.end?,
+    };
+    Some(Moment(moment.timestamp_micros()))
+}
+
 /// The first moment of `day` in `zone`; where the clocks skip midnight, the first one that exists.
 pub fn start_of_day(day: NaiveDate, zone: Tz) -> Moment {
     let midnight = day.and_time(NaiveTime::MIN);
-    let first = (0..=8).find_map(|quarter| {
-        zone.from_local_datetime(&(midnight + chrono::TimeDelta::minutes(30 * quarter))).earliest()
-    });
-    first.map_or_else(|| Moment(midnight.and_utc().timestamp_micros()), |at| Moment(at.timestamp_micros()))
+    first_moment(midnight, zone).unwrap_or_else(|| Moment(midnight.and_utc().timestamp_micros()))
 }
 
 /// The last moment of `day` in `zone`.
@@ -151,9 +157,51 @@ fn checked(time: DateTime<Utc>) -> Result<Moment, MomentError> {
 
 impl fmt::Display for Moment {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        use chrono::{Datelike as _, Timelike as _};
         match self.utc() {
+            // Every answer is full of moments: those of four-digit years are written without a pattern.
+            Some(time) if (0..=9_999).contains(&time.year()) => {
+                let mut text = Digits { bytes: [b'0'; 27], rest: 27 };
+                text.put(b'Z');
+                text.number(time.timestamp_subsec_micros(), 6);
+                text.put(b'.');
+                text.number(time.second(), 2);
+                text.put(b':');
+                text.number(time.minute(), 2);
+                text.put(b':');
+                text.number(time.hour(), 2);
+                text.put(b'T');
+                text.number(time.day(), 2);
+                text.put(b'-');
+                text.number(time.month(), 2);
+                text.put(b'-');
+                text.number(time.year().unsigned_abs(), 4);
+                f.write_str(str::from_utf8(&text.bytes).unwrap_or_default())
+            }
             Some(time) => write!(f, "{}", time.format("%Y-%m-%dT%H:%M:%S%.6fZ")),
             None => write!(f, "{}us", self.0),
+        }
+    }
+}
+
+/// A text written from its end.
+struct Digits {
+    bytes: [u8; 27],
+    rest: usize,
+}
+
+impl Digits {
+    fn put(&mut self, byte: u8) {
+        self.rest = self.rest.saturating_sub(1);
+        if let Some(slot) = self.bytes.get_mut(self.rest) {
+            *slot = byte;
+        }
+    }
+
+    fn number(&mut self, mut value: u32, digits: u32) {
+        for _ in 0..digits {
+            self.put(b'0' + u8::try_from(value % 10).unwrap_or_default());
+            value /= 10;
         }
     }
 }
@@ -168,6 +216,24 @@ mod tests {
         assert_eq!(moment.to_string(), "2026-01-31T08:30:00.500000Z");
         assert_eq!(Moment::parse(&moment.to_string()), Ok(moment));
         assert_eq!(Moment::parse("1833-01-01T00:00:00Z").unwrap().to_string(), "1833-01-01T00:00:00.000000Z");
+    }
+
+    #[test]
+    fn every_moment_is_written_as_its_pattern_says() {
+        let edges = [
+            "0000-01-01T00:00:00Z",
+            "0999-12-31T23:59:59.999999Z",
+            "1969-12-31T23:59:59.000001Z",
+            "9999-12-31T23:59:59.999999Z",
+        ];
+        let edges = edges.map(|text| Moment::parse(text).unwrap());
+        let many = (0..5_000_i64).map(|n| Moment(n * 7_919_000_003_457 - 9_000_000_000_000_000));
+        for moment in edges.into_iter().chain(many) {
+            let pattern = moment.utc().unwrap().format("%Y-%m-%dT%H:%M:%S%.6fZ").to_string();
+            assert_eq!(moment.to_string(), pattern);
+        }
+        let far = Moment(300_000_000_000_000_000);
+        assert_eq!(far.to_string(), "+11476-08-15T05:20:00.000000Z");
     }
 
     #[test]

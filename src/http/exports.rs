@@ -18,6 +18,7 @@ use crate::http::export_records::{
 use crate::http::pnl::{ItemView, PnlView, portfolio_pnl};
 use crate::http::query::{Query, encoded};
 use crate::http::reading;
+use crate::http::streams::{Chunks, StreamFormat, respond};
 use crate::http::wire::Time;
 use crate::named_enum;
 use crate::storage::database::Database;
@@ -25,10 +26,10 @@ use crate::storage::error::StorageError;
 use crate::storage::transactions::{self, Place};
 use crate::storage::{actions, assets, portfolios};
 use axum::Json;
-use axum::body::{Body, Bytes};
+use axum::body::Bytes;
 use axum::extract::{Path, State};
-use axum::http::{Uri, header};
-use axum::response::{IntoResponse, Response};
+use axum::http::Uri;
+use axum::response::Response;
 use serde::Serialize;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, VecDeque};
@@ -50,16 +51,6 @@ named_enum! {
         Pnl = "pnl",
         /// Prices and rates that valued the positions.
         Prices = "prices",
-    }
-}
-
-named_enum! {
-    /// How it is written.
-    ExportFormat {
-        /// One JSON object a line, with its `kind`.
-        Ndjson = "ndjson",
-        /// A table with a header.
-        Csv = "csv",
     }
 }
 
@@ -86,9 +77,9 @@ pub async fn export_portfolio(
     mut query: Query,
 ) -> Result<Response, ApiError> {
     let what = query.one_of("what", What::NAMES, What::from_name);
-    let format = query.one_of("format", ExportFormat::NAMES, ExportFormat::from_name);
-    let format = format.unwrap_or(ExportFormat::Ndjson);
-    if format == ExportFormat::Csv && what.is_none() {
+    let format = query.one_of("format", StreamFormat::NAMES, StreamFormat::from_name);
+    let format = format.unwrap_or(StreamFormat::Ndjson);
+    if format == StreamFormat::Csv && what.is_none() {
         query.fault("what", "required", "is required with format=csv: a table has one kind of rows");
     }
     let known_at = match reading::known_at(&app, &mut query).await? {
@@ -119,13 +110,14 @@ pub async fn export_portfolio(
         db: source.app.db.clone(),
         portfolio: source.portfolio,
         until: (as_of.unwrap_or(Moment::MAX), known_at),
-        csv: columns.filter(|_| format == ExportFormat::Csv),
+        csv: columns.filter(|_| format == StreamFormat::Csv),
         parts,
         assets: BTreeMap::new(),
         entries: 0,
         begun: false,
     };
-    Ok(respond(export, what, format))
+    let name = format!("{}-{}", what.map_or("export", What::name), export.portfolio.id);
+    Ok(respond(export, format, &name))
 }
 
 /// What an export is made from.
@@ -141,7 +133,7 @@ struct Source {
 
 impl Source {
     /// The parts of an export, in order. Figures are computed here, so that what refuses them is an answer of its own.
-    async fn parts(&self, what: Option<What>, format: ExportFormat) -> Result<VecDeque<Part>, ApiError> {
+    async fn parts(&self, what: Option<What>, format: StreamFormat) -> Result<VecDeque<Part>, ApiError> {
         let wanted = |one: What| what.is_none_or(|what| what == one);
         let mut parts = VecDeque::new();
         if what.is_none() {
@@ -161,7 +153,7 @@ impl Source {
             let mut view = self.figures("asset").await?;
             let items = view.take_items();
             let total = serde_json::to_value(&view).unwrap_or_default();
-            let csv = format == ExportFormat::Csv;
+            let csv = format == StreamFormat::Csv;
             parts.push_back(Part::Record(if csv { total_row(&total) } else { tagged("pnl", total) }));
             parts.push_back(Part::Items("pnl_item", items.into_iter()));
         }
@@ -193,29 +185,6 @@ async fn settled_now(app: &AppState) -> Moment {
     // What is the latest now lies in no future.
     app.db.stamps().settle(latest).await;
     latest
-}
-
-fn respond(export: Export, what: Option<What>, format: ExportFormat) -> Response {
-    let kind = match format {
-        ExportFormat::Ndjson => "application/x-ndjson",
-        ExportFormat::Csv => "text/csv; charset=utf-8; header=present",
-    };
-    let what = what.map_or("export", What::name);
-    let name = format!("attachment; filename=\"{what}-{}.{format}\"", export.portfolio.id);
-    let chunks = futures_util::stream::unfold(Some(export), async |export| {
-        let mut export = export?;
-        match export.next().await {
-            Ok(Some(bytes)) => Some((Ok(bytes), Some(export))),
-            Ok(None) => None,
-            Err(error) => {
-                // The answer has begun: all that is left is to break it off.
-                tracing::error!(error = ?error, "an export broke off");
-                Some((Err(error), None))
-            }
-        }
-    });
-    let headers = [(header::CONTENT_TYPE, kind.to_owned()), (header::CONTENT_DISPOSITION, name)];
-    (headers, Body::from_stream(chunks)).into_response()
 }
 
 fn tagged(kind: &'static str, mut record: Value) -> Value {
@@ -280,8 +249,7 @@ struct Export {
     begun: bool,
 }
 
-impl Export {
-    /// The next piece of the answer; `None` at its end.
+impl Chunks for Export {
     async fn next(&mut self) -> Result<Option<Bytes>, StorageError> {
         let mut out = String::new();
         if !self.begun {
@@ -315,7 +283,9 @@ impl Export {
         }
         Ok(Some(out.into()))
     }
+}
 
+impl Export {
     fn write<T: Serialize>(&self, out: &mut String, record: &T) {
         if let Some(columns) = self.csv {
             columns.write(out, &serde_json::to_value(record).unwrap_or_default());

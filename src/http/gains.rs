@@ -17,7 +17,8 @@ use crate::http::query::{HISTORY_ROWS, Query};
 use crate::http::reading;
 use crate::http::wire::{Amount, Time, amount};
 use crate::storage::page::After;
-use crate::workers::pnl_engine::{self, Ask, Figures};
+use crate::workers::pnl_engine::{Ask, Figures};
+use crate::workers::present::Detail;
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::HeaderMap;
@@ -219,7 +220,7 @@ pub async fn portfolio_gains(
     let asked = Asked::of_query(&mut query, &portfolio, known_at);
     query.finish()?;
     let ask = Ask { traced: true, ..asked.ask(&mut tx, &portfolio).await? };
-    let figures = pnl_engine::figures(&mut tx, &portfolio, &ask, app.clock.now()).await?;
+    let figures = app.presents.figures(&mut tx, &portfolio, (&ask, Detail::Lots), app.clock.now()).await?;
     let terms = Terms { zone: portfolio.time_zone, holding_period: figures.conventions.holding_period };
     let in_year = |disposal: &Disposal| year.is_none_or(|year| year_of(disposal.at, terms) == year);
     let mut rows = profitable(&figures)
@@ -322,7 +323,7 @@ pub async fn portfolio_lots(
     };
     let ask = asked.ask(&mut tx, &portfolio).await?;
     let now = app.clock.now();
-    let figures = pnl_engine::figures(&mut tx, &portfolio, &ask, now).await?;
+    let figures = app.presents.figures(&mut tx, &portfolio, (&ask, Detail::Lots), now).await?;
     let terms = Terms { zone: portfolio.time_zone, holding_period: figures.conventions.holding_period };
     let today = ask.as_of.unwrap_or(now);
     let mut views = Vec::new();
@@ -345,7 +346,7 @@ pub async fn portfolio_lots(
                     .map(|day| day.to_string()),
                 quantity: Amount(worth.quantity.clone()),
                 currency: item.currency,
-                unit_cost: amount(worth.average_cost.as_ref()),
+                unit_cost: amount(worth.average_cost().as_ref()),
                 cost_basis: Amount(worth.cost_basis.own.clone()),
                 market_value: Amount(worth.market_value.own.clone()),
                 unrealized_pnl: Amount(worth.unrealized.own.clone()),

@@ -13,6 +13,7 @@ use crate::http::wire::Time;
 use crate::storage::assets;
 use crate::storage::prices::{self, Series};
 use crate::workers::ingest_parse::{self, BidAsk, Field, Format, Options, Parsed, Stamp};
+use crate::workers::records::{Record, checked_name};
 use axum::Json;
 use axum::body::Bytes;
 use axum::extract::State;
@@ -90,6 +91,17 @@ pub struct ImportReport {
     last: Option<Time>,
     /// The first hundred refused rows.
     errors: Vec<RefusedRow>,
+    /// With `save_records`: what became of the files.
+    records: Option<SavedRecords>,
+}
+
+/// What became of the files of a source.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct SavedRecords {
+    /// Records they hold now.
+    count: Option<u64>,
+    /// Why they could not be written; the rows are in the database all the same.
+    error: Option<String>,
 }
 
 fn read_options(query: &mut Query) -> Options {
@@ -135,6 +147,7 @@ fn read_options(query: &mut Query) -> Options {
         ("tz" = Option<String>, Query, description = "Zone of times without one"),
         ("stamp" = Option<String>, Query, description = "end: shift candles to their end"),
         ("keep_going" = Option<bool>, Query, description = "Record the good rows although others are refused"),
+        ("save_records" = Option<bool>, Query, description = "Keep the rows in the files of the source as well"),
     ),
     request_body(content = String, content_type = "text/csv", description = "The file"),
     responses((status = 200, description = "Recorded", body = ImportReport)))]
@@ -147,6 +160,10 @@ pub async fn import_prices(
     let symbol = query.required("symbol").to_uppercase();
     let source = reading::source(&mut query);
     let keep_going = query.flag("keep_going");
+    let save_records = query.flag("save_records");
+    if save_records && let Err(error) = checked_name(&source) {
+        query.fault("source", "malformed", error.to_string());
+    }
     let options = Options { symbol: Some(symbol.clone()), ..read_options(&mut query) };
     query.finish()?;
     let interval = options.interval.map(|interval| interval.name().to_owned()).unwrap_or_default();
@@ -156,7 +173,8 @@ pub async fn import_prices(
         .map_err(|_| ApiError::new(Code::Internal, "the service failed; nothing was changed"))?
         .map_err(|error| ApiError::new(Code::InvalidRequest, error.to_string()))?;
     let now = app.clock.now();
-    app.db
+    let (mut report, records) = app
+        .db
         .writer()
         .write(move |tx| {
             Box::pin(async move {
@@ -174,11 +192,12 @@ pub async fn import_prices(
                     Series { asset: asset.key, source: key, interval: &interval, source_priority: &priority };
                 let outcomes = prices::record(tx, series, &points).await?;
                 let count = |wanted: Outcome| outcomes.iter().filter(|outcome| **outcome == wanted).count();
-                let mut columns: BTreeMap<String, Vec<String>> = BTreeMap::new();
-                for (field, column) in &parsed.columns {
-                    columns.entry(field.name().to_owned()).or_default().push(column.clone());
-                }
-                Ok(Json(ImportReport {
+                let records = if save_records {
+                    to_records(&asset.symbol, &interval, points.clone())
+                } else {
+                    Vec::new()
+                };
+                let report = ImportReport {
                     success: true,
                     symbol: asset.symbol,
                     stored: count(Outcome::Stored),
@@ -187,16 +206,55 @@ pub async fn import_prices(
                     refused: refused.len(),
                     other_symbols: parsed.other_symbols,
                     ambiguous_times: parsed.ambiguous_times,
-                    columns,
+                    columns: columns_of(&parsed),
                     first: points.iter().map(|(at, _)| *at).min().map(Time),
                     last: points.iter().map(|(at, _)| *at).max().map(Time),
                     errors: refused.into_iter().take(LISTED).collect(),
+                    records: None,
                     source,
                     interval,
-                }))
+                };
+                Ok::<_, ApiError>((report, records))
             })
         })
-        .await
+        .await?;
+    if save_records {
+        report.records = Some(save(&app, &report.source, records).await?);
+    }
+    Ok(Json(report))
+}
+
+/// Which columns gave which field.
+fn columns_of(parsed: &Parsed) -> BTreeMap<String, Vec<String>> {
+    let mut columns: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for (field, column) in &parsed.columns {
+        columns.entry(field.name().to_owned()).or_default().push(column.clone());
+    }
+    columns
+}
+
+/// Points as records of a file.
+fn to_records(symbol: &str, interval: &str, points: Vec<(Moment, Quote)>) -> Vec<Record> {
+    let to_record = |(observed_at, quote)| Record {
+        observed_at,
+        symbol: symbol.to_owned(),
+        interval: interval.to_owned(),
+        quote,
+    };
+    points.into_iter().map(to_record).collect()
+}
+
+/// Keeps records in the files of their source. They are in the database already: that a file cannot be written is told,
+/// and refuses nothing.
+async fn save(app: &AppState, source: &str, records: Vec<Record>) -> Result<SavedRecords, ApiError> {
+    let write_id = app.random.uuid_v7(app.clock.now())?;
+    match app.records.write(source.to_owned(), records, write_id).await {
+        Ok(manifest) => Ok(SavedRecords { count: Some(manifest.count), error: None }),
+        Err(error) => {
+            tracing::error!(source, %error, "records could not be kept");
+            Ok(SavedRecords { count: None, error: Some(error.to_string()) })
+        }
+    }
 }
 
 /// Parts the rows of a file into points and refusals, in order of lines.

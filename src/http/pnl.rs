@@ -1,8 +1,7 @@
 //! Profit and loss of a portfolio, for any moment, as known at any moment, under any convention.
 
 use crate::domain::currency::Currency;
-use crate::domain::decimal::Decimal;
-use crate::domain::ids::{AssetId, PortfolioId, PositionId, TransactionId};
+use crate::domain::ids::{AssetId, AssetKey, PortfolioId, PositionId, TransactionId};
 use crate::domain::pnl::amounts::Amounts;
 use crate::domain::pnl::book::HoldingKey;
 use crate::domain::pnl::holding::{Side, Totals};
@@ -17,10 +16,12 @@ use crate::http::query::Query;
 use crate::http::reading;
 use crate::http::wire::{Amount, Time, amount};
 use crate::named_enum;
-use crate::workers::pnl_engine::{self, Ask, Figures};
+use crate::workers::pnl_engine::{Ask, Figures};
+use crate::workers::present::Detail;
 use axum::Json;
 use axum::extract::{Path, State};
 use serde::Serialize;
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use utoipa::ToSchema;
 
@@ -234,7 +235,8 @@ pub async fn portfolio_pnl(
     query.finish()?;
     let ask = Ask { traced: wanted.is_some(), ..asked.ask(&mut tx, &portfolio).await? };
     let Ask { as_of, .. } = ask;
-    let figures = pnl_engine::figures(&mut tx, &portfolio, &ask, app.clock.now()).await?;
+    let detail = if by == GroupBy::Lot { Detail::Lots } else { Detail::Holdings };
+    let figures = app.presents.figures(&mut tx, &portfolio, (&ask, detail), app.clock.now()).await?;
     let items = match by {
         GroupBy::Asset => by_asset(&figures),
         GroupBy::Account => by_account(&figures),
@@ -289,90 +291,74 @@ fn base(amounts: &Amounts) -> Option<Amount> {
     amount(amounts.base.as_ref())
 }
 
-/// Sums of several holdings of one asset.
-#[derive(Default)]
-struct Group {
-    quantity: Decimal,
-    cost_basis: Amounts,
-    market_value: Amounts,
-    unrealized: Amounts,
-    unrealized_gross: Amounts,
-    unrealized_fx: Amounts,
-    totals: Totals,
+/// Present figures and sums of the holdings of one asset together.
+fn together<'i>(items: &[&'i Item]) -> Option<(Cow<'i, Worth>, Cow<'i, Totals>)> {
+    let (first, others) = items.split_first()?;
+    let (mut worth, mut totals) = (Cow::Borrowed(&first.worth), Cow::Borrowed(&first.totals));
+    for item in others {
+        worth.to_mut().add(&item.worth);
+        totals = Cow::Owned(totals.plus(&item.totals));
+    }
+    Some((worth, totals))
 }
 
-impl Group {
-    fn add(&mut self, worth: &Worth, totals: &Totals) {
-        self.quantity += &worth.quantity;
-        self.cost_basis += &worth.cost_basis;
-        self.market_value += &worth.market_value;
-        self.unrealized += &worth.unrealized;
-        self.unrealized_gross += &worth.unrealized_gross;
-        let fx = Amounts { own: Decimal::ZERO, base: worth.unrealized_fx.clone() };
-        self.unrealized_fx += &fx;
-        self.totals = self.totals.plus(totals);
-    }
-
-    fn view(&self, currency: Currency) -> ItemView {
-        let total = &self.totals.realized + &self.unrealized;
-        ItemView {
-            currency: Some(currency),
-            quantity: Some(Amount(self.quantity.clone())),
-            cost_basis: own(&self.cost_basis),
-            avg_cost: amount(self.cost_basis.own.abs().divide(&self.quantity.abs()).as_ref()),
-            market_value: own(&self.market_value),
-            realized_pnl: own(&self.totals.realized),
-            realized_pnl_gross: own(&self.totals.realized_gross),
-            unrealized_pnl: own(&self.unrealized),
-            unrealized_pnl_gross: own(&self.unrealized_gross),
-            total_pnl: own(&total),
-            income: own(&self.totals.income),
-            fees: own(&self.totals.fees),
-            taxes: own(&self.totals.taxes),
-            missing_quantity: Some(Amount(self.totals.missing_quantity.clone())).filter(|m| !m.0.is_zero()),
-            cost_basis_base: base(&self.cost_basis),
-            market_value_base: base(&self.market_value),
-            realized_pnl_base: base(&self.totals.realized),
-            unrealized_pnl_base: base(&self.unrealized),
-            total_pnl_base: base(&total),
-            income_base: base(&self.totals.income),
-            fees_base: base(&self.totals.fees),
-            taxes_base: base(&self.totals.taxes),
-            realized_fx_pnl_base: base(&self.totals.realized_fx),
-            unrealized_fx_pnl_base: base(&self.unrealized_fx),
-            ..ItemView::default()
-        }
+fn view(worth: &Worth, totals: &Totals, currency: Currency) -> ItemView {
+    let total = &totals.realized + &worth.unrealized;
+    ItemView {
+        currency: Some(currency),
+        quantity: Some(Amount(worth.quantity.clone())),
+        cost_basis: own(&worth.cost_basis),
+        avg_cost: amount(worth.cost_basis.own.abs().divide(&worth.quantity.abs()).as_ref()),
+        market_value: own(&worth.market_value),
+        realized_pnl: own(&totals.realized),
+        realized_pnl_gross: own(&totals.realized_gross),
+        unrealized_pnl: own(&worth.unrealized),
+        unrealized_pnl_gross: own(&worth.unrealized_gross),
+        total_pnl: own(&total),
+        income: own(&totals.income),
+        fees: own(&totals.fees),
+        taxes: own(&totals.taxes),
+        missing_quantity: Some(Amount(totals.missing_quantity.clone())).filter(|m| !m.0.is_zero()),
+        cost_basis_base: base(&worth.cost_basis),
+        market_value_base: base(&worth.market_value),
+        realized_pnl_base: base(&totals.realized),
+        unrealized_pnl_base: base(&worth.unrealized),
+        total_pnl_base: base(&total),
+        income_base: base(&totals.income),
+        fees_base: base(&totals.fees),
+        taxes_base: base(&totals.taxes),
+        realized_fx_pnl_base: base(&totals.realized_fx),
+        unrealized_fx_pnl_base: amount(worth.unrealized_fx.as_ref()),
+        ..ItemView::default()
     }
 }
 
 fn by_asset(figures: &Figures) -> Vec<ItemView> {
-    let mut groups: BTreeMap<_, (Group, Vec<&Item>)> = BTreeMap::new();
+    let mut groups: BTreeMap<AssetKey, Vec<&Item>> = BTreeMap::new();
     for item in &figures.report.items {
-        let (group, items) = groups.entry(item.asset).or_default();
-        group.add(&item.worth, &item.totals);
-        items.push(item);
+        groups.entry(item.asset).or_default().push(item);
     }
-    let views = groups.into_iter().filter_map(|(key, (group, items))| {
-        let (asset, first) = (figures.assets.get(&key)?, items.first()?);
+    let mut views = Vec::with_capacity(groups.len());
+    for (key, items) in groups {
+        let (Some(asset), Some(first)) = (figures.assets.get(&key), items.first()) else { continue };
+        let Some((worth, totals)) = together(&items) else { continue };
         let priced = items.iter().find_map(|item| item.price.as_ref());
-        Some(ItemView {
+        views.push(ItemView {
             symbol: Some(asset.symbol.clone()),
             asset_id: Some(asset.id),
             price: priced.map(PriceUsedView::from),
-            ..group.view(first.currency)
-        })
-    });
-    views.collect()
+            ..view(&worth, &totals, first.currency)
+        });
+    }
+    views
 }
 
 fn by_lot(figures: &Figures) -> Vec<ItemView> {
-    let mut views = Vec::new();
+    let (mut views, no_totals) = (Vec::new(), Totals::default());
     for item in &figures.report.items {
         let Some(asset) = figures.assets.get(&item.asset) else { continue };
         let key = HoldingKey { account: item.account.clone(), asset: item.asset };
         for (lot, worth) in &item.lots {
-            let mut group = Group::default();
-            group.add(worth, &Totals::default());
             views.push(ItemView {
                 account: Some(item.account.clone()),
                 symbol: Some(asset.symbol.clone()),
@@ -382,7 +368,7 @@ fn by_lot(figures: &Figures) -> Vec<ItemView> {
                 acquired_at: Some(Time(lot.acquired_at)),
                 side: item.side,
                 price: item.price.as_ref().map(PriceUsedView::from),
-                ..group.view(item.currency)
+                ..view(worth, &no_totals, item.currency)
             });
         }
     }

@@ -17,14 +17,15 @@ use crate::http::positions::{PositionView, open_views};
 use crate::http::posted::{Answer, Posted, deed};
 use crate::http::query::Query;
 use crate::http::reading;
-use crate::http::tagged::{Tagged, check_match};
+use crate::http::tagged::{Tagged, TaggedText, check_match};
 use crate::http::wire::{Amount, Metadata, Time, amount};
 use crate::storage::database::Tx;
 use crate::storage::page::After;
 use crate::storage::portfolios::{self, PortfolioFilter, PortfolioSort};
 use crate::storage::transactions::{self, Entry};
 use crate::workers::bookkeeping;
-use crate::workers::pnl_engine::{self, Ask};
+use crate::workers::pnl_engine::{self, Ask, Figures};
+use crate::workers::present::{Detail, Totals};
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
@@ -110,6 +111,17 @@ pub struct PortfolioRead {
     portfolio: PortfolioView,
 }
 
+impl PortfolioRead {
+    fn of(portfolio: &Portfolio, figures: &Figures, ask: &Ask) -> Self {
+        let free = figures.report.sums.current_capital();
+        Self {
+            success: true,
+            performance: Performance::of(portfolio, figures, ask),
+            portfolio: PortfolioView::of(portfolio, &figures.conventions, free.as_ref(), None),
+        }
+    }
+}
+
 /// A portfolio to create.
 #[derive(Debug, ToSchema)]
 #[expect(dead_code, reason = "the shape of the request; fields are read one by one to collect every fault")]
@@ -185,7 +197,8 @@ pub async fn list_portfolios(
     let now = app.clock.now();
     let mut views = Vec::with_capacity(rows.len());
     for portfolio in rows {
-        let figures = pnl_engine::figures(&mut tx, &portfolio, &Ask::default(), now).await?;
+        let figures =
+            app.presents.figures(&mut tx, &portfolio, (&Ask::default(), Detail::Positions), now).await?;
         let positions = open_views(&mut tx, &portfolio, &figures, Moment::MAX).await?;
         let free = figures.report.sums.current_capital();
         views.push(PortfolioView::of(&portfolio, &figures.conventions, free.as_ref(), Some(positions)));
@@ -207,23 +220,42 @@ pub async fn get_portfolio(
     caller: Caller<PortfoliosRead>,
     Path(id): Path<String>,
     mut query: Query,
-) -> Result<Tagged<PortfolioRead>, ApiError> {
+) -> Result<Response, ApiError> {
+    let now = app.clock.now();
+    let past = query.text("as_of").is_some() || query.text("known_at").is_some();
+    let named = PortfolioId::parse(&id).filter(|_| !past);
+    let held = named.and_then(|id| app.presents.held_totals(app.db.ticks(), id, now));
+    if let Some(totals) = held.filter(|totals| caller.sees(&totals.portfolio.owner_id)) {
+        query.finish()?;
+        return written(&totals);
+    }
     let known_at = reading::known_at(&app, &mut query).await?;
     let mut tx = app.db.read().await?;
     let portfolio = reading::portfolio_known(&mut tx, &caller, &id, known_at).await?;
     let as_of = query.until("as_of", portfolio.time_zone);
     query.finish()?;
     let ask = Ask { as_of, known_at, ..Ask::default() };
-    let figures = app.presents.totals(&mut tx, &portfolio, &ask, app.clock.now()).await?;
-    let free = figures.report.sums.current_capital();
-    Ok(Tagged {
-        version: portfolio.version,
-        body: PortfolioRead {
-            success: true,
-            performance: Performance::of(&portfolio, &figures, &ask),
-            portfolio: PortfolioView::of(&portfolio, &figures.conventions, free.as_ref(), None),
-        },
-    })
+    if ask.is_present()
+        && let Some(totals) = app.presents.totals(&mut tx, &portfolio, now).await?
+    {
+        return written(&totals);
+    }
+    let figures = pnl_engine::figures(&mut tx, &portfolio, &ask, now).await?;
+    let body = PortfolioRead::of(&portfolio, &figures, &ask);
+    Ok(Tagged { version: portfolio.version, body }.into_response())
+}
+
+/// Present totals, written out once for all who ask.
+fn written(totals: &Totals) -> Result<Response, ApiError> {
+    let body = if let Some(body) = totals.written.get() {
+        body
+    } else {
+        let read = PortfolioRead::of(&totals.portfolio, &totals.figures, &Ask::default());
+        let json =
+            serde_json::to_vec(&read).map_err(|_| ApiError::new(Code::Internal, "the service failed"))?;
+        totals.written.get_or_init(|| json.into_boxed_slice())
+    };
+    Ok(TaggedText { version: totals.portfolio.version, json: body.to_vec() }.into_response())
 }
 
 /// Create a portfolio

@@ -18,13 +18,15 @@ use crate::http::wire::{Amount, Metadata, Time, amount};
 use crate::named_enum;
 use crate::storage::database::Tx;
 use crate::storage::page::After;
-use crate::storage::positions::{self, IssuedPosition, OPEN, UNUSED};
-use crate::workers::pnl_engine::{self, Ask, Figures};
+use crate::storage::positions::{self, CLOSED, IssuedPosition, OPEN, UNUSED};
+use crate::workers::pnl_engine::{self, Ask, Figures, Issue};
+use crate::workers::present::Detail;
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use utoipa::ToSchema;
 
 named_enum! {
@@ -91,20 +93,13 @@ pub struct PositionView {
     lots: Option<Vec<LotView>>,
 }
 
-/// When an id was issued and last changed.
-#[derive(Debug, Clone, Copy)]
-struct Stamps {
-    created_at: Moment,
-    updated_at: Moment,
-}
-
 /// An open position, from the valued holding.
 fn open_view(
     portfolio: &Portfolio,
     id: PositionId,
     (item, cycle): (&Item, &Cycle),
     figures: &Figures,
-    stamps: Stamps,
+    stamps: Issue,
 ) -> Option<PositionView> {
     let asset = figures.assets.get(&item.asset)?;
     let totals = item.totals.since(&cycle.totals);
@@ -120,7 +115,7 @@ fn open_view(
         position_type: cycle.side,
         status: PositionStatus::Open,
         quantity: Amount(worth.quantity.abs()),
-        average_cost: amount(worth.average_cost.as_ref()),
+        average_cost: amount(worth.average_cost().as_ref()),
         current_price: item.price.as_ref().map(|used| Amount(used.price.clone())),
         opened_at: Time(cycle.opened_at),
         closed_at: None,
@@ -145,7 +140,7 @@ fn closed_view(
     id: PositionId,
     (key, cycle): (&HoldingKey, &Cycle),
     figures: &Figures,
-    stamps: Stamps,
+    stamps: Issue,
 ) -> Option<PositionView> {
     let asset = figures.assets.get(&key.asset)?;
     let currency = figures.book.holdings.get(key)?.currency;
@@ -182,7 +177,7 @@ fn lots_of(item: &Item) -> Vec<LotView> {
         transaction: lot.transaction,
         acquired_at: Time(lot.acquired_at),
         quantity: Amount(lot.quantity.clone()),
-        unit_cost: amount(worth.average_cost.as_ref()),
+        unit_cost: amount(worth.average_cost().as_ref()),
         cost_basis: Amount(worth.cost_basis.own.abs()),
         market_value: Amount(worth.market_value.own.clone()),
         unrealized_pnl: Amount(worth.unrealized.own.clone()),
@@ -196,24 +191,28 @@ async fn stamps_of(
     portfolio: &Portfolio,
     figures: &Figures,
     known_at: Moment,
-) -> Result<BTreeMap<PositionId, (i64, Stamps)>, ApiError> {
+) -> Result<Arc<BTreeMap<PositionId, Issue>>, ApiError> {
+    if let Some(issued) = &figures.issued {
+        return Ok(Arc::clone(issued));
+    }
     let issued = if figures.kept {
         positions::list(tx, portfolio.id, Some(OPEN), 0, i64::MAX).await?
     } else {
         positions::issued(tx, portfolio.id).await?
     };
-    let stamps = |p: IssuedPosition| {
-        (p.id, (p.issued_seq, Stamps { created_at: p.created_at, updated_at: p.updated_at }))
-    };
-    let mut found: BTreeMap<_, _> = issued.into_iter().map(stamps).collect();
+    let mut found: BTreeMap<_, _> = issued.iter().map(|issued| (issued.id, issue(issued))).collect();
     if known_at != Moment::MAX {
         for (id, changed_at) in positions::changed_at(tx, portfolio.id, known_at).await? {
-            if let Some((_, stamps)) = found.get_mut(&id) {
+            if let Some(stamps) = found.get_mut(&id) {
                 stamps.updated_at = changed_at;
             }
         }
     }
-    Ok(found)
+    Ok(Arc::new(found))
+}
+
+fn issue(issued: &IssuedPosition) -> Issue {
+    Issue { seq: issued.issued_seq, created_at: issued.created_at, updated_at: issued.updated_at }
 }
 
 /// The open positions of valued figures, in the order their ids were issued.
@@ -247,35 +246,36 @@ async fn every_view(
         let key = HoldingKey { account: item.account.clone(), asset: item.asset };
         let cycle = figures.book.holdings.get(&key).and_then(|holding| holding.cycle.as_ref());
         if let (Some(id), Some(cycle)) = (figures.open.get(&key), cycle)
-            && let Some((seq, stamps)) = stamps.get(id)
+            && let Some(stamps) = stamps.get(id)
             && let Some(view) = open_view(portfolio, *id, (item, cycle), figures, *stamps)
         {
-            found.push((*seq, view));
+            found.push((stamps.seq, view));
         }
     }
     for (key, cycle) in &figures.book.closed {
         if let Some(id) = figures.closed.get(&(key.clone(), cycle.ordinal))
-            && let Some((seq, stamps)) = stamps.get(id)
+            && let Some(stamps) = stamps.get(id)
             && let Some(view) = closed_view(portfolio, *id, (key, cycle), figures, *stamps)
         {
-            found.push((*seq, view));
+            found.push((stamps.seq, view));
         }
     }
     found.sort_by_key(|(seq, _)| *seq);
     Ok(found)
 }
 
-/// Adds the closed positions the kept book does not carry.
+/// Adds closed positions, which the kept book does not carry: those issued first after a sequence.
 async fn with_closed(
     tx: &mut Tx,
     portfolio: &Portfolio,
     figures: &Figures,
+    (after, limit): (i64, i64),
     views: &mut Vec<(i64, PositionView)>,
 ) -> Result<(), ApiError> {
-    for issued in positions::issued(tx, portfolio.id).await? {
-        let stamps = Stamps { created_at: issued.created_at, updated_at: issued.updated_at };
+    for issued in positions::list(tx, portfolio.id, Some(CLOSED), after, limit).await? {
         if let Some(cycle) = &issued.closed
-            && let Some(view) = closed_view(portfolio, issued.id, (&issued.holding, cycle), figures, stamps)
+            && let Some(view) =
+                closed_view(portfolio, issued.id, (&issued.holding, cycle), figures, issue(&issued))
         {
             views.push((issued.issued_seq, view));
         }
@@ -310,7 +310,12 @@ pub async fn list_positions(
     let after = query.cursor("positions").map_or(0, |after| after.key);
     query.finish()?;
     let ask = Ask { as_of, known_at, ..Ask::default() };
-    let mut found = views_at(&mut tx, &portfolio, &ask, app.clock.now()).await?;
+    let figures =
+        app.presents.figures(&mut tx, &portfolio, (&ask, Detail::Positions), app.clock.now()).await?;
+    let mut found = every_view(&mut tx, &portfolio, &figures, known_at.unwrap_or(Moment::MAX)).await?;
+    if figures.kept && status != Some(PositionStatus::Open) {
+        with_closed(&mut tx, &portfolio, &figures, (after, limit.saturating_add(1)), &mut found).await?;
+    }
     found.retain(|(seq, view)| *seq > after && status.is_none_or(|status| view.status == status));
     let wanted = usize::try_from(limit).unwrap_or(usize::MAX);
     let more = found.len() > wanted;
@@ -319,20 +324,6 @@ pub async fn list_positions(
     let link = next.map(|after| query.next_link("positions", &after)).unwrap_or_default();
     let views: Vec<PositionView> = found.into_iter().map(|(_, view)| view).collect();
     Ok((link, Json(views)).into_response())
-}
-
-async fn views_at(
-    tx: &mut Tx,
-    portfolio: &Portfolio,
-    ask: &Ask,
-    now: Moment,
-) -> Result<Vec<(i64, PositionView)>, ApiError> {
-    let figures = pnl_engine::figures(tx, portfolio, ask, now).await?;
-    let mut found = every_view(tx, portfolio, &figures, ask.known_at.unwrap_or(Moment::MAX)).await?;
-    if figures.kept {
-        with_closed(tx, portfolio, &figures, &mut found).await?;
-    }
-    Ok(found)
 }
 
 /// Read a position with its open lots
@@ -356,7 +347,31 @@ pub async fn get_position(
     let as_of = query.until("as_of", portfolio.time_zone);
     query.finish()?;
     let ask = Ask { as_of, known_at, ..Ask::default() };
-    Ok(Json(position_view(&mut tx, &portfolio, &position, &ask, app.clock.now()).await?))
+    let issued = issued(&mut tx, &portfolio, &position, &ask).await?;
+    let figures = app.presents.figures(&mut tx, &portfolio, (&ask, Detail::Lots), app.clock.now()).await?;
+    Ok(Json(view_of(&mut tx, &portfolio, &issued, &ask, &figures).await?))
+}
+
+/// The id a path names, if the portfolio ever issued it.
+async fn issued(
+    tx: &mut Tx,
+    portfolio: &Portfolio,
+    name: &str,
+    ask: &Ask,
+) -> Result<IssuedPosition, ApiError> {
+    let issued = match PositionId::parse(name) {
+        Some(id) => positions::find(tx, portfolio.id, id).await?,
+        None => None,
+    };
+    let issued = issued.ok_or_else(|| not_found(name))?;
+    if issued.status == UNUSED && ask.known_at.is_none() {
+        return Err(gone(portfolio, &issued));
+    }
+    Ok(issued)
+}
+
+fn not_found(name: &str) -> ApiError {
+    ApiError::new(Code::PositionNotFound, format!("Position not found: {name}"))
 }
 
 /// One position with its open lots, as it was then.
@@ -370,24 +385,38 @@ pub async fn position_view(
     ask: &Ask,
     now: Moment,
 ) -> Result<PositionView, ApiError> {
-    let not_found = || ApiError::new(Code::PositionNotFound, format!("Position not found: {name}"));
-    let id = PositionId::parse(name).ok_or_else(not_found)?;
-    let issued = positions::find(tx, portfolio.id, id).await?.ok_or_else(not_found)?;
-    if issued.status == UNUSED && ask.known_at.is_none() {
-        return Err(gone(portfolio, &issued));
-    }
+    let issued = issued(tx, portfolio, name, ask).await?;
     let figures = pnl_engine::figures(tx, portfolio, ask, now).await?;
-    let mut found = every_view(tx, portfolio, &figures, ask.known_at.unwrap_or(Moment::MAX)).await?;
-    if figures.kept {
-        with_closed(tx, portfolio, &figures, &mut found).await?;
-    }
-    let (_, mut view) = found.into_iter().find(|(_, view)| view.id == id).ok_or_else(not_found)?;
+    view_of(tx, portfolio, &issued, ask, &figures).await
+}
+
+/// A position with its open lots, from valued figures.
+async fn view_of(
+    tx: &mut Tx,
+    portfolio: &Portfolio,
+    issued: &IssuedPosition,
+    ask: &Ask,
+    figures: &Figures,
+) -> Result<PositionView, ApiError> {
+    let id = issued.id;
     let held = figures.open.iter().find(|(_, open)| **open == id).map(|(key, _)| key);
-    let item = figures
-        .report
-        .items
-        .iter()
-        .find(|item| held.is_some_and(|key| key.account == item.account && key.asset == item.asset));
+    let of_holding =
+        |item: &&Item| held.is_some_and(|key| key.account == item.account && key.asset == item.asset);
+    let item = figures.report.items.iter().find(of_holding);
+    let view = if figures.kept {
+        let cycle = held.and_then(|key| figures.book.holdings.get(key)).and_then(|held| held.cycle.as_ref());
+        match (item.zip(cycle), &issued.closed) {
+            (Some(open), _) => open_view(portfolio, id, open, figures, issue(issued)),
+            (None, Some(cycle)) => {
+                closed_view(portfolio, id, (&issued.holding, cycle), figures, issue(issued))
+            }
+            (None, None) => None,
+        }
+    } else {
+        let found = every_view(tx, portfolio, figures, ask.known_at.unwrap_or(Moment::MAX)).await?;
+        found.into_iter().map(|(_, view)| view).find(|view| view.id == id)
+    };
+    let mut view = view.ok_or_else(|| not_found(&id.to_string()))?;
     view.lots = Some(item.map(lots_of).unwrap_or_default());
     Ok(view)
 }

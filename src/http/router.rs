@@ -3,10 +3,10 @@
 use crate::http::auth::Door;
 use crate::http::openapi::{self, Frame, Written};
 use crate::http::{
-    AppState, actions, assets, attribution, currencies, difference, docs, exports, fx, gains, health,
-    history, imports, keys, layers, ledger_imports, markets, pnl, portfolios, position_trades, positions,
-    price_batch, price_sources, price_withdrawal, prices, rate_imports, returns, several, statement,
-    transactions, values,
+    AppState, actions, assets, attribution, candles, currencies, difference, docs, exports, fx, gains,
+    health, history, imports, keys, layers, ledger_imports, markets, pnl, portfolios, position_trades,
+    positions, price_batch, price_sources, price_withdrawal, prices, rate_imports, record_files, returns,
+    several, statement, transactions, values,
 };
 use axum::extract::DefaultBodyLimit;
 use axum::routing::get;
@@ -20,47 +20,82 @@ use utoipa_axum::routes;
 pub fn routes() -> RoutesBuilder {
     RoutesBuilder(
         OpenApiRouter::with_openapi(Frame::openapi())
-            .routes(routes!(health::health))
-            .routes(routes!(health::live))
-            .routes(routes!(health::ready))
-            .routes(routes!(health::accept_clock))
-            .routes(routes!(keys::create_key))
-            .routes(routes!(markets::list_markets, markets::create_market))
-            .routes(routes!(markets::get_market, markets::update_market))
-            .routes(routes!(markets::act_on_market))
-            .routes(routes!(assets::list_assets, assets::create_asset))
-            .routes(routes!(assets::get_asset, assets::update_asset))
-            .routes(routes!(assets::act_on_asset))
-            .routes(routes!(prices::price_of_asset))
-            .routes(routes!(currencies::list_currencies, currencies::create_currency))
-            .routes(routes!(prices::list_prices, prices::record_price, price_withdrawal::withdraw_price))
-            .routes(routes!(prices::latest_prices))
-            .routes(routes!(fx::list_rates, fx::record_rate))
-            .routes(routes!(portfolios::list_portfolios, portfolios::create_portfolio))
-            .routes(routes!(
-                portfolios::get_portfolio,
-                portfolios::update_portfolio,
-                portfolios::delete_portfolio
-            ))
-            .routes(routes!(portfolios::act_on_portfolio))
-            .routes(routes!(pnl::portfolio_pnl))
+            .merge(operations())
+            .merge(reference())
+            .merge(market_data())
+            .merge(portfolios_and_positions())
             .merge(over_time())
-            .routes(routes!(difference::portfolio_difference))
-            .routes(routes!(values::portfolio_values))
-            .routes(routes!(gains::portfolio_gains))
-            .routes(routes!(gains::portfolio_lots))
-            .routes(routes!(exports::export_portfolio))
-            .routes(routes!(positions::list_positions, position_trades::open_position))
-            .routes(routes!(positions::get_position))
-            .routes(routes!(position_trades::close_position))
-            .routes(routes!(position_trades::reduce_position))
-            .routes(routes!(transactions::list_transactions, transactions::record_transactions))
-            .routes(routes!(transactions::get_transaction))
-            .routes(routes!(transactions::void_transaction))
+            .merge(ledgers())
             .merge(corporate_actions())
             .merge(files())
             .merge(documents()),
     )
+}
+
+/// The service itself, and who may use it.
+fn operations() -> OpenApiRouter<AppState> {
+    OpenApiRouter::new()
+        .routes(routes!(health::health))
+        .routes(routes!(health::live))
+        .routes(routes!(health::ready))
+        .routes(routes!(health::accept_clock))
+        .routes(routes!(keys::create_key))
+}
+
+/// Markets, assets and currencies.
+fn reference() -> OpenApiRouter<AppState> {
+    OpenApiRouter::new()
+        .routes(routes!(markets::list_markets, markets::create_market))
+        .routes(routes!(markets::get_market, markets::update_market))
+        .routes(routes!(markets::act_on_market))
+        .routes(routes!(assets::list_assets, assets::create_asset))
+        .routes(routes!(assets::get_asset, assets::update_asset))
+        .routes(routes!(assets::act_on_asset))
+        .routes(routes!(currencies::list_currencies, currencies::create_currency))
+}
+
+/// Prices and exchange rates, one by one.
+fn market_data() -> OpenApiRouter<AppState> {
+    OpenApiRouter::new()
+        .routes(routes!(prices::price_of_asset))
+        .routes(routes!(candles::list_candles))
+        .routes(routes!(candles::list_gaps))
+        .routes(routes!(prices::list_prices, prices::record_price, price_withdrawal::withdraw_price))
+        .routes(routes!(prices::latest_prices))
+        .routes(routes!(fx::list_rates, fx::record_rate))
+        .routes(routes!(record_files::list_record_sources))
+        .routes(routes!(record_files::get_records))
+        .routes(routes!(record_files::get_manifest))
+}
+
+/// Portfolios, what they hold and what it is worth.
+fn portfolios_and_positions() -> OpenApiRouter<AppState> {
+    OpenApiRouter::new()
+        .routes(routes!(portfolios::list_portfolios, portfolios::create_portfolio))
+        .routes(routes!(
+            portfolios::get_portfolio,
+            portfolios::update_portfolio,
+            portfolios::delete_portfolio
+        ))
+        .routes(routes!(portfolios::act_on_portfolio))
+        .routes(routes!(positions::list_positions, position_trades::open_position))
+        .routes(routes!(positions::get_position))
+        .routes(routes!(position_trades::close_position))
+        .routes(routes!(position_trades::reduce_position))
+        .routes(routes!(pnl::portfolio_pnl))
+        .routes(routes!(difference::portfolio_difference))
+        .routes(routes!(values::portfolio_values))
+        .routes(routes!(gains::portfolio_gains))
+        .routes(routes!(gains::portfolio_lots))
+}
+
+/// The entries of portfolios.
+fn ledgers() -> OpenApiRouter<AppState> {
+    OpenApiRouter::new()
+        .routes(routes!(exports::export_portfolio))
+        .routes(routes!(transactions::list_transactions, transactions::record_transactions))
+        .routes(routes!(transactions::get_transaction))
+        .routes(routes!(transactions::void_transaction))
 }
 
 /// Routes of what happens to an asset, and of how its prices come.

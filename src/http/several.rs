@@ -20,7 +20,8 @@ use crate::storage::page::Page;
 use crate::storage::portfolios::{self, PortfolioFilter, PortfolioSort};
 use crate::storage::{currencies, rates};
 use crate::workers::history::{self, Loaded};
-use crate::workers::pnl_engine::{self, Ask};
+use crate::workers::pnl_engine::Ask;
+use crate::workers::present::Detail;
 use axum::Json;
 use axum::extract::State;
 use chrono_tz::Tz;
@@ -357,7 +358,8 @@ pub async fn pnl(
     for portfolio in &portfolios {
         let as_of = zoned.until("as_of", portfolio.time_zone);
         let ask = Ask { as_of, known_at, conventions: None, traced: false };
-        let figures = pnl_engine::figures(&mut tx, portfolio, &ask, app.clock.now()).await?;
+        let figures =
+            app.presents.figures(&mut tx, portfolio, (&ask, Detail::Holdings), app.clock.now()).await?;
         let at = as_of.unwrap_or(Moment::MAX);
         let base = portfolio.base_currency;
         let shown_at = |at: Moment| Some(at).filter(|at| *at != Moment::MAX).map(Time);

@@ -15,14 +15,33 @@ pub struct Tagged<T> {
     pub body: T,
 }
 
+/// The same, its body written already.
+#[derive(Debug)]
+pub struct TaggedText {
+    /// Counts changes of the resource.
+    pub version: i64,
+    /// The resource as JSON.
+    pub json: Vec<u8>,
+}
+
 impl<T: Serialize> IntoResponse for Tagged<T> {
     fn into_response(self) -> Response {
-        let mut response = Json(self.body).into_response();
-        if let Ok(tag) = HeaderValue::from_str(&format!("\"v{}\"", self.version)) {
-            response.headers_mut().insert(header::ETAG, tag);
-        }
-        response
+        with_version(Json(self.body).into_response(), self.version)
     }
+}
+
+impl IntoResponse for TaggedText {
+    fn into_response(self) -> Response {
+        let kind = [(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))];
+        with_version((kind, self.json).into_response(), self.version)
+    }
+}
+
+fn with_version(mut response: Response, version: i64) -> Response {
+    if let Ok(tag) = HeaderValue::from_str(&format!("\"v{version}\"")) {
+        response.headers_mut().insert(header::ETAG, tag);
+    }
+    response
 }
 
 /// Refuses a change when `If-Match` names another version than the current one.

@@ -27,7 +27,63 @@ pub struct Amount(pub Decimal);
 
 impl Serialize for Amount {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(&self.0.normalized())
+        match self.0.small().and_then(|(mantissa, scale)| Plain::of(mantissa, scale)) {
+            Some(plain) => serializer.serialize_str(plain.text()),
+            None => serializer.collect_str(&self.0.normalized()),
+        }
+    }
+}
+
+/// A number written out without a detour: most of what an answer shows.
+struct Plain {
+    bytes: [u8; 64],
+    begins: usize,
+}
+
+impl Plain {
+    /// `mantissa x 10^-scale` without trailing zeros; `None` where it is longer than there is room.
+    fn of(mantissa: i64, mut scale: u32) -> Option<Self> {
+        let mut plain = Self { bytes: [b'0'; 64], begins: 64 };
+        if scale > 40 {
+            return None;
+        }
+        let mut left = mantissa.unsigned_abs();
+        while scale > 0 && left.is_multiple_of(10) {
+            // Zero has no decimals.
+            scale = if left == 0 { 0 } else { scale - 1 };
+            left /= 10;
+        }
+        for _ in 0..scale {
+            plain.digit(&mut left)?;
+        }
+        if scale > 0 {
+            plain.put(b'.')?;
+        }
+        plain.digit(&mut left)?;
+        while left > 0 {
+            plain.digit(&mut left)?;
+        }
+        if mantissa < 0 {
+            plain.put(b'-')?;
+        }
+        Some(plain)
+    }
+
+    /// Writes the last digit of a number and takes it off.
+    fn digit(&mut self, of: &mut u64) -> Option<()> {
+        let last = u8::try_from(*of % 10).ok()?;
+        *of /= 10;
+        self.put(b'0' + last)
+    }
+
+    fn put(&mut self, byte: u8) -> Option<()> {
+        self.begins = self.begins.checked_sub(1)?;
+        *self.bytes.get_mut(self.begins)? = byte;
+        Some(())
+    }
+
+    fn text(&self) -> &str {
+        self.bytes.get(self.begins..).and_then(|bytes| str::from_utf8(bytes).ok()).unwrap_or_default()
     }
 }
 
@@ -139,4 +195,40 @@ enum_schemas! {
     crate::domain::pnl::trace::DisposalKind, "DisposalKind";
     crate::domain::price::Outcome, "PriceOutcome";
     crate::http::positions::PositionStatus, "PositionStatus";
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_figure_is_written_plain_and_without_trailing_zeros() {
+        for (text, shown) in [
+            ("0", "0"),
+            ("0.00", "0"),
+            ("-0.000", "0"),
+            ("5", "5"),
+            ("100", "100"),
+            ("100.50", "100.5"),
+            ("-0.05", "-0.05"),
+            ("0.1000", "0.1"),
+            ("-12.0", "-12"),
+            ("9223372036854775807", "9223372036854775807"),
+            ("-9223372036854775808", "-9223372036854775808"),
+            ("9223372036854775808.10", "9223372036854775808.1"),
+            (
+                "0.0000000000000000000000000000000000000000000120",
+                "0.000000000000000000000000000000000000000000012",
+            ),
+            ("1234567890123456789012345678901234567890.500", "1234567890123456789012345678901234567890.5"),
+        ] {
+            let figure = Amount(text.parse().unwrap());
+            assert_eq!(serde_json::to_string(&figure).unwrap(), format!("\"{shown}\""), "{text}");
+        }
+        for n in 0..20_000_i64 {
+            let value = Decimal::new(i128::from(n * 7_919 - 50_000_000), u32::try_from(n % 41).unwrap());
+            let shown = serde_json::to_string(&Amount(value.clone())).unwrap();
+            assert_eq!(shown, format!("\"{}\"", value.normalized()));
+        }
+    }
 }

@@ -1,6 +1,7 @@
 //! Prices read for many moments at once: the price that values an asset at each of them.
 //!
-//! Each series is read once, forwards. Of sealed blocks that nothing corrects only moments and prices are unpacked, and those of blocks in which no moment falls not at all.
+//! The prices of an asset with few points are held in memory for the next read ([`super::series`]). Those of others are
+//! read once, forwards. Of sealed blocks that nothing corrects only moments and prices are unpacked, and those of blocks in which no moment falls not at all.
 
 use crate::domain::asset::TermsHistory;
 use crate::domain::decimal::Decimal;
@@ -11,16 +12,20 @@ use crate::domain::price_block::Block;
 use crate::domain::price_version::{SeriesKey, Version};
 use crate::storage::database::Tx;
 use crate::storage::error::StorageError;
-use crate::storage::newest::Source;
+use crate::storage::newest::{AssetEnds, Source};
 use crate::storage::price_blocks::{self, Ended, FreshRange, SealedBlock};
 use crate::storage::price_series::{self, Cursor, Series};
 use crate::storage::prices::is_daily;
 use crate::storage::recall;
+use crate::storage::series::Series as Whole;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
 /// Assets read at a time.
 const ASSETS: usize = 50;
+/// Sealed blocks in a span from which on an asset has too many points to be held.
+const DENSE: i64 = 16;
 
 /// A point of a series: as much of it as a close needs.
 #[derive(Debug, Clone)]
@@ -49,32 +54,83 @@ pub async fn closes(
     known_at: Moment,
 ) -> Result<BTreeMap<AssetKey, Vec<Close>>, StorageError> {
     let mut found = BTreeMap::new();
-    let (Some(first), Some(last)) = (ends.first(), ends.last()) else { return Ok(found) };
+    let (Some(first), Some(last)) = (ends.first().copied(), ends.last().copied()) else { return Ok(found) };
     let sources = recall::sources(tx, known_at).await?;
-    let mut sorted = assets.to_vec();
-    sorted.sort_unstable();
-    for some in sorted.chunks(ASSETS) {
-        let (Some(low), Some(high)) = (some.first(), some.last()) else { continue };
-        let range = FreshRange { first: *low, last: *high, from: Moment::MIN, to: *last, known_at };
-        let fresh = price_blocks::fresh(tx, range).await?;
-        let series: Vec<SeriesKey> =
-            some.iter().flat_map(|asset| price_series::series_of(tx, *asset, &fresh)).collect();
-        let mut before = price_series::newest_of_many(tx, &series, &fresh, (*first, known_at)).await?;
-        let mut steps: BTreeMap<AssetKey, Vec<(SeriesKey, Steps)>> = BTreeMap::new();
-        for key in series {
-            let before = before.remove(&key).map(Point::from);
-            let own = steps_of(tx, Series::of(key, &fresh, known_at), ends, before).await?;
-            if !own.is_empty() {
-                steps.entry(key.asset).or_default().push((key, own));
+    let priority = |asset: AssetKey, at: Moment| {
+        terms.at(asset, at).map(|terms| terms.source_priority.as_slice()).unwrap_or_default()
+    };
+    let mut absent = Vec::new();
+    for asset in assets {
+        match tx.held_series(*asset, (first, last)).filter(|_| known_at == Moment::MAX) {
+            Some(series) => {
+                found.insert(*asset, series.closes(ends, &sources, |at| priority(*asset, at)));
             }
-        }
-        for (asset, own) in steps {
-            let priority =
-                |at| terms.at(asset, at).map(|terms| terms.source_priority.as_slice()).unwrap_or_default();
-            found.insert(asset, choose(&own, &sources, ends, priority));
+            None => absent.push(*asset),
         }
     }
+    absent.sort_unstable();
+    for some in absent.chunks(ASSETS) {
+        let (Some(low), Some(high)) = (some.first(), some.last()) else { continue };
+        let range = FreshRange { first: *low, last: *high, from: Moment::MIN, to: last, known_at };
+        let fresh = price_blocks::fresh(tx, range).await?;
+        let dense = price_blocks::dense(tx, some, (first, last), DENSE).await?;
+        let series: Vec<SeriesKey> =
+            some.iter().flat_map(|asset| price_series::series_of(tx, *asset, &fresh)).collect();
+        let mut before = price_series::newest_of_many(tx, &series, &fresh, (first, known_at)).await?;
+        for own in series.chunk_by(|a, b| a.asset == b.asset) {
+            let Some(asset) = own.first().map(|series| series.asset) else { continue };
+            let mut each = Vec::with_capacity(own.len());
+            for key in own {
+                each.push((Series::of(*key, &fresh, known_at), before.remove(key).map(Point::from)));
+            }
+            let closes = if known_at == Moment::MAX && !dense.contains(&asset) {
+                let whole = Arc::new(whole(tx, each, (first, last)).await?);
+                tx.hold_series(asset, (first, end_of_hold(tx, asset, last)), &whole);
+                whole.closes(ends, &sources, |at| priority(asset, at))
+            } else {
+                let mut steps = Vec::with_capacity(each.len());
+                for (series, before) in each {
+                    steps.push((series.key, steps_of(tx, series, ends, before).await?));
+                }
+                choose(&steps, &sources, ends, |at| priority(asset, at))
+            };
+            found.insert(asset, closes);
+        }
+    }
+    found.retain(|_, closes| !closes.is_empty());
     Ok(found)
+}
+
+/// Up to where a series that was read to `last` tells all: without an end when no point comes after it.
+fn end_of_hold(tx: &Tx, asset: AssetKey, last: Moment) -> Moment {
+    let state = tx.newest.state();
+    let later = |ends: &AssetEnds| ends.series.values().any(|end| end.last_at > last);
+    if state.assets.get(&asset).is_some_and(later) { last } else { Moment::MAX }
+}
+
+/// Every point of an asset that counts at some moment of a span.
+async fn whole(
+    tx: &mut Tx,
+    each: Vec<(Series<'_>, Option<Point>)>,
+    (first, last): (Moment, Moment),
+) -> Result<Whole, StorageError> {
+    let mut points: Vec<(SeriesKey, Point)> = Vec::new();
+    for (series, before) in each {
+        points.extend(before.map(|point| (series.key, point)));
+        if first >= last {
+            continue;
+        }
+        let mut cursor = Cursor::whole(series, first.plus(1), last);
+        while let Some(these) = cursor.next(tx).await? {
+            points.extend(these.into_iter().map(|version| (series.key, Point::from(version))));
+        }
+    }
+    points.sort_by_key(|(series, point)| (point.observed_at, *series));
+    let mut whole = Whole::default();
+    for (series, point) in points {
+        whole.push(point.observed_at, (series.source, series.candle), point.seq, point.price);
+    }
+    Ok(whole)
 }
 
 /// The points of one series, given the one that is the newest at the first moment.

@@ -1,12 +1,14 @@
 //! Opening a database, and the two kinds of transaction: a read sees one snapshot, a write belongs to [`super::writer`].
 
 use crate::clock::Clock;
+use crate::domain::ids::AssetKey;
 use crate::domain::moment::Moment;
 use crate::storage::error::StorageError;
 use crate::storage::migrate;
 use crate::storage::newest::Newest;
 use crate::storage::pending::Pending;
 use crate::storage::recall;
+use crate::storage::series::{Series, Shelf};
 use crate::storage::ticks::{Ticks, Touched};
 use crate::storage::writer::{Stamp, Stamps, WriterHandle};
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
@@ -65,6 +67,8 @@ pub(super) enum Link {
 pub(super) struct Shared {
     pub(super) ticks: Arc<Ticks>,
     pub(super) newest: Arc<Newest>,
+    /// Price series held in memory.
+    pub(super) shelf: Arc<Shelf>,
 }
 
 /// A database transaction. One from [`Database::read`] sees one snapshot and cannot write.
@@ -82,6 +86,8 @@ pub struct Tx {
     /// The tick before its snapshot.
     tick: u64,
     ticks: Arc<Ticks>,
+    /// Price series held in memory.
+    shelf: Arc<Shelf>,
 }
 
 impl std::fmt::Debug for Tx {
@@ -119,6 +125,7 @@ impl Tx {
             snapshot: None,
             tick,
             ticks: Arc::clone(&shared.ticks),
+            shelf: Arc::clone(&shared.shelf),
         }
     }
 
@@ -130,6 +137,20 @@ impl Tx {
     /// What has changed since which tick.
     pub fn ticks(&self) -> &Ticks {
         &self.ticks
+    }
+
+    /// The price series of an asset over a span, if it is held and the snapshot says the same.
+    pub(super) fn held_series(&self, asset: AssetKey, span: (Moment, Moment)) -> Option<Arc<Series>> {
+        let changed_at = self.ticks.changed_at(asset);
+        let same = self.stamp.is_none() && changed_at <= self.tick;
+        same.then(|| self.shelf.get(asset, span, changed_at)).flatten()
+    }
+
+    /// Holds the price series of an asset over a span, as this snapshot says it; a write holds none.
+    pub(super) fn hold_series(&self, asset: AssetKey, span: (Moment, Moment), series: &Arc<Series>) {
+        if self.stamp.is_none() {
+            self.shelf.keep(asset, span, self.tick, series);
+        }
     }
 
     /// The stamp of this commit.
@@ -239,6 +260,11 @@ impl Database {
     /// The writer: the way in for every mutation.
     pub const fn writer(&self) -> &WriterHandle {
         &self.writer
+    }
+
+    /// What has changed since which tick.
+    pub fn ticks(&self) -> &Ticks {
+        &self.shared.ticks
     }
 
     /// The stamps given out, and what `known_at` may ask for.

@@ -166,8 +166,10 @@ pub async fn save(
 ) -> Result<(), StorageError> {
     let nothing = BTreeMap::new();
     let old = before.map_or(&nothing, |kept| &kept.book.holdings);
+    let mut changed = Vec::new();
     for (key, was) in old {
         if !after.book.holdings.contains_key(key) {
+            changed.push(key.asset);
             delete_holding(tx, portfolio, key, was).await?;
         }
     }
@@ -176,14 +178,18 @@ pub async fn save(
         let position = after.open.get(key).copied();
         let same_position = before.and_then(|kept| kept.open.get(key).copied()) == position;
         if was != Some(holding) || !same_position {
+            changed.push(key.asset);
             save_lots(tx, portfolio, key, was, holding).await?;
             save_holding(tx, portfolio, key, holding, position).await?;
         }
     }
-    save_state(tx, portfolio, after).await
+    let version = save_state(tx, portfolio, after).await?;
+    tx.touched.portfolios.push(portfolio);
+    tx.touched.books.push((portfolio, version, changed));
+    Ok(())
 }
 
-async fn save_state(tx: &mut Tx, portfolio: PortfolioId, after: &KeptBook) -> Result<(), StorageError> {
+async fn save_state(tx: &mut Tx, portfolio: PortfolioId, after: &KeptBook) -> Result<i64, StorageError> {
     const SQL: &str = "INSERT INTO ledger_states (portfolio_id, last_at, entries, foreign_money, stale, state, \
         version) VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (portfolio_id) DO UPDATE SET last_at = excluded.last_at, \
         entries = excluded.entries, foreign_money = excluded.foreign_money, stale = excluded.stale, \
@@ -197,7 +203,8 @@ async fn save_state(tx: &mut Tx, portfolio: PortfolioId, after: &KeptBook) -> Re
     };
     let (kept, text) = (after.kept, to_json(&common)?);
     on!(tx, conn => sqlx::query(SQL).bind(portfolio).bind(kept.last_at).bind(kept.entries).bind(kept.foreign_money)
-        .bind(kept.stale).bind(&text).bind(version).execute(conn).await.map(drop))
+        .bind(kept.stale).bind(&text).bind(version).execute(conn).await.map(drop))?;
+    Ok(version)
 }
 
 async fn save_holding(
@@ -280,6 +287,7 @@ async fn delete_holding(
 /// Marks the kept books of portfolios with foreign money that reach `from` or later: a rate they used has changed.
 pub async fn mark_stale(tx: &mut Tx, from: Moment) -> Result<(), StorageError> {
     const SQL: &str = "UPDATE ledger_states SET stale = $2 WHERE last_at >= $1 AND foreign_money";
+    tx.touched.every_portfolio = true;
     on!(tx, conn => sqlx::query(SQL).bind(from).bind(true).execute(conn).await.map(drop))
 }
 

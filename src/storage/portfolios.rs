@@ -187,6 +187,7 @@ pub async fn insert(tx: &mut Tx, mut portfolio: Portfolio) -> Result<Portfolio, 
 pub async fn update(tx: &mut Tx, mut portfolio: Portfolio) -> Result<Portfolio, StorageError> {
     const SQL: &str = "UPDATE portfolios SET name = $2, description = $3, status = $4, metadata = $5, version = $6, \
         updated_at = $7 WHERE id = $1";
+    tx.touched.portfolios.push(portfolio.id);
     portfolio.version += 1;
     portfolio.updated_at = tx.recorded_at()?;
     on!(tx, conn => sqlx::query(SQL)
@@ -200,6 +201,7 @@ pub async fn update(tx: &mut Tx, mut portfolio: Portfolio) -> Result<Portfolio, 
 /// Notes that a portfolio's book changed.
 pub async fn touch(tx: &mut Tx, id: PortfolioId) -> Result<(), StorageError> {
     const SQL: &str = "UPDATE portfolios SET updated_at = $2 WHERE id = $1";
+    tx.touched.portfolios.push(id);
     let recorded_at = tx.recorded_at()?;
     on!(tx, conn => sqlx::query(SQL).bind(id).bind(recorded_at).execute(conn).await.map(drop))
 }
@@ -207,6 +209,7 @@ pub async fn touch(tx: &mut Tx, id: PortfolioId) -> Result<(), StorageError> {
 /// Removes a portfolio and everything in it. Whether that is allowed is the caller's to know.
 pub async fn delete(tx: &mut Tx, id: PortfolioId) -> Result<(), StorageError> {
     const SQL: &str = "DELETE FROM portfolios WHERE id = $1";
+    tx.touched.portfolios.push(id);
     on!(tx, conn => sqlx::query(SQL).bind(id).execute(conn).await.map(drop))
 }
 
@@ -239,6 +242,7 @@ pub async fn insert_conventions(
 ) -> Result<(), StorageError> {
     const SQL: &str = "INSERT INTO portfolio_conventions (seq, portfolio_id, effective_at, recorded_at, conventions) \
         VALUES ($1, $2, $3, $4, $5)";
+    tx.touched.portfolios.push(id);
     let (seq, recorded_at) = (tx.next_seq()?, tx.recorded_at()?);
     let text = to_json(conventions)?;
     on!(tx, conn => sqlx::query(SQL).bind(seq).bind(id).bind(effective_at).bind(recorded_at).bind(&text)

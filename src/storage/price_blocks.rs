@@ -9,7 +9,7 @@ use crate::domain::price_version::{SeriesKey, Version};
 use crate::storage::database::{Tx, on};
 use crate::storage::error::StorageError;
 use sqlx::QueryBuilder;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
 /// Keys named by one statement.
@@ -527,6 +527,32 @@ pub(super) async fn sealed_series(tx: &mut Tx) -> Result<Vec<(SeriesKey, Moment)
     rows.into_iter()
         .map(|(asset, source, candle, last_at)| Ok((named(asset, source, &candle)?, last_at)))
         .collect()
+}
+
+/// Those of some assets that have at least `many` blocks of current versions in a span.
+pub(super) async fn dense(
+    tx: &mut Tx,
+    assets: &[AssetKey],
+    (from, to): (Moment, Moment),
+    many: i64,
+) -> Result<BTreeSet<AssetKey>, StorageError> {
+    let mut found = BTreeSet::new();
+    for some in assets.chunks(KEYS) {
+        let keys: Vec<AssetKey> = on!(tx, conn => {
+            let mut query = QueryBuilder::new("SELECT asset_key FROM sealed_prices WHERE superseded = ");
+            query.push_bind(false).push(" AND first_at <= ").push_bind(to);
+            query.push(" AND last_at >= ").push_bind(from).push(" AND asset_key IN (");
+            let mut list = query.separated(", ");
+            for key in some {
+                list.push_bind(*key);
+            }
+            query.push(") GROUP BY asset_key HAVING COUNT(block_id) >= ").push_bind(many);
+            query.push(" ORDER BY asset_key LIMIT 200");
+            query.build_query_scalar().fetch_all(conn).await
+        })?;
+        found.extend(keys);
+    }
+    Ok(found)
 }
 
 /// Blocks of an asset that hold versions learned after one moment and up to another.

@@ -237,6 +237,9 @@ pub async fn record_many(
         }
         outcomes.push(outcome);
     }
+    if !fresh.is_empty() {
+        tx.touched.rates = true;
+    }
     let recorded_at = tx.recorded_at()?;
     for rows in fresh.chunks(ROWS) {
         on!(tx, conn => {

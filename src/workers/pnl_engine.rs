@@ -48,6 +48,17 @@ pub struct LedgerEvidence {
     pub at: Moment,
 }
 
+/// The order in which a position's id was issued, when that was, and when what it stands for last changed.
+#[derive(Debug, Clone, Copy)]
+pub struct Issue {
+    /// Order in which ids were issued.
+    pub seq: i64,
+    /// When.
+    pub created_at: Moment,
+    /// When what it stands for last changed.
+    pub updated_at: Moment,
+}
+
 /// A valued book with what is needed to show it.
 #[derive(Debug)]
 pub struct Figures {
@@ -60,7 +71,9 @@ pub struct Figures {
     /// The conventions it was computed under.
     pub conventions: Conventions,
     /// Ids of its open positions.
-    pub open: BTreeMap<HoldingKey, PositionId>,
+    pub open: Arc<BTreeMap<HoldingKey, PositionId>>,
+    /// When the ids of its open positions were issued; of a book held in memory only.
+    pub issued: Option<Arc<BTreeMap<PositionId, Issue>>>,
     /// Ids of its closed positions: holding and ordinal. Filled for questions about the past only.
     pub closed: HashMap<(HoldingKey, u64), PositionId>,
     /// Whether they come from the kept book, which carries no closed positions.
@@ -105,7 +118,8 @@ pub async fn figures(
             book: Arc::new(kept.book),
             assets: Arc::new(assets),
             conventions,
-            open: kept.open,
+            open: Arc::new(kept.open),
+            issued: None,
             closed: HashMap::new(),
             kept: true,
             evidence: None,
@@ -201,8 +215,8 @@ async fn past_figures(
         LedgerEvidence { ledger, rates: all, at: ask.as_of.unwrap_or(Moment::MAX) }
     });
     let Valued { report, assets, .. } = valued;
-    let (book, assets) = (Arc::new(book), Arc::new(assets));
-    Ok(Figures { report, book, assets, conventions, open, closed, kept: false, evidence })
+    let (book, assets, open) = (Arc::new(book), Arc::new(assets), Arc::new(open));
+    Ok(Figures { report, book, assets, conventions, open, issued: None, closed, kept: false, evidence })
 }
 
 /// Whether money of some holding is not in base currency.

@@ -166,6 +166,17 @@ impl Reply {
         if self.body.is_empty() { Value::Null } else { serde_json::from_slice(&self.body).unwrap() }
     }
 
+    /// The body as text.
+    pub(crate) fn text(&self) -> String {
+        String::from_utf8(self.body.to_vec()).unwrap()
+    }
+
+    /// Path and query of the next page.
+    pub(crate) fn next_page(&self) -> Option<String> {
+        let link = self.headers.get("link")?.to_str().unwrap();
+        Some(link.strip_prefix('<').unwrap().strip_suffix(">; rel=\"next\"").unwrap().to_owned())
+    }
+
     /// The body of an answer that must have this status.
     #[track_caller]
     pub(crate) fn expect(&self, status: u16) -> Value {
@@ -305,10 +316,7 @@ impl TestApp {
             let page = page.as_array().unwrap();
             assert!(page.len() <= limit, "{path} has {} rows", page.len());
             rows.extend(page.iter().cloned());
-            next = reply.headers.get("link").map(|link| {
-                let link = link.to_str().unwrap();
-                link.strip_prefix('<').unwrap().strip_suffix(">; rel=\"next\"").unwrap().to_owned()
-            });
+            next = reply.next_page();
         }
         rows
     }

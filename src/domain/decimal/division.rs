@@ -3,7 +3,7 @@
 //! Where the numbers fit, it is a long division in 128 bits that takes as many digits at a time as fit; else one of big
 //! integers. Both give the same digits, which a test holds.
 
-use super::{DIVISION_DIGITS, Decimal, POWERS, Repr, big_power_of_ten};
+use super::{DIVISION_DIGITS, Decimal, POWERS, big_power_of_ten};
 use num_bigint::{BigInt, Sign};
 use num_integer::Integer as _;
 use num_traits::{Signed as _, Zero as _};
@@ -25,20 +25,14 @@ impl Decimal {
 
     /// The same in 128 bits; `None` when that does not suffice.
     fn divide_in_words(&self, divisor: &Self) -> Option<Self> {
-        let (
-            Repr::Small { mantissa: numerator, scale: above },
-            Repr::Small { mantissa: denominator, scale: below },
-        ) = (&self.0, &divisor.0)
-        else {
-            return None;
-        };
-        let negative = (*numerator < 0) != (*denominator < 0);
+        let ((numerator, above), (denominator, below)) = (self.mantissa()?, divisor.mantissa()?);
+        let negative = (numerator < 0) != (denominator < 0);
         let (numerator, denominator) = (numerator.unsigned_abs(), denominator.unsigned_abs());
         let (have, width) = (numerator.ilog10(), denominator.ilog10());
         // One digit more than asked for, as below; as many at a time as keep the remainder within 38 digits.
         let mut left = (DIVISION_DIGITS + 1 + width).checked_sub(have)?;
         let step = POWERS.checked_sub(width + 1).filter(|step| *step > 0)?;
-        let scale = i64::from(*above) - i64::from(*below) + i64::from(left);
+        let scale = i64::from(above) - i64::from(below) + i64::from(left);
         let (mut quotient, mut rest) = (numerator / denominator, numerator % denominator);
         while left > 0 {
             let ten = 10_u128.pow(left.min(step));

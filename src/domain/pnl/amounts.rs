@@ -35,6 +35,19 @@ impl Amounts {
         }
     }
 
+    /// The same, with the exact value of one unit where there is one: of a part of the units, that many times it.
+    #[must_use]
+    pub fn share_at(&self, unit: Option<&Decimal>, part: &Decimal, whole: &Decimal) -> Self {
+        let Some(unit) = unit.filter(|_| part != whole) else { return self.share(part, whole) };
+        let own = part * unit;
+        // Where base and own currency are one, both sides must stay the same number.
+        let base = match &self.base {
+            Some(base) if *base == self.own => Some(own.clone()),
+            base => base.as_ref().map(|base| base.share(part, whole)),
+        };
+        Self { own, base }
+    }
+
     /// The same with the sign of `negative`.
     #[must_use]
     pub fn signed(self, negative: bool) -> Self {

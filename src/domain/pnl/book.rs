@@ -6,9 +6,14 @@
 pub mod actions;
 mod cash;
 mod deliveries;
+mod memberships;
+mod plain;
 #[cfg(test)]
 mod tests;
 mod trades;
+
+pub use memberships::{Membership, Memberships};
+use plain::PlainTrades;
 
 use crate::domain::asset::{Terms, TermsHistory};
 use crate::domain::currency::Currency;
@@ -159,17 +164,6 @@ pub struct MissingRate {
     pub at: Moment,
 }
 
-/// Which transaction took part in which position.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Membership {
-    /// The holding.
-    pub holding: HoldingKey,
-    /// The position's ordinal in it.
-    pub cycle: u64,
-    /// The transaction.
-    pub transaction: TransactionId,
-}
-
 /// Why the ledger refuses a transaction.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 pub enum LedgerError {
@@ -230,7 +224,7 @@ pub struct Book {
     /// Positions closed by the transactions applied to this value.
     pub closed: Vec<(HoldingKey, Cycle)>,
     /// Positions that the transactions applied to this value took part in.
-    pub memberships: Vec<Membership>,
+    pub memberships: Memberships,
     /// Rows that break a rule because of a corporate action.
     pub flags: Vec<Flag>,
     /// Every part of every sum, when the book was asked to keep it.
@@ -443,8 +437,12 @@ impl Book {
 /// The first transaction the ledger refuses, with the rule it breaks.
 pub fn fold(transactions: &[Transaction], ctx: Context<'_>) -> Result<Book, (TransactionId, LedgerError)> {
     let mut book = Book::default();
+    let mut plain = PlainTrades::new(&book, ctx);
     for transaction in transactions {
-        book.apply(transaction, ctx).map_err(|error| (transaction.id, error))?;
+        if !plain.take(&mut book, transaction) {
+            book.apply(transaction, ctx).map_err(|error| (transaction.id, error))?;
+        }
     }
+    plain.end(&mut book);
     Ok(book)
 }

@@ -176,6 +176,8 @@ struct Line {
     short: bool,
     /// Units, unsigned.
     quantity: Decimal,
+    /// Units by multiplier, of an asset whose terms were the same throughout and that is worth units by price.
+    scaled: Option<Decimal>,
     /// Value at opening before costs, unsigned: of a margined one what its profit is counted from.
     gross: Decimal,
     last_price: Option<Decimal>,
@@ -354,12 +356,16 @@ impl<'a> Walk<'a> {
             return;
         };
         let Some(pricing) = self.places.get(&key.asset).copied() else { return };
+        let quantity = holding.lots.quantity();
+        let terms = self.pricings.get(pricing).and_then(|pricing| pricing.terms);
+        let linear = terms.filter(|terms| !terms.inverse && !terms.margined);
         let line = Line {
             pricing,
             account: 0,
             currency: holding.currency,
             short: holding.is_short(),
-            quantity: holding.lots.quantity(),
+            scaled: linear.map(|terms| &quantity * &terms.multiplier),
+            quantity,
             gross: gross(holding),
             last_price: holding.last_price.as_ref().map(|(_, price)| price.clone()),
             value: None,
@@ -398,22 +404,28 @@ impl<'a> Walk<'a> {
                 let terms = pricing.terms.or_else(|| ctx.terms.at(pricing.key, end));
                 line.value = value_of(line, pricing, terms);
             }
-            let base = if let Some(own) = &line.value {
-                rates.convert(own, line.currency, &mut gaps)
-            } else {
-                gaps.insert(Gap::Price(pricing.key));
-                None
+            let converted;
+            let base = match &line.value {
+                Some(own) if line.currency == ctx.base => Some(own),
+                Some(own) => {
+                    converted = rates.convert(own, line.currency, &mut gaps);
+                    converted.as_ref()
+                }
+                None => {
+                    gaps.insert(Gap::Price(pricing.key));
+                    None
+                }
             };
-            add(&mut total, base.as_ref());
+            add(&mut total, base);
             match self.level {
                 Level::Account => {
                     if let Some((_, step)) = self.accounts.get_mut(line.account) {
-                        add(&mut step.value, base.as_ref());
+                        add(&mut step.value, base);
                     }
                 }
                 Level::Asset => {
                     if let Some(step) = self.assets.get_mut(&pricing.key) {
-                        add(&mut step.value, base.as_ref());
+                        add(&mut step.value, base);
                     }
                 }
                 Level::Portfolio | Level::Lot => {}
@@ -451,6 +463,10 @@ fn gross(holding: &Holding) -> Decimal {
 fn value_of(line: &Line, pricing: &Pricing<'_>, terms: Option<&Terms>) -> Option<Decimal> {
     let terms = terms?;
     let price = pricing.price.as_ref().or(line.last_price.as_ref())?;
+    if let Some(units) = &line.scaled {
+        let value = units * price;
+        return Some(if line.short { -value } else { value });
+    }
     let notional = terms.notional(&line.quantity, price).unwrap_or(Decimal::ZERO);
     if !terms.margined {
         return Some(if line.short { -notional } else { notional });

@@ -105,17 +105,9 @@ pub enum PickError {
 impl Lot {
     /// Takes `quantity` units, at most what is left.
     fn take(&mut self, quantity: &Decimal) -> Piece {
-        let whole = self.quantity.clone();
-        let mut gross = self.gross.share(quantity, &whole);
-        if let Some(unit) = self.unit.as_ref().filter(|_| *quantity != whole) {
-            let exact = quantity * unit;
-            // Where base and own currency are one, both sides must stay the same number.
-            if self.gross.base.as_ref() == Some(&self.gross.own) {
-                gross.base = Some(exact.clone());
-            }
-            gross.own = exact;
-        }
-        let costs = self.costs.share(quantity, &whole);
+        let whole = &self.quantity;
+        let gross = self.gross.share_at(self.unit.as_ref(), quantity, whole);
+        let costs = self.costs.share(quantity, whole);
         self.quantity -= quantity;
         self.gross -= &gross;
         self.costs -= &costs;

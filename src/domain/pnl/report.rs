@@ -73,8 +73,6 @@ pub struct Worth {
     pub opening_gross: Amounts,
     /// Remaining cost.
     pub cost_basis: Amounts,
-    /// Remaining cost by quantity, so above zero for a short position too; `None` when flat.
-    pub average_cost: Option<Decimal>,
     /// Present value; of a margined contract its unrealised profit before costs.
     pub market_value: Amounts,
     /// Quantity at the present price, signed.
@@ -88,11 +86,28 @@ pub struct Worth {
 }
 
 impl Worth {
+    /// Remaining cost by quantity, so above zero for a short position too; `None` when flat.
+    pub fn average_cost(&self) -> Option<Decimal> {
+        self.cost_basis.own.divide(&self.quantity)
+    }
+
     /// Average price of entry, before costs: of an inverse contract the harmonic mean. `None` when flat.
     pub fn average_entry(&self, terms: &Terms) -> Option<Decimal> {
         let units = self.quantity.abs() * &terms.multiplier;
         let gross = &self.opening_gross.own;
         if terms.inverse { units.divide(gross) } else { gross.divide(&units) }
+    }
+
+    /// Adds the figures of other units of the same asset.
+    pub fn add(&mut self, other: &Self) {
+        self.quantity += &other.quantity;
+        self.opening_gross += &other.opening_gross;
+        self.cost_basis += &other.cost_basis;
+        self.market_value += &other.market_value;
+        self.notional += &other.notional;
+        self.unrealized_gross += &other.unrealized_gross;
+        self.unrealized += &other.unrealized;
+        self.unrealized_fx = sum(self.unrealized_fx.as_ref(), other.unrealized_fx.as_ref());
     }
 
     /// Sets what may have been rounded to what `parts` leave of `whole`. Where the whole is unknown there is nothing
@@ -259,6 +274,37 @@ impl Sums {
         difference(own.as_ref(), self.internal_transfers.as_ref())
     }
 
+    /// Adds other sums.
+    fn add(&mut self, other: &Self) {
+        let pairs = [
+            (&mut self.cash, &other.cash),
+            (&mut self.reserved, &other.reserved),
+            (&mut self.long_market_value, &other.long_market_value),
+            (&mut self.short_market_value, &other.short_market_value),
+            (&mut self.net_exposure, &other.net_exposure),
+            (&mut self.gross_exposure, &other.gross_exposure),
+            (&mut self.total_cost_basis, &other.total_cost_basis),
+            (&mut self.cost_basis, &other.cost_basis),
+            (&mut self.realized_pnl, &other.realized_pnl),
+            (&mut self.realized_pnl_gross, &other.realized_pnl_gross),
+            (&mut self.realized_fx_pnl, &other.realized_fx_pnl),
+            (&mut self.unrealized_pnl, &other.unrealized_pnl),
+            (&mut self.unrealized_fx_pnl, &other.unrealized_fx_pnl),
+            (&mut self.unrealized_pnl_gross, &other.unrealized_pnl_gross),
+            (&mut self.income, &other.income),
+            (&mut self.dividends, &other.dividends),
+            (&mut self.fees, &other.fees),
+            (&mut self.taxes, &other.taxes),
+            (&mut self.costs_apart, &other.costs_apart),
+            (&mut self.cash_fx_pnl, &other.cash_fx_pnl),
+            (&mut self.net_contributions, &other.net_contributions),
+            (&mut self.internal_transfers, &other.internal_transfers),
+        ];
+        for (total, part) in pairs {
+            *total = sum(total.as_ref(), part.as_ref());
+        }
+    }
+
     /// Adds a holding.
     pub fn add_item(&mut self, item: &Item) {
         let add = |to: &mut Option<Decimal>, what: &Option<Decimal>| *to = sum(to.as_ref(), what.as_ref());
@@ -338,7 +384,6 @@ pub fn totals(book: &Book, sums: &[Held], with: Valuation<'_>) -> Report {
 fn value_book(book: &Book, known: Option<&[Held]>, with: Valuation<'_>) -> Report {
     let mut missing = book.missing.clone();
     let mut accounts: BTreeMap<String, Sums> = BTreeMap::new();
-    let mut sums = Sums::default();
     let mut items = Vec::with_capacity(book.holdings.len());
     let no_splits = Vec::new();
     for (place, (key, holding)) in book.holdings.iter().enumerate() {
@@ -346,8 +391,10 @@ fn value_book(book: &Book, known: Option<&[Held]>, with: Valuation<'_>) -> Repor
         let splits = book.splits.get(&key.asset).unwrap_or(&no_splits);
         let sum = known.and_then(|known| known.get(place));
         let item = value_holding(key, (holding, sum), (asset, splits), with, &mut missing);
-        accounts.entry(key.account.clone()).or_default().add_item(&item);
-        sums.add_item(&item);
+        match accounts.get_mut(&key.account) {
+            Some(account) => account.add_item(&item),
+            None => accounts.entry(key.account.clone()).or_default().add_item(&item),
+        }
         items.push(item);
     }
     let mut cash: BTreeMap<Currency, Decimal> = BTreeMap::new();
@@ -370,7 +417,10 @@ fn value_book(book: &Book, known: Option<&[Held]>, with: Valuation<'_>) -> Repor
         own.costs_apart.clone_from(&state.costs_apart);
         own.realized_pnl = state.expensed.as_ref().map(|fees| -fees);
         add_account(accounts.entry(name.clone()).or_default(), &own);
-        add_account(&mut sums, &own);
+    }
+    let mut sums = Sums::default();
+    for account in accounts.values() {
+        sums.add(account);
     }
     Report { sums, accounts, cash, items, missing }
 }
@@ -490,7 +540,6 @@ fn worth(
     let quantity = if short { -units.quantity } else { units.quantity.clone() };
     Worth {
         opening_gross: units.gross.clone(),
-        average_cost: cost_basis.own.divide(&quantity),
         quantity,
         cost_basis,
         market_value,

@@ -3,7 +3,7 @@
 use super::BookError;
 use crate::domain::ids::{AssetKey, PositionId, TransactionId};
 use crate::domain::moment::Moment;
-use crate::domain::pnl::book::{Book, HoldingKey, Membership};
+use crate::domain::pnl::book::{Book, HoldingKey, Memberships};
 use crate::domain::pnl::holding::Holding;
 use crate::domain::portfolio::Portfolio;
 use crate::random::Random;
@@ -232,7 +232,7 @@ pub(super) async fn reassign_positions(
 
 /// The transactions of each position. Positions not in `order` yet are added to it in order of time.
 fn in_order(
-    memberships: Vec<Membership>,
+    memberships: Memberships,
     order: &mut Vec<(HoldingKey, u64)>,
 ) -> HashMap<(HoldingKey, u64), Vec<TransactionId>> {
     let mut members: HashMap<(HoldingKey, u64), Vec<TransactionId>> =

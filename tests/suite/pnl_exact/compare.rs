@@ -105,7 +105,7 @@ impl Comparison {
         self.number("quantity", &engine.quantity, &reference.quantity);
         self.money("opening_gross", &engine.opening_gross, &reference.opening_gross);
         self.money("cost_basis", &engine.cost_basis, &reference.cost_basis);
-        self.known("average_cost", engine.average_cost.as_ref(), reference.average_cost.as_ref());
+        self.known("average_cost", engine.average_cost().as_ref(), reference.average_cost.as_ref());
         self.money("market_value", &engine.market_value, &reference.market_value);
         self.money("notional", &engine.notional, &reference.notional);
         self.money("unrealized_gross", &engine.unrealized_gross, &reference.unrealized_gross);

@@ -76,10 +76,8 @@ fn items<'a>(seen: &'a Seen<'_>) -> Vec<&'a Item> {
 
 fn lots(seen: &Seen<'_>) -> Vec<(Decimal, Decimal, Moment)> {
     let lots = items(seen).into_iter().flat_map(|item| &item.lots);
-    lots.map(|(lot, worth)| {
-        (lot.quantity.clone(), worth.average_cost.clone().unwrap_or_default(), lot.acquired_at)
-    })
-    .collect()
+    lots.map(|(lot, worth)| (lot.quantity.clone(), worth.average_cost().unwrap_or_default(), lot.acquired_at))
+        .collect()
 }
 
 /// The truth cases count the in-cost fee of a delivery into the contribution; our net flows leave it out.

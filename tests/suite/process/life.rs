@@ -14,12 +14,14 @@ const DOWN: Duration = Duration::from_secs(15);
 /// Longest a second process may take to be refused.
 const REFUSED: Duration = Duration::from_secs(8);
 
+/// Connections that ask for something at once.
+const CLIENTS: u8 = 6;
+
 async fn end_under_load(backend: Backend, rounds: usize) {
     let place = Place::new(backend).await;
     let mut chance = Chance::new(7);
     let mut service = place.serve(&OPEN);
-    let clients = 6;
-    let mut load = Load::begin(&service.api, clients as u64).await;
+    let mut load = Load::begin(&service.api, CLIENTS.into()).await;
     let mut sum = Tally::default();
     for round in 0..rounds {
         let api = service.api.clone();
@@ -36,7 +38,7 @@ async fn end_under_load(backend: Backend, rounds: usize) {
     }
     // Whoever was let in gets an answer; a connection still waiting to be let in may be cut off now and then, but not
     // half of the clients each time, as when nothing were drained.
-    assert!(sum.answered > 40 && sum.cut_off * 2 < rounds * clients, "{sum:?}");
+    assert!(sum.answered > 40 && sum.cut_off * 2 < rounds * usize::from(CLIENTS), "{sum:?}");
     service.stop();
 }
 

@@ -1,6 +1,7 @@
 //! Corporate actions in the fold: who is paid a dividend, whose units are whose, and rows that an action has put at
 //! odds with a rule.
 
+use super::plain::PlainTrades;
 use super::{Book, Context, EVERY_ACCOUNT, Entry, HoldingKey, LedgerError};
 use crate::domain::decimal::Decimal;
 use crate::domain::ids::{AssetKey, TransactionId};
@@ -136,9 +137,13 @@ pub fn fold_flagging(
     ctx: Context<'_>,
     tolerated: &BTreeSet<AssetKey>,
 ) -> Result<Book, (TransactionId, LedgerError)> {
+    let mut plain = PlainTrades::new(&book, ctx);
     for t in ledger {
-        book.admit(t, ctx, tolerated).map_err(|error| (t.id, error))?;
+        if !plain.take(&mut book, t) {
+            book.admit(t, ctx, tolerated).map_err(|error| (t.id, error))?;
+        }
     }
+    plain.end(&mut book);
     Ok(book)
 }
 

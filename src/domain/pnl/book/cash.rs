@@ -15,14 +15,17 @@ impl Book {
             (Some(_), Some(base)) => (e.ctx.base, base.clone()),
             _ => (currency, amount.own.clone()),
         };
+        let amount = Amounts { own: moved, base: amount.base.clone() };
+        self.add_cash(account, currency, &amount);
+        self.post(e, PostingKind::Cash, (account, e.t.asset, currency), &amount);
+    }
+
+    /// Adds an amount of a currency to the cash of an account.
+    pub(super) fn add_cash(&mut self, account: &str, currency: Currency, amount: &Amounts) {
         let nothing = Cash { balance: Decimal::ZERO, moved_base: Some(Decimal::ZERO) };
         let cash = self.account(account).cash.entry(currency).or_insert(nothing);
-        cash.balance += &moved;
+        cash.balance += &amount.own;
         cash.moved_base = sum(cash.moved_base.as_ref(), amount.base.as_ref());
-        if self.trace.is_some() {
-            let amount = Amounts { own: moved, base: amount.base.clone() };
-            self.post(e, PostingKind::Cash, (account, e.t.asset, currency), &amount);
-        }
     }
 
     /// The money an entry without an asset moves, and its currency.

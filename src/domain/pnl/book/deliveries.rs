@@ -1,7 +1,7 @@
 //! Units and cash that move without a trade: in from outside, out to it, and between accounts.
 
 use super::trades::Deal;
-use super::{Book, Entry, HoldingKey, LedgerError, Membership};
+use super::{Book, Entry, HoldingKey, LedgerError};
 use crate::domain::decimal::Decimal;
 use crate::domain::pnl::amounts::{Amounts, difference, sum};
 use crate::domain::pnl::holding::{Holding, Side};
@@ -35,7 +35,7 @@ impl Book {
         let holding = self.holding(&deal.key, deal.terms.settlement);
         let cycle = holding.cycles;
         let pieces = holding.lots.take(quantity, ctx.conventions.cost_basis, false, &t.lots)?;
-        self.memberships.push(Membership { holding: deal.key.clone(), cycle, transaction: t.id });
+        self.memberships.note(&deal.key, cycle, [t.id]);
         self.end_within_dust(deal.entry, &deal.key, deal.terms);
         Ok(pieces)
     }
@@ -111,7 +111,7 @@ impl Book {
         if holding.last_price.is_none() {
             holding.last_price = last_price;
         }
-        self.memberships.push(Membership { holding: key.clone(), cycle, transaction: t.id });
+        self.memberships.note(&key, cycle, [t.id]);
         self.end_within_dust(e, &key, deal.terms);
         Ok(())
     }

@@ -1,6 +1,6 @@
 //! Buys and sells: what opens, what closes, what crosses zero, and where fees and taxes go.
 
-use super::{AtClose, Book, Entry, LedgerError, Membership, MissingRate};
+use super::{AtClose, Book, Entry, LedgerError, MissingRate};
 use crate::domain::asset::Terms;
 use crate::domain::currency::Currency;
 use crate::domain::decimal::Decimal;
@@ -67,15 +67,7 @@ impl Deal<'_> {
 
     /// The share of `quantity` out of `moved` units; its value is exact where one unit has an exact value.
     fn part(&self, quantity: Decimal, moved: &Decimal) -> Part {
-        let mut gross = self.gross.share(&quantity, moved);
-        if let Some(unit) = self.unit() {
-            let exact = unit * &quantity;
-            // Where base and own currency are one, both sides must stay the same number.
-            if self.gross.base.as_ref() == Some(&self.gross.own) {
-                gross.base = Some(exact.clone());
-            }
-            gross.own = exact;
-        }
+        let gross = self.gross.share_at(self.unit().as_ref(), &quantity, moved);
         Part { gross, fee: self.fee.share(&quantity, moved), tax: self.tax.share(&quantity, moved), quantity }
     }
 
@@ -317,7 +309,7 @@ impl Book {
         let profit = realized.gross.own;
         let profit = Amounts { base: now(&profit), own: profit };
         self.missing.extend(closing.missing());
-        self.memberships.push(Membership { holding: deal.key.clone(), cycle, transaction: t.id });
+        self.memberships.note(&deal.key, cycle, [t.id]);
         self.dispose(|| Disposal { closed, ..deal.disposal(short) });
         self.end_within_dust(deal.entry, &deal.key, deal.terms);
         if terms.margined {
@@ -330,7 +322,7 @@ impl Book {
     pub(super) fn open(&mut self, deal: &Deal<'_>, side: Side, part: Part) {
         let Entry { t, ctx } = deal.entry;
         let cycle = self.holding(&deal.key, deal.terms.settlement).begin(side, t.executed_at);
-        self.memberships.push(Membership { holding: deal.key.clone(), cycle, transaction: t.id });
+        self.memberships.note(&deal.key, cycle, [t.id]);
         self.book_costs(deal, &part, true);
         let lot = Lot {
             number: 0,

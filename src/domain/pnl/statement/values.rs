@@ -410,7 +410,7 @@ impl Seen<'_> {
             for (lot, worth) in &item.lots {
                 lots.push(LotLine {
                     quantity: worth.quantity.clone(),
-                    unit_cost: worth.average_cost.clone().unwrap_or_default(),
+                    unit_cost: worth.average_cost().unwrap_or_default(),
                     acquired: lot.acquired_at,
                 });
             }

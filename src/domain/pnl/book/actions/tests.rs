@@ -109,7 +109,7 @@ fn each_account_is_paid_for_its_units_and_a_short_position_pays() {
     assert_eq!(world.holding("main").totals.costs_apart.own, d("1"));
     assert_eq!(world.holding("second").totals.income.own, d("-2"));
     assert_eq!(world.holding("second").totals.taxes.own, d("0"));
-    assert!(world.book.memberships.iter().all(|member| member.transaction != id(5)));
+    assert!(world.book.memberships.clone().into_iter().all(|member| member.transaction != id(5)));
 }
 
 #[test]

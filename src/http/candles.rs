@@ -1,0 +1,423 @@
+//! Candles of an asset, made of its ticks and finer candles, and the places where there are none.
+
+use crate::domain::asset::Asset;
+use crate::domain::candle::{Candle, Grid, Rollup, Series};
+use crate::domain::decimal::Decimal;
+use crate::domain::interval::Interval;
+use crate::domain::moment::Moment;
+use crate::domain::price::PricePoint;
+use crate::http::AppState;
+use crate::http::auth::{Caller, PricesRead};
+use crate::http::error::{ApiError, FieldError};
+use crate::http::export_records::csv_line;
+use crate::http::query::{HISTORY_ROWS, Query};
+use crate::http::reading;
+use crate::http::streams::{Chunks, StreamFormat, respond};
+use crate::http::wire::Time;
+use crate::storage::assets;
+use crate::storage::database::Database;
+use crate::storage::error::StorageError;
+use crate::storage::page::After;
+use crate::storage::prices::{self, PriceRange};
+use axum::Json;
+use axum::body::Bytes;
+use axum::extract::{Path, State};
+use axum::response::{IntoResponse, Response};
+use chrono_tz::Tz;
+use serde::Serialize;
+use std::cmp::Reverse;
+use std::collections::VecDeque;
+use utoipa::ToSchema;
+
+/// Points read at a time.
+const PAGE: i64 = 5_000;
+/// Candles written at a time.
+const PIECE: usize = 500;
+/// Most candles that `max_points` may ask for.
+const POINTS_MAX: u32 = 100_000;
+/// Columns of a table of candles.
+const COLUMNS: [&str; 12] = [
+    "start",
+    "end",
+    "open",
+    "high",
+    "low",
+    "close",
+    "volume",
+    "points",
+    "source",
+    "made_of",
+    "missing_before",
+    "complete",
+];
+
+/// A candle.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct CandleView {
+    /// Its first moment.
+    start: Time,
+    /// The first moment after it.
+    end: Time,
+    open: Decimal,
+    high: Decimal,
+    low: Decimal,
+    close: Decimal,
+    /// Units traded; `null` when one of its points does not say.
+    volume: Option<Decimal>,
+    /// Points it is made of.
+    points: u64,
+    /// The source that makes it: of several the first by the asset's priority.
+    #[schema(example = "api")]
+    source: String,
+    /// What it is made of: `tick`, or candles of this length.
+    #[schema(example = "1m")]
+    made_of: String,
+    /// Empty candles between the one before it in this answer and this one.
+    missing_before: u64,
+    /// Whether its time has passed; until then it may change with every point.
+    complete: bool,
+}
+
+impl CandleView {
+    fn of(candle: Candle, now: Moment) -> Self {
+        let Candle { start, end, open, high, low, close, volume, points, series, missing_before } = candle;
+        Self {
+            start: Time(start),
+            end: Time(end),
+            open: open.normalized(),
+            high: high.normalized(),
+            low: low.normalized(),
+            close: close.normalized(),
+            volume: volume.map(|volume| volume.normalized()),
+            points,
+            source: series.source,
+            made_of: series.made_of.0.map_or("tick", Interval::name).to_owned(),
+            missing_before,
+            complete: end <= now,
+        }
+    }
+
+    fn cells(self) -> [String; COLUMNS.len()] {
+        [
+            self.start.0.to_string(),
+            self.end.0.to_string(),
+            self.open.to_string(),
+            self.high.to_string(),
+            self.low.to_string(),
+            self.close.to_string(),
+            self.volume.map(|volume| volume.to_string()).unwrap_or_default(),
+            self.points.to_string(),
+            self.source,
+            self.made_of,
+            self.missing_before.to_string(),
+            self.complete.to_string(),
+        ]
+    }
+}
+
+/// Candles of an asset.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct CandlesView {
+    success: bool,
+    #[schema(example = "BTC-USD")]
+    symbol: String,
+    /// Length of the candles.
+    #[schema(example = "1h")]
+    interval: String,
+    /// The length that was asked for, which `max_points` may have made longer.
+    #[schema(example = "1m")]
+    requested_interval: String,
+    /// Whose days and clocks count.
+    #[schema(example = "UTC")]
+    time_zone: String,
+    candles: Vec<CandleView>,
+    /// Candles of sources that lie across the border of two of these, and so are in none.
+    not_fitting: u64,
+}
+
+/// Reads points of an asset in order of time, page by page, and makes candles of them.
+struct Reader {
+    db: Database,
+    range: PriceRange,
+    source_priority: Vec<String>,
+    rollup: Rollup,
+    made: VecDeque<Candle>,
+    ended: bool,
+}
+
+impl Reader {
+    /// The next candle.
+    async fn next(&mut self) -> Result<Option<Candle>, StorageError> {
+        while self.made.is_empty() && !self.ended {
+            let mut tx = self.db.read().await?;
+            let page = prices::history(&mut tx, &self.range).await?;
+            drop(tx);
+            self.ended = i64::try_from(page.len()).unwrap_or(i64::MAX) < self.range.limit;
+            self.range.after = page.last().map(|(seq, point)| (point.observed_at, *seq)).or(self.range.after);
+            for (_, point) in page {
+                let series = self.series(&point);
+                self.made.extend(self.rollup.add(series, point.observed_at, point.quote));
+            }
+            if self.ended {
+                self.made.extend(self.rollup.finish());
+            }
+        }
+        Ok(self.made.pop_front())
+    }
+
+    fn series(&self, point: &PricePoint) -> Series {
+        let rank = self.source_priority.iter().position(|source| *source == point.source);
+        Series {
+            rank: rank.unwrap_or(usize::MAX),
+            source: point.source.clone(),
+            made_of: Reverse(Interval::from_name(&point.interval)),
+        }
+    }
+}
+
+/// Candles as records.
+struct Records {
+    reader: Reader,
+    now: Moment,
+    format: StreamFormat,
+    begun: bool,
+}
+
+impl Chunks for Records {
+    async fn next(&mut self) -> Result<Option<Bytes>, StorageError> {
+        let mut out = String::new();
+        if !self.begun && self.format == StreamFormat::Csv {
+            csv_line(&mut out, COLUMNS.map(str::to_owned));
+        }
+        self.begun = true;
+        for _ in 0..PIECE {
+            let Some(candle) = self.reader.next().await? else { break };
+            let view = CandleView::of(candle, self.now);
+            match self.format {
+                StreamFormat::Csv => csv_line(&mut out, view.cells()),
+                StreamFormat::Ndjson => {
+                    out.push_str(&serde_json::to_string(&view).unwrap_or_default());
+                    out.push('\n');
+                }
+            }
+        }
+        Ok((!out.is_empty()).then(|| out.into()))
+    }
+}
+
+/// What is asked for.
+struct Asked {
+    grid: Grid,
+    from: Option<Moment>,
+    until: Option<Moment>,
+    source: Option<String>,
+    known_at: Moment,
+    /// Candles that end later are not complete.
+    now: Moment,
+}
+
+impl Asked {
+    async fn of_query(app: &AppState, query: &mut Query) -> Result<Self, ApiError> {
+        if query.text("interval").is_none() {
+            query.fault("interval", "required", "is required");
+        }
+        let interval = query.one_of("interval", Interval::NAMES, Interval::from_name);
+        let zone = query.text("tz").map(|name| name.parse::<Tz>());
+        if matches!(zone, Some(Err(_))) {
+            query.fault("tz", "unknown_time_zone", "is not an IANA time zone, such as America/New_York");
+        }
+        let zone = zone.and_then(Result::ok).unwrap_or(Tz::UTC);
+        let (from, until) = (query.from("from", zone), query.before("to", zone));
+        let source = query.text("source");
+        let known_at = reading::known_at(app, query).await?;
+        Ok(Self {
+            grid: Grid { interval: interval.unwrap_or(Interval::Day), zone },
+            from,
+            until,
+            source,
+            known_at: known_at.unwrap_or(Moment::MAX),
+            now: known_at.unwrap_or_else(|| app.clock.now()),
+        })
+    }
+
+    /// The points wanted: whole candles from the one of `from` through the one before `to`.
+    fn range(&self, asset: &Asset) -> PriceRange {
+        let Grid { interval, zone } = self.grid;
+        let last = self.until.and_then(|until| interval.start_of(until.plus(-1), zone));
+        PriceRange {
+            asset: asset.key,
+            source: self.source.clone(),
+            interval: None,
+            from: self.from.and_then(|from| interval.start_of(from, zone)).unwrap_or(Moment::MIN),
+            until: last.and_then(|start| interval.next_start(start, zone)).unwrap_or(Moment::MAX),
+            known_at: self.known_at,
+            after: None,
+            limit: PAGE,
+        }
+    }
+
+    async fn reader(&self, app: &AppState, asset: &Asset, from: Option<Moment>) -> Result<Reader, ApiError> {
+        let mut tx = app.db.read().await?;
+        let terms = assets::terms(&mut tx, &[asset.key], self.known_at).await?;
+        let range = self.range(asset);
+        Ok(Reader {
+            db: app.db.clone(),
+            range: PriceRange { from: from.unwrap_or(range.from), ..range },
+            source_priority: terms
+                .at(asset.key, Moment::MAX)
+                .map(|terms| terms.source_priority.clone())
+                .unwrap_or_default(),
+            rollup: Rollup::new(self.grid),
+            made: VecDeque::new(),
+            ended: false,
+        })
+    }
+
+    /// Lengthens the interval until there are at most so many candles from the first point to the last.
+    async fn fit(&mut self, app: &AppState, asset: &Asset, most: u32) -> Result<(), ApiError> {
+        let range = PriceRange { limit: 1, ..self.range(asset) };
+        let mut tx = app.db.read().await?;
+        let first = prices::history(&mut tx, &range).await?;
+        let Some((_, first)) = first.into_iter().next() else { return Ok(()) };
+        let mut last = prices::newest(&mut tx, &range, false, &[]).await?;
+        last.extend(prices::newest(&mut tx, &range, true, &[]).await?);
+        let last = last.iter().map(|point| point.observed_at).max().unwrap_or(first.observed_at);
+        let span = last.0.saturating_sub(first.observed_at.0);
+        let all = Interval::NAMES.iter().filter_map(|name| Interval::from_name(name));
+        let fits = |interval: &Interval| span / interval.shortest() + 2 <= i64::from(most);
+        let longer = all.filter(|interval| *interval >= self.grid.interval).find(fits);
+        self.grid.interval = longer.ok_or_else(|| {
+            let detail = "is less than the months from the first point to the last; give a shorter span";
+            ApiError::invalid(vec![FieldError::parameter("max_points", "out_of_range", detail)])
+        })?;
+        Ok(())
+    }
+}
+
+/// Read candles of an asset
+///
+/// Made of ticks and finer candles, as known at `known_at`. Days, weeks (from Monday) and months are those of `tz`, and
+/// shorter candles begin where its clocks show a multiple of their length. Prices are as they were recorded. With
+/// `format` every candle of the span is written as it is made; else there are pages.
+#[utoipa::path(get, path = "/assets/{asset}/candles", operation_id = "list_candles", tag = "prices",
+    params(("asset" = String, Path, description = "Symbol or id"),
+        ("interval" = String, Query, description = "Length: 1s, 1m, 5m, 15m, 30m, 1h, 2h, 4h, 6h, 8h, 12h, 1d, 1w or 1M; `1m` is a minute, `1M` a month"),
+        ("from" = Option<String>, Query, description = "From the candle of this moment or day"),
+        ("to" = Option<String>, Query, description = "Up to this moment, not included, or through this day"),
+        ("tz" = Option<String>, Query, description = "IANA time zone; UTC when absent"),
+        ("source" = Option<String>, Query, description = "Of points of this source only"),
+        ("known_at" = Option<String>, Query, description = "As known then"),
+        ("max_points" = Option<u32>, Query, description = "At most so many candles: a longer interval is taken where there would be more"),
+        ("format" = Option<String>, Query, description = "ndjson or csv; JSON by pages when absent"),
+        ("limit" = Option<i64>, Query, description = "Candles wanted, at most 10000"),
+        ("cursor" = Option<String>, Query, description = "From the `Link` header of the page before")),
+    responses((status = 200, description = "Candles in order of time", body = CandlesView)))]
+pub async fn list_candles(
+    State(app): State<AppState>,
+    _: Caller<PricesRead>,
+    Path(symbol): Path<String>,
+    mut query: Query,
+) -> Result<Response, ApiError> {
+    let mut asked = Asked::of_query(&app, &mut query).await?;
+    let most = query.whole("max_points", POINTS_MAX);
+    let format = query.one_of("format", StreamFormat::NAMES, StreamFormat::from_name);
+    let limit = usize::try_from(query.limit(HISTORY_ROWS)).unwrap_or(usize::MAX);
+    let after = query.cursor("candles");
+    query.finish()?;
+    let mut tx = app.db.read().await?;
+    let asset = reading::asset(&mut tx, &symbol).await?;
+    drop(tx);
+    let requested = asked.grid.interval;
+    if let Some(most) = most {
+        asked.fit(&app, &asset, most).await?;
+    }
+    let from = after.and_then(|after| Some(Moment(after.value.parse().ok()?)));
+    let mut reader = asked.reader(&app, &asset, from).await?;
+    if let Some(format) = format {
+        let name = format!("candles-{}", asset.id);
+        return Ok(respond(Records { reader, now: asked.now, format, begun: false }, format, &name));
+    }
+    let mut candles = Vec::new();
+    let mut more = None;
+    while let Some(candle) = reader.next().await? {
+        if candles.len() == limit {
+            more = Some(After { value: candle.start.0.to_string(), key: 0 });
+            break;
+        }
+        candles.push(CandleView::of(candle, asked.now));
+    }
+    let link = more.map(|after| query.next_link("candles", &after)).unwrap_or_default();
+    let view = CandlesView {
+        success: true,
+        symbol: asset.symbol,
+        interval: asked.grid.interval.name().to_owned(),
+        requested_interval: requested.name().to_owned(),
+        time_zone: asked.grid.zone.name().to_owned(),
+        candles,
+        not_fitting: reader.rollup.not_fitting(),
+    };
+    Ok((link, Json(view)).into_response())
+}
+
+/// A stretch of time without candles.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct GapView {
+    /// The end of the last candle before it.
+    from: Time,
+    /// The start of the first candle after it.
+    to: Time,
+    /// Candles that are missing.
+    missing: u64,
+}
+
+/// Read where candles of an asset are missing
+///
+/// Between the first candle and the last of the span, of all that is recorded, or of one source. Nights, weekends and
+/// holidays of a market are gaps like others.
+#[utoipa::path(get, path = "/assets/{asset}/gaps", operation_id = "list_gaps", tag = "prices",
+    params(("asset" = String, Path, description = "Symbol or id"),
+        ("interval" = String, Query, description = "Length of the candles that are looked for, as of candles"),
+        ("from" = Option<String>, Query, description = "From the candle of this moment or day"),
+        ("to" = Option<String>, Query, description = "Up to this moment, not included, or through this day"),
+        ("tz" = Option<String>, Query, description = "IANA time zone; UTC when absent"),
+        ("source" = Option<String>, Query, description = "Of points of this source only"),
+        ("known_at" = Option<String>, Query, description = "As known then"),
+        ("limit" = Option<i64>, Query, description = "Gaps wanted, at most 10000"),
+        ("cursor" = Option<String>, Query, description = "From the `Link` header of the page before")),
+    responses((status = 200, description = "Gaps in order of time", body = [GapView])))]
+pub async fn list_gaps(
+    State(app): State<AppState>,
+    _: Caller<PricesRead>,
+    Path(symbol): Path<String>,
+    mut query: Query,
+) -> Result<Response, ApiError> {
+    let asked = Asked::of_query(&app, &mut query).await?;
+    let limit = usize::try_from(query.limit(HISTORY_ROWS)).unwrap_or(usize::MAX);
+    let after = query.cursor("gaps");
+    query.finish()?;
+    let mut tx = app.db.read().await?;
+    let asset = reading::asset(&mut tx, &symbol).await?;
+    drop(tx);
+    let from = after.and_then(|after| Some(Moment(after.value.parse().ok()?)));
+    let mut reader = asked.reader(&app, &asset, from).await?;
+    let mut gaps = Vec::new();
+    let mut more = None;
+    let mut before: Option<Candle> = None;
+    while let Some(candle) = reader.next().await? {
+        if let Some(before) = before.filter(|_| candle.missing_before > 0) {
+            if gaps.len() == limit {
+                // The next page begins with the candle before the gap.
+                more = Some(After { value: before.start.0.to_string(), key: 0 });
+                break;
+            }
+            gaps.push(GapView {
+                from: Time(before.end),
+                to: Time(candle.start),
+                missing: candle.missing_before,
+            });
+        }
+        before = Some(candle);
+    }
+    let link = more.map(|after| query.next_link("gaps", &after)).unwrap_or_default();
+    Ok((link, Json(gaps)).into_response())
+}

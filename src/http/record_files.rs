@@ -1,0 +1,100 @@
+//! The files in which records of sources are kept, for readers of files and of HTTP.
+
+use crate::http::AppState;
+use crate::http::auth::{Caller, PricesRead};
+use crate::http::error::{ApiError, Code};
+use crate::workers::records::{Manifest, RecordsError};
+use axum::Json;
+use axum::extract::{Path, State};
+use axum::http::header;
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+/// What the file of a source's records holds.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct ManifestView {
+    /// Stamp of the last record.
+    last_ingest_timestamp: Option<String>,
+    #[schema(example = "coinbase")]
+    source: String,
+    /// Records in the file.
+    count: u64,
+    /// Stamp of the first record.
+    first: Option<String>,
+    /// Stamp of the last record.
+    last: Option<String>,
+    /// SHA-256 of the file, in hex.
+    sha256: String,
+    #[schema(example = "artifact.records/1")]
+    schema: String,
+    /// Version of the program that wrote it.
+    #[schema(example = "0.1.0")]
+    writer_version: String,
+    /// Of two writes, the one with the greater id is later; `null` when another program wrote the file.
+    write_id: Option<String>,
+}
+
+impl From<Manifest> for ManifestView {
+    fn from(manifest: Manifest) -> Self {
+        let Manifest {
+            last_ingest_timestamp,
+            source,
+            count,
+            first,
+            last,
+            sha256,
+            schema,
+            writer_version,
+            write_id,
+        } = manifest;
+        let write_id = (!write_id.is_nil()).then(|| write_id.to_string());
+        Self { last_ingest_timestamp, source, count, first, last, sha256, schema, writer_version, write_id }
+    }
+}
+
+fn refused(error: &RecordsError) -> ApiError {
+    match error {
+        RecordsError::Name | RecordsError::None => ApiError::new(Code::SourceNotFound, error.to_string()),
+        RecordsError::Unreadable { .. } | RecordsError::Io { .. } => {
+            tracing::error!(%error, "records could not be read");
+            ApiError::new(Code::Internal, "the files of this source cannot be read; the log tells why")
+        }
+    }
+}
+
+/// List the sources that have records in files
+#[utoipa::path(get, path = "/ingest/sources", operation_id = "list_record_sources", tag = "prices",
+    responses((status = 200, description = "Their names, in order", body = [String])))]
+pub async fn list_record_sources(
+    State(app): State<AppState>,
+    _: Caller<PricesRead>,
+) -> Result<Json<Vec<String>>, ApiError> {
+    app.records.sources().await.map(Json).map_err(|error| refused(&error))
+}
+
+/// Read the records of a source as they are in its file
+#[utoipa::path(get, path = "/ingest/sources/{source}/records", operation_id = "get_records", tag = "prices",
+    params(("source" = String, Path, description = "Its name")),
+    responses((status = 200, description = "An array of records in order of time", body = [Object])))]
+pub async fn get_records(
+    State(app): State<AppState>,
+    _: Caller<PricesRead>,
+    Path(source): Path<String>,
+) -> Result<Response, ApiError> {
+    let (bytes, _) = app.records.read(source).await.map_err(|error| refused(&error))?;
+    Ok(([(header::CONTENT_TYPE, "application/json")], bytes).into_response())
+}
+
+/// Read what the file of a source's records holds
+#[utoipa::path(get, path = "/ingest/sources/{source}/manifest", operation_id = "get_manifest", tag = "prices",
+    params(("source" = String, Path, description = "Its name")),
+    responses((status = 200, description = "The manifest", body = ManifestView)))]
+pub async fn get_manifest(
+    State(app): State<AppState>,
+    _: Caller<PricesRead>,
+    Path(source): Path<String>,
+) -> Result<Json<ManifestView>, ApiError> {
+    let (_, manifest) = app.records.read(source).await.map_err(|error| refused(&error))?;
+    Ok(Json(manifest.into()))
+}

@@ -1,0 +1,144 @@
+//! Merging, order, and a stop after every step.
+
+use super::*;
+
+/// A folder of its own, gone when dropped.
+struct Place(PathBuf);
+
+impl Place {
+    fn new(name: &str) -> Self {
+        let place = std::env::temp_dir().join(format!("artifact-records-{}-{name}", std::process::id()));
+        fs::create_dir_all(&place).unwrap();
+        Self(place)
+    }
+
+    fn texts(&self) -> Vec<String> {
+        let (bytes, _) = read(&self.0, "desk").unwrap();
+        let rows: Vec<&RawValue> = serde_json::from_slice(&bytes).unwrap();
+        rows.into_iter().map(|row| row.get().to_owned()).collect()
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        fs::remove_dir_all(&self.0).unwrap();
+    }
+}
+
+fn record(at: &str, symbol: &str, price: &str) -> Record {
+    Record {
+        observed_at: Moment::parse(at).unwrap(),
+        symbol: symbol.to_owned(),
+        interval: "1d".to_owned(),
+        quote: Quote::tick(price.parse().unwrap()),
+    }
+}
+
+fn id(number: u128) -> Uuid {
+    Uuid::from_u128(number)
+}
+
+#[test]
+fn a_day_more_keeps_the_days_before_and_a_correction_takes_its_place() {
+    let place = Place::new("merge");
+    let (first, second) =
+        (record("2026-01-06T00:00:00Z", "GOLD", "2011.50"), record("2026-01-05T00:00:00Z", "GOLD", "2010"));
+    write(&place.0, "desk", &[first, second], id(1)).unwrap();
+    let wide = "0.1234567890123456789012345678";
+    let corrected = record("2026-01-05T00:00:00Z", "GOLD", wide);
+    let other = record("2026-01-05T00:00:00Z", "BTC\"USD", "7");
+    let manifest = write(&place.0, "desk", &[other, corrected], id(2)).unwrap();
+    assert_eq!(
+        place.texts(),
+        [
+            r#"{"timestamp":"2026-01-05T00:00:00.000000Z","ticker":"BTC\"USD","interval":"1d","close":7}"#
+                .to_owned(),
+            format!(
+                r#"{{"timestamp":"2026-01-05T00:00:00.000000Z","ticker":"GOLD","interval":"1d","close":{wide}}}"#
+            ),
+            r#"{"timestamp":"2026-01-06T00:00:00.000000Z","ticker":"GOLD","interval":"1d","close":2011.50}"#
+                .to_owned(),
+        ]
+    );
+    assert_eq!((manifest.count, manifest.write_id), (3, id(2)));
+    assert_eq!(manifest.last_ingest_timestamp.as_deref(), Some("2026-01-06T00:00:00.000000Z"));
+    assert_eq!(read(&place.0, "desk").unwrap().1, manifest);
+    assert_eq!(sources(&place.0).unwrap(), ["desk"]);
+}
+
+#[test]
+fn what_the_earlier_service_wrote_stays_digit_by_digit() {
+    let place = Place::new("earlier");
+    fs::create_dir_all(place.0.join("desk")).unwrap();
+    let earlier = r#"[{"timestamp": "2026-01-02T00:00:00", "ticker": "GOLD", "open": 1.10, "close": null},{"timestamp": 1767225600.5, "series_id": "DGS10", "value": 4.20}]"#;
+    fs::write(place.0.join("desk").join(RECORDS), earlier).unwrap();
+    fs::write(place.0.join("desk").join(MANIFEST), r#"{"last_ingest_timestamp": 1767225600.5}"#).unwrap();
+    let (_, described) = read(&place.0, "desk").unwrap();
+    assert_eq!(
+        (described.count, described.write_id, described.sha256),
+        (2, Uuid::nil(), hash(earlier.as_bytes()))
+    );
+    write(&place.0, "desk", &[record("2026-01-03T00:00:00Z", "GOLD", "3")], id(1)).unwrap();
+    let texts = place.texts();
+    assert_eq!(texts[0], r#"{"timestamp": 1767225600.5, "series_id": "DGS10", "value": 4.20}"#);
+    assert_eq!(
+        texts[1],
+        r#"{"timestamp": "2026-01-02T00:00:00", "ticker": "GOLD", "open": 1.10, "close": null}"#
+    );
+    assert_eq!(texts.len(), 3);
+}
+
+#[test]
+fn a_file_that_is_no_list_of_records_is_left_alone() {
+    for bad in [
+        "{",
+        "{}",
+        r#"[{"ticker":"A"}]"#,
+        r#"[{"timestamp":"never"}]"#,
+        r#"[{"timestamp":"2026-01-01","close":NaN}]"#,
+    ] {
+        let place = Place::new("bad");
+        fs::create_dir_all(place.0.join("desk")).unwrap();
+        fs::write(place.0.join("desk").join(RECORDS), bad).unwrap();
+        let error =
+            write(&place.0, "desk", &[record("2026-01-03T00:00:00Z", "GOLD", "3")], id(1)).unwrap_err();
+        assert!(matches!(error, RecordsError::Unreadable { .. }), "{bad}: {error}");
+        assert_eq!(fs::read_to_string(place.0.join("desk").join(RECORDS)).unwrap(), bad);
+    }
+}
+
+#[test]
+fn names_that_are_paths_are_refused() {
+    let long = "x".repeat(65);
+    for name in ["", "..", "../x", "a/b", "/etc", ".hidden", "-x", "a b", "a\0", "é", long.as_str()] {
+        assert!(matches!(checked_name(name), Err(RecordsError::Name)), "{name:?}");
+    }
+    assert!(checked_name("coinbase.v2_1-m").is_ok());
+}
+
+#[test]
+fn a_stop_after_any_step_leaves_a_valid_pair() {
+    for done in 0..=Pending::steps().len() {
+        let place = Place::new(&format!("stop{done}"));
+        let before = write(&place.0, "desk", &[record("2026-01-05T00:00:00Z", "GOLD", "1")], id(1)).unwrap();
+        let folder = place.0.join("desk");
+        let mut kept = parse(&folder.join(RECORDS), &fs::read(folder.join(RECORDS)).unwrap()).unwrap();
+        let new = record("2026-01-06T00:00:00Z", "GOLD", "2");
+        kept.insert(new.key(), new.text());
+        let pending = Pending::of(&folder, "desk", &kept, id(2)).unwrap();
+        for step in Pending::steps().into_iter().take(done) {
+            step(&pending).unwrap();
+        }
+        // Before the records took their place nothing has happened, afterwards all of it.
+        let wanted = if done < 3 { &before } else { &pending.described };
+        let (bytes, described) = read(&place.0, "desk").unwrap();
+        assert_eq!((&described, hash(&bytes)), (wanted, wanted.sha256.clone()), "after {done} steps");
+        // The next write goes on from there, and leaves nothing behind.
+        let after = write(&place.0, "desk", &[record("2026-01-07T00:00:00Z", "GOLD", "3")], id(3)).unwrap();
+        assert_eq!(after.count, wanted.count + 1);
+        let mut files: Vec<_> =
+            fs::read_dir(&folder).unwrap().map(|file| file.unwrap().file_name()).collect();
+        files.sort_unstable();
+        assert_eq!(files, [MANIFEST, RECORDS], "after {done} steps");
+    }
+}

@@ -1,0 +1,118 @@
+//! Candles and gaps, over the API.
+
+use crate::on_both;
+use crate::support::{START, TestApp, shared};
+use serde_json::{Value, json};
+
+/// Some fields of a candle.
+fn fields<'a>(candle: &'a Value, names: &[&str]) -> Vec<&'a Value> {
+    names.iter().map(|name| &candle[*name]).collect()
+}
+
+const OHLC: [&str; 5] = ["open", "high", "low", "close", "volume"];
+
+impl TestApp {
+    async fn tick(&self, price: &str, at: &str) {
+        let body = json!({ "symbol": "GOLD", "price": price, "timestamp": at });
+        self.post("/prices", &body).await.expect(200);
+    }
+
+    async fn candles(&self, query: &str) -> Value {
+        self.get(&format!("/assets/GOLD/candles?{query}")).await.expect(200)
+    }
+}
+
+on_both! {
+    /// The figures of the day are those the exchange itself gives for it (`btcusd_coinbase_1d.csv`).
+    #[ignore = "needs ../shared"]
+    async fn a_days_minutes_are_that_day(backend) {
+        let app = TestApp::start(backend).await;
+        app.gold_and_bitcoin("0").await;
+        let minutes = std::fs::read(shared().join("data/btcusd_coinbase_1m_2017-12-17.csv")).unwrap();
+        let path = "/prices/import?symbol=GOLD&interval=1m&source=coinbase";
+        app.send("POST", path, &[("content-type", "text/csv")], &minutes).await.expect(200);
+        let answer = app.candles("interval=1d").await;
+        let [day] = answer["candles"].as_array().unwrap().as_slice() else { panic!("{answer}") };
+        assert_eq!(fields(day, &OHLC), ["19650.02", "19891.99", "19010", "19378.99", "19085.14649173"]);
+        assert_eq!(fields(day, &["points", "made_of", "source", "complete"]), [&json!(1440), &json!("1m"), &json!("coinbase"), &json!(true)]);
+        // Whoever counts days in Tokyo has a part of the 17th and a part of the 18th.
+        let tokyo = app.candles("interval=1d&tz=Asia/Tokyo").await;
+        let [first, second] = tokyo["candles"].as_array().unwrap().as_slice() else { panic!("{tokyo}") };
+        assert_eq!((&first["points"], &second["points"]), (&json!(900), &json!(540)));
+        assert_eq!(second["start"], "2017-12-17T15:00:00.000000Z");
+        // Fewer points: the shortest interval with no more than 30 candles is that of an hour.
+        let fewer = app.candles("interval=1m&max_points=30").await;
+        assert_eq!(fields(&fewer, &["interval", "requested_interval"]), ["1h", "1m"]);
+        assert_eq!(fewer["candles"].as_array().unwrap().len(), 24);
+        // Page by page, and as a stream, it is the same.
+        let all = app.candles("interval=5m&limit=10000").await["candles"].clone();
+        let text = app.get("/assets/GOLD/candles?interval=5m&format=ndjson").await;
+        let lines: Vec<Value> = text.text().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        assert_eq!((&json!(lines), lines.len()), (&all, 288));
+        let table = app.get("/assets/GOLD/candles?interval=5m&format=csv").await;
+        let table = table.text();
+        assert_eq!((table.lines().count(), table.lines().next().unwrap().split(',').count()), (289, 12));
+        let first = all[0].clone();
+        let start = table.lines().nth(1).unwrap().split(',').take(7).map(str::to_owned).collect::<Vec<_>>();
+        let wanted: Vec<String> = ["start", "end"].iter().chain(&OHLC).map(|name| first[*name].as_str().unwrap().to_owned()).collect();
+        assert_eq!(start, wanted);
+        app.stop().await;
+    }
+
+    async fn gaps_and_an_unfinished_candle_are_seen(backend) {
+        let app = TestApp::start(backend).await;
+        app.gold_and_bitcoin("0").await;
+        for (price, at) in [
+            ("10", "2026-11-23T08:00:00Z"), ("12", "2026-11-23T08:59:59.999999Z"), ("9", "2026-11-23T11:30:00Z"),
+            ("8", "2026-11-23T12:00:00Z"),
+        ] {
+            app.tick(price, at).await;
+        }
+        assert_eq!(START, "2026-11-23T12:00:00Z");
+        let answer = app.candles("interval=1h").await;
+        let shown: Vec<Vec<&Value>> = answer["candles"].as_array().unwrap().iter()
+            .map(|candle| fields(candle, &["open", "close", "volume", "missing_before", "complete"])).collect();
+        assert_eq!(shown, [
+            [&json!("10"), &json!("12"), &Value::Null, &json!(0), &json!(true)],
+            [&json!("9"), &json!("9"), &Value::Null, &json!(2), &json!(true)],
+            [&json!("8"), &json!("8"), &Value::Null, &json!(0), &json!(false)],
+        ]);
+        let gaps = app.get("/assets/GOLD/gaps?interval=1h").await.expect(200);
+        assert_eq!(gaps, json!([{ "from": "2026-11-23T09:00:00.000000Z", "to": "2026-11-23T11:00:00.000000Z", "missing": 2 }]));
+        // A page ends where the next one begins.
+        let page = app.get("/assets/GOLD/candles?interval=1h&limit=2").await;
+        let rest = app.get(&page.next_page().unwrap()).await.expect(200);
+        assert_eq!(rest["candles"].as_array().unwrap().len(), 1);
+        assert_eq!(rest["candles"][0]["close"], "8");
+        // A correction changes the candle, and not what was known before.
+        let before = app.get("/assets/GOLD/candles?interval=1d").await.expect(200)["candles"][0].clone();
+        app.set_clock("2026-11-23T13:00:00Z");
+        app.tick("20", "2026-11-23T08:00:00Z").await;
+        let now = app.candles("interval=1d").await["candles"][0].clone();
+        assert_eq!(fields(&now, &["open", "high"]), ["20", "20"]);
+        let then = app.candles("interval=1d&known_at=2026-11-23T12:30:00Z").await["candles"][0].clone();
+        assert_eq!(then, before);
+        app.stop().await;
+    }
+
+    async fn what_cannot_be_asked_for_is_named(backend) {
+        let app = TestApp::start(backend).await;
+        app.gold_and_bitcoin("0").await;
+        for (query, parameter) in [
+            ("", "interval"), ("interval=3m", "interval"), ("interval=1h&tz=Mars/Olympus", "tz"),
+            ("interval=1h&from=yesterday", "from"), ("interval=1h&max_points=-1", "max_points"),
+            ("interval=1h&format=xml", "format"), ("interval=1h&limit=0", "limit"), ("interval=1h&cursor=x", "cursor"),
+        ] {
+            let refused = app.get(&format!("/assets/GOLD/candles?{query}")).await;
+            assert_eq!(refused.code(422), "invalid_request", "{query}");
+            assert_eq!(refused.json()["errors"][0]["parameter"], parameter, "{query}");
+        }
+        assert_eq!(app.get("/assets/NOBODY/candles?interval=1h").await.code(404), "asset_not_found");
+        assert_eq!(app.candles("interval=1h").await["candles"], json!([]));
+        app.tick("1", "2016-01-01T00:00:00Z").await;
+        app.tick("1", "2026-01-01T00:00:00Z").await;
+        let refused = app.get("/assets/GOLD/candles?interval=1h&max_points=20").await;
+        assert_eq!(refused.json()["errors"][0]["parameter"], "max_points");
+        app.stop().await;
+    }
+}
