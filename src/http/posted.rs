@@ -38,7 +38,8 @@ impl<S: Send + Sync> FromRequest<S> for Posted {
         let own = matched(&request).is_some_and(|route| OWN_PARAMETERS.contains(&route));
         refuse_parameters(&request)?;
         let bytes = body_bytes(Bytes::from_request(request, state).await)?;
-        if !bytes.is_empty() && !is_json(&headers) && !(own && is_csv(&headers)) {
+        let known = is_json(&headers) || (own && is_csv(&headers));
+        if !bytes.is_empty() && !known {
             return Err(ApiError::new(
                 Code::UnsupportedMediaType,
                 "this route takes JSON; send `Content-Type: application/json`",

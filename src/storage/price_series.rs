@@ -62,19 +62,15 @@ impl<'a> Series<'a> {
     }
 
     /// The newest points in force of a span, the newest first, at most `limit`. `block` is the last sealed block that
-    /// begins in it, if that was read already.
+    /// begins by its end.
     pub(super) async fn newest(
         self,
         tx: &mut Tx,
         (from, mut to): (Moment, Moment),
         limit: usize,
-        block: Option<Option<SealedBlock>>,
+        mut block: Option<SealedBlock>,
     ) -> Result<Vec<Version>, StorageError> {
         let mut found: Vec<Version> = Vec::new();
-        let mut block = match block {
-            Some(block) => block,
-            None => price_blocks::current_before(tx, self.key, to).await?,
-        };
         while let Some(one) = block {
             let begin = one.first_at.max(from);
             let rows = one.versions(begin, to)?;
@@ -212,7 +208,7 @@ pub(super) async fn newest_of_many(
     let mut found = BTreeMap::new();
     for key in series {
         let one = Series::of(*key, fresh, known_at);
-        let newest = one.newest(tx, (Moment::MIN, to), 1, Some(blocks.remove(key))).await?;
+        let newest = one.newest(tx, (Moment::MIN, to), 1, blocks.remove(key)).await?;
         if let Some(version) = newest.into_iter().next() {
             found.insert(*key, version);
         }

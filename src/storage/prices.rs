@@ -274,13 +274,8 @@ pub async fn at_many(
 }
 
 /// Keeps the newest price of an asset true when its order of sources changes.
-pub async fn refresh_latest(
-    tx: &mut Tx,
-    asset: AssetKey,
-    source_priority: &[String],
-) -> Result<(), StorageError> {
+pub fn refresh_latest(tx: &mut Tx, asset: AssetKey, source_priority: &[String]) {
     prefer(tx, asset, source_priority);
-    Ok(())
 }
 
 /// The newest price of each of these assets that has one. It is read from memory, unless what is there is not what the
@@ -454,7 +449,8 @@ pub async fn newest(
         let source = sources.get(&series.source).filter(|source| range.has(series, source));
         let Some(source) = source.filter(|_| is_daily(series.candle) == candles) else { continue };
         let of = price_series::Series::of(series, &fresh, range.known_at);
-        let points = of.newest(tx, (range.from, until), range.limit(), None).await?;
+        let block = price_blocks::current_before(tx, series, until).await?;
+        let points = of.newest(tx, (range.from, until), range.limit(), block).await?;
         found.extend(points.into_iter().map(|version| (series, source, version)));
     }
     found.sort_by_key(|(_, _, version)| Reverse((version.observed_at, version.seq)));

@@ -10,7 +10,7 @@ async fn csv(app: &TestApp, query: &str, body: &str) -> Reply {
     app.send("POST", &format!("/prices/batch{query}"), &CSV, body.as_bytes()).await
 }
 
-async fn counts(reply: &Reply) -> [u64; 4] {
+fn counts(reply: &Reply) -> [u64; 4] {
     let report = reply.expect(200);
     ["stored", "duplicate", "corrected", "refused"].map(|name| report[name].as_u64().unwrap())
 }
@@ -35,19 +35,19 @@ on_both! {
         let rows = json!([tick("GOLD", "1", 1), tick("BTC-USD", "9.00", 1), candle, tick("GOLD", "2.50", 1),
             tick("GOLD", "2.5", 1), tick("GOLD", "3", 3)]);
         let reply = app.post("/prices/batch", &rows).await;
-        assert_eq!(counts(&reply).await, [4, 1, 1, 0]);
+        assert_eq!(counts(&reply), [4, 1, 1, 0]);
         assert_eq!(reply.json()["results"], Value::Null);
         assert_eq!(prices(&app, "symbol=GOLD").await, "2.50 71d 3");
         assert_eq!(prices(&app, "symbol=BTC-USD").await, "9.00");
-        assert_eq!(counts(&app.post("/prices/batch", &rows).await).await, [0, 3, 3, 0]);
+        assert_eq!(counts(&app.post("/prices/batch", &rows).await), [0, 3, 3, 0]);
         let again = app.send("POST", "/prices/batch", &[("content-type", "application/json"), ("idempotency-key", "k")],
             json!([tick("GOLD", "5", 5)]).to_string().as_bytes()).await;
-        assert_eq!(counts(&again).await, [1, 0, 0, 0]);
+        assert_eq!(counts(&again), [1, 0, 0, 0]);
         let again = app.send("POST", "/prices/batch", &[("content-type", "application/json"), ("idempotency-key", "k")],
             json!([tick("GOLD", "5", 5)]).to_string().as_bytes()).await;
-        assert_eq!(counts(&again).await, [1, 0, 0, 0]);
+        assert_eq!(counts(&again), [1, 0, 0, 0]);
         assert_eq!(again.headers["idempotency-replayed"], "true");
-        assert_eq!(counts(&app.post("/prices/batch", &json!([])).await).await, [0, 0, 0, 0]);
+        assert_eq!(counts(&app.post("/prices/batch", &json!([])).await), [0, 0, 0, 0]);
         app.stop().await;
     }
 
@@ -68,7 +68,7 @@ on_both! {
         assert_eq!(sorted(reply.pointers()), sorted(pointers.map(str::to_owned).to_vec()));
         assert_eq!(prices(&app, "symbol=GOLD").await, "");
         let reply = app.post("/prices/batch?mode=partial", &rows).await;
-        assert_eq!(counts(&reply).await, [2, 0, 0, 6]);
+        assert_eq!(counts(&reply), [2, 0, 0, 6]);
         let report = reply.json();
         let results = report["results"].as_array().unwrap();
         let outcomes: Vec<&str> = results.iter().map(|row| row["outcome"].as_str().unwrap()).collect();
@@ -84,8 +84,8 @@ on_both! {
         let app = TestApp::start(backend).await;
         app.gold_and_bitcoin("0").await;
         let table = "Symbol,timestamp,price,volume,interval\nGOLD,2026-01-01,1.50,,\n\nGOLD,2026-01-02,2,10.0,1d\nBTC-USD,2026-01-01T10:00:00+01:00,\"3\",,\n";
-        assert_eq!(counts(&csv(&app, "", table).await).await, [3, 0, 0, 0]);
-        assert_eq!(counts(&csv(&app, "", table).await).await, [0, 3, 0, 0]);
+        assert_eq!(counts(&csv(&app, "", table).await), [3, 0, 0, 0]);
+        assert_eq!(counts(&csv(&app, "", table).await), [0, 3, 0, 0]);
         assert_eq!(prices(&app, "symbol=GOLD").await, "1.50 21d");
         let found = app.get("/prices?symbol=BTC-USD").await.expect(200);
         assert_eq!((&found[0]["observed_at"], &found[0]["volume"]), (&json!("2026-01-01T09:00:00.000000Z"), &Value::Null));
@@ -93,7 +93,7 @@ on_both! {
         let refused = csv(&app, "", bad).await;
         assert_eq!(refused.code(422), "invalid_request");
         assert_eq!(refused.pointers(), ["/lines/3/price", "/lines/4", "/lines/5/symbol", "/lines/6/timestamp"]);
-        assert_eq!(counts(&csv(&app, "?mode=partial", bad).await).await, [1, 0, 0, 4]);
+        assert_eq!(counts(&csv(&app, "?mode=partial", bad).await), [1, 0, 0, 4]);
         for (body, pointers) in [
             ("", &[][..]), ("symbol,when\nGOLD,1\n", &["/lines/1"]), ("price,price\n1,1\n", &["/lines/1"]),
         ] {
@@ -108,7 +108,7 @@ on_both! {
         app.gold_and_bitcoin("0").await;
         let row = |n: usize| json!({ "symbol": "GOLD", "price": n, "timestamp": format!("2026-01-01T00:00:00.{n:06}Z") });
         let most: Value = (0..10_000).map(row).collect();
-        assert_eq!(counts(&app.post("/prices/batch", &most).await).await, [10_000, 0, 0, 0]);
+        assert_eq!(counts(&app.post("/prices/batch", &most).await), [10_000, 0, 0, 0]);
         let more: Value = (0..10_001).map(row).collect();
         assert_eq!(app.post("/prices/batch", &more).await.code(422), "invalid_request");
         let large = format!("symbol,timestamp,price\n{}", " ".repeat(9 << 20));
@@ -133,7 +133,7 @@ on_both! {
             "updated_positions": [{ "portfolio_id": id, "position_id": position["id"] }] }));
         assert_eq!(prices(&app, "symbol=GOLD").await, "100");
         assert_eq!(app.get("/prices/latest?symbols=GOLD").await.expect(200)[0]["price"], "100");
-        assert_eq!(prices(&app, &format!("symbol=GOLD&known_at=2026-11-23T12:30:00Z")).await, "100 900");
+        assert_eq!(prices(&app, "symbol=GOLD&known_at=2026-11-23T12:30:00Z").await, "100 900");
         let value = |known_at: &'static str| {
             let path = format!("/portfolios/{id}/pnl{known_at}");
             let app = &app;

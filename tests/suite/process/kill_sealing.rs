@@ -4,6 +4,7 @@ use super::load::Chance;
 use super::{OPEN, Place};
 use crate::support::Backend;
 use serde_json::{Value, json};
+use std::fmt::Write as _;
 use std::time::Duration;
 
 const ASSETS: usize = 10;
@@ -15,7 +16,8 @@ const TABLE: [(&str, &str); 1] = [("content-type", "text/csv")];
 fn batch(number: usize) -> String {
     let mut text = String::from("symbol,timestamp,price\n");
     for row in 0..ROWS {
-        text += &format!("S{},{},{}.50\n", row % ASSETS, second(number, row / ASSETS), number * 7 + row % 97);
+        let price = number * 7 + row % 97;
+        writeln!(text, "S{},{},{price}.50", row % ASSETS, second(number, row / ASSETS)).unwrap();
     }
     text
 }

@@ -65,8 +65,13 @@ fn quote(dice: &mut Dice) -> Quote {
     match dice.roll(4) {
         0 => quote.open = Some(open),
         1 => {
-            (quote.open, quote.high, quote.low, quote.volume) =
-                (Some(open.clone()), Some(open.clone()), Some(open), Some(volume))
+            quote = Quote {
+                open: Some(open.clone()),
+                high: Some(open.clone()),
+                low: Some(open),
+                volume: Some(volume),
+                ..quote
+            };
         }
         _ => {}
     }
@@ -286,11 +291,11 @@ impl World {
         let after = *self.dice.pick(&stamps);
         let window = Window { as_of: Moment::MAX, after: Moment(after), until: Moment::MAX, limit: 9 };
         let learned = learned::prices(tx, key, Moment(0), window).await.unwrap();
-        let learned = learned.into_iter().map(|one| match one.fact {
-            Fact::Price { observed_at, source, interval, price, .. } => {
-                format!("{} {source}{interval} {price:?} @{}", observed_at.0, one.recorded_at.0)
-            }
-            other => panic!("{other:?}"),
+        let learned = learned.into_iter().map(|one| {
+            let Fact::Price { observed_at, source, interval, price, .. } = one.fact else {
+                panic!("{:?}", one.fact)
+            };
+            format!("{} {source}{interval} {price:?} @{}", observed_at.0, one.recorded_at.0)
         });
         let versions = model.versions.iter().filter(|v| v.recorded_at > after && v.observed_at >= 0);
         let versions = versions.map(|v| {

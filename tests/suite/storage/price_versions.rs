@@ -151,7 +151,12 @@ impl Pair<'_> {
     async fn refresh(&self) {
         let (asset, priority) = (self.asset, self.model.priority.clone());
         self.db
-            .write(move |tx| Box::pin(async move { prices::refresh_latest(tx, asset, &priority).await }))
+            .write(move |tx| {
+                Box::pin(async move {
+                    prices::refresh_latest(tx, asset, &priority);
+                    Ok(())
+                })
+            })
             .await;
     }
 
