@@ -1,6 +1,7 @@
 //! `make bench`: each figure beside its limit or a peer, taken in turn inside every round of the same run; medians and
 //! ratios. `cargo bench -- fold reads` runs those parts alone. `docs/BENCHMARKS.md` tells what each line measures.
 
+mod blocks;
 mod fold;
 mod ledgers;
 mod portfolios;
@@ -95,6 +96,9 @@ async fn main() {
     }
     if runs("ledgers") {
         ledgers::run().await;
+    }
+    if runs("blocks") {
+        blocks::run().await;
     }
     if runs("history") {
         ledgers::run_history().await;

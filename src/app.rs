@@ -10,19 +10,24 @@ use crate::random::Random;
 use crate::storage::access;
 use crate::storage::database::{Database, Location};
 use crate::storage::error::StorageError;
+use crate::storage::sealing::Effort;
 use crate::workers::present::Presents;
 use crate::workers::records::RecordFiles;
+use crate::workers::sealing;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::net::{TcpListener, UnixListener};
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 /// Name of the owner's socket in a data directory.
 pub const SOCKET: &str = "artifact.sock";
 /// Longest time requests under way may take once the service is stopping.
 const DRAIN: Duration = Duration::from_secs(10);
+/// Longest time prices may be tidied at the end.
+const TIDY: Duration = Duration::from_secs(2);
 
 /// An open database with everything around it.
 #[derive(Debug, Clone)]
@@ -122,6 +127,7 @@ impl App {
                 }
             }
         };
+        let sealing = tokio::spawn(sealing::supervise(self.state.db.clone(), stop.clone()));
         let over_network = axum::serve(listener, network).with_graceful_shutdown(ending(stop.clone()));
         let both = async { tokio::try_join!(over_socket, over_network) };
         let drained = async {
@@ -136,11 +142,28 @@ impl App {
                 Ok(())
             }
         };
+        stop.cancel();
+        self.end_sealing(sealing).await;
         self.state.db.close().await;
         if let Err(error) = std::fs::remove_file(self.directory.join(SOCKET)) {
             tracing::debug!(%error, "the owner's socket was gone");
         }
         outcome
+    }
+}
+
+impl App {
+    /// Waits for a step under way, and leaves few blocks of prices for the next start to read.
+    async fn end_sealing(&self, sealing: JoinHandle<()>) {
+        let end = async {
+            sealing.await.unwrap_or_default();
+            sealing::finish(&self.state.db, Effort::Tidy).await
+        };
+        match tokio::time::timeout(TIDY, end).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::warn!(%error, "prices were not tidied"),
+            Err(_) => tracing::debug!("prices are tidied at the next start"),
+        }
     }
 }
 

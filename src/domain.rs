@@ -16,5 +16,7 @@ pub mod naming;
 pub mod pnl;
 pub mod portfolio;
 pub mod price;
+pub mod price_block;
+pub mod price_version;
 pub mod statistics;
 pub mod transaction;

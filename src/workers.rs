@@ -13,4 +13,5 @@ pub mod pnl_engine;
 pub mod present;
 pub mod records;
 pub mod rehearsal;
+pub mod sealing;
 pub mod values;

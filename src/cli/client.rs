@@ -7,6 +7,8 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::http::auth::{Access, Door};
 use crate::http::router;
+use crate::storage::sealing::Effort;
+use crate::workers::sealing;
 use axum::Router;
 use axum::body::Body;
 use axum::http::{Method, Request, StatusCode, header};
@@ -169,6 +171,10 @@ impl Client {
     /// Closes the data, if it was opened here.
     pub async fn close(self) {
         if let Self::Here(app, _) = self {
+            // No service is there to do it later.
+            if let Err(error) = sealing::finish(&app.state.db, Effort::Routine).await {
+                tracing::warn!(%error, "prices were not sealed");
+            }
             app.state.db.close().await;
         }
     }

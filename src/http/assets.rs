@@ -546,7 +546,7 @@ fn effective_at(fields: &mut Fields<'_>, now: Moment) -> Moment {
 
 /// Brings everything computed from an asset's terms up to date.
 async fn apply_terms(tx: &mut Tx, random: Random, asset: &Asset, terms: &Terms) -> Result<(), ApiError> {
-    prices::refresh_latest(tx, asset.key, &terms.source_priority).await?;
+    prices::refresh_latest(tx, asset.key, &terms.source_priority);
     for id in transactions::holders(tx, asset.key).await? {
         if let Some(portfolio) = portfolios::find(tx, id).await? {
             bookkeeping::refold(tx, random, &portfolio, &[]).await?;

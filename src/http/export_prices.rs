@@ -34,7 +34,11 @@ pub async fn records(
     let figures = pnl_engine::figures(&mut tx, portfolio, &ask, app.clock.now()).await?;
     let items = figures.report.items.iter();
     let keys: BTreeSet<AssetKey> = items.clone().map(|item| item.asset).collect();
-    let terms = assets::terms(&mut tx, &keys.into_iter().collect::<Vec<_>>(), known_at).await?;
+    let keys: Vec<AssetKey> = keys.into_iter().collect();
+    let terms = assets::terms(&mut tx, &keys, known_at).await?;
+    let priority = |key: AssetKey| terms.at(key, until).map(|terms| terms.source_priority.clone());
+    let of: Vec<_> = keys.iter().map(|key| (*key, priority(*key).unwrap_or_default())).collect();
+    let points = prices::at_many(&mut tx, &of, until, known_at).await?;
     let mut records = Vec::new();
     let mut quoted: BTreeSet<AssetKey> = BTreeSet::new();
     for item in items.clone() {
@@ -43,10 +47,7 @@ pub async fn records(
         if is_quote && !quoted.insert(item.asset) {
             continue;
         }
-        let priority =
-            terms.at(item.asset, until).map(|terms| terms.source_priority.clone()).unwrap_or_default();
-        let point =
-            if is_quote { prices::at(&mut tx, item.asset, &priority, until, known_at).await? } else { None };
+        let point = if is_quote { points.get(&item.asset) } else { None };
         records.push(json!({
             "kind": "price",
             "symbol": asset.symbol,

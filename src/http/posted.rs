@@ -35,9 +35,11 @@ impl<S: Send + Sync> FromRequest<S> for Posted {
         let headers = request.headers().clone();
         let route = format!("{} {}", request.method(), request.uri().path());
         let key = idempotency_key(&headers)?;
+        let own = matched(&request).is_some_and(|route| OWN_PARAMETERS.contains(&route));
         refuse_parameters(&request)?;
         let bytes = body_bytes(Bytes::from_request(request, state).await)?;
-        if !bytes.is_empty() && !is_json(&headers) {
+        let known = is_json(&headers) || (own && is_csv(&headers));
+        if !bytes.is_empty() && !known {
             return Err(ApiError::new(
                 Code::UnsupportedMediaType,
                 "this route takes JSON; send `Content-Type: application/json`",
@@ -51,9 +53,15 @@ impl<S: Send + Sync> FromRequest<S> for Posted {
 const OLD_ROUTES: [&str; 5] =
     ["/markets", "/assets", "/prices", "/portfolios", "/portfolios/{portfolio}/positions"];
 
+/// Routes that read their parameters themselves, and take a table as well.
+const OWN_PARAMETERS: [&str; 1] = ["/prices/batch"];
+
+fn matched(request: &Request) -> Option<&str> {
+    request.extensions().get::<MatchedPath>().map(MatchedPath::as_str)
+}
+
 fn refuse_parameters(request: &Request) -> Result<(), ApiError> {
-    let matched = request.extensions().get::<MatchedPath>().map(MatchedPath::as_str).unwrap_or_default();
-    if OLD_ROUTES.contains(&matched) {
+    if matched(request).is_some_and(|route| OLD_ROUTES.contains(&route) || OWN_PARAMETERS.contains(&route)) {
         return Ok(());
     }
     Query::of_uri(request.uri()).finish()
@@ -103,9 +111,18 @@ pub fn body_bytes(body: Result<Bytes, BytesRejection>) -> Result<Bytes, ApiError
     })
 }
 
-fn is_json(headers: &HeaderMap) -> bool {
+fn media_type(headers: &HeaderMap) -> String {
     let kind = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let kind = kind.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    kind.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
+}
+
+/// Whether a body is a table.
+pub fn is_csv(headers: &HeaderMap) -> bool {
+    media_type(headers) == "text/csv"
+}
+
+fn is_json(headers: &HeaderMap) -> bool {
+    let kind = media_type(headers);
     kind == "application/json" || (kind.starts_with("application/") && kind.ends_with("+json"))
 }
 

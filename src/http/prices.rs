@@ -3,7 +3,7 @@
 use crate::domain::adjustment::{Adjusted, Observed};
 use crate::domain::asset::Asset;
 use crate::domain::decimal::Decimal;
-use crate::domain::ids::{PortfolioId, PositionId};
+use crate::domain::ids::{AssetKey, PortfolioId, PositionId};
 use crate::domain::interval::Interval;
 use crate::domain::moment::Moment;
 use crate::domain::price::{DEFAULT_SOURCE, FUTURE_MAX, InvalidQuote, Outcome, PricePoint, Quote};
@@ -101,6 +101,18 @@ pub struct UpdatedPosition {
     position_id: PositionId,
 }
 
+impl UpdatedPosition {
+    /// The open positions of an asset that a caller may see.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn of<S>(tx: &mut Tx, caller: &Caller<S>, asset: AssetKey) -> Result<Vec<Self>, ApiError> {
+        let open = figures::open_positions(tx, asset).await?.into_iter();
+        let seen = open.filter(|open| caller.sees(&open.owner_id));
+        Ok(seen.map(|open| Self { portfolio_id: open.portfolio_id, position_id: open.position_id }).collect())
+    }
+}
+
 /// What became of a price.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct PriceRecorded {
@@ -112,14 +124,20 @@ pub struct PriceRecorded {
 }
 
 /// A price as it was sent.
-struct Sent {
+#[derive(Debug)]
+pub struct Sent {
     /// Whether the price was spelled `close`.
     as_close: bool,
-    symbol: String,
-    quote: Quote,
-    observed_at: Option<Moment>,
-    source: String,
-    interval: String,
+    /// Symbol of its asset, upper-case.
+    pub symbol: String,
+    /// What it says.
+    pub quote: Quote,
+    /// When it was observed, if it says so.
+    pub observed_at: Option<Moment>,
+    /// Who says so.
+    pub source: String,
+    /// Candle length; empty for a tick.
+    pub interval: String,
 }
 
 fn either<T: PartialEq>(
@@ -140,14 +158,15 @@ fn either<T: PartialEq>(
 
 impl Sent {
     /// The fault at the spelling of the price that was sent.
-    fn spelled(&self, mut fault: FieldError) -> FieldError {
+    pub fn spelled(&self, mut fault: FieldError) -> FieldError {
         if self.as_close && fault.pointer.as_deref() == Some("/price") {
             fault.pointer = Some("/close".to_owned());
         }
         fault
     }
 
-    fn read(fields: &mut Fields<'_>, now: Moment) -> Self {
+    /// Reads the fields of a price; `now` bounds how far ahead it may be dated.
+    pub fn read(fields: &mut Fields<'_>, now: Moment) -> Self {
         let symbols = [fields.opt_name("symbol", 20), fields.opt_name("ticker", 20)];
         let symbol = either(fields, ["symbol", "ticker"], symbols);
         if symbol.is_none() && fields.raw("symbol").is_none() && fields.raw("ticker").is_none() {
@@ -230,15 +249,7 @@ pub async fn record_price(
             }
             let outcomes = prices::record(tx, series, &[(observed_at, sent.quote)]).await?;
             let outcome = outcomes.first().copied().unwrap_or(Outcome::Stored);
-            let updated_positions = figures::open_positions(tx, asset.key)
-                .await?
-                .into_iter()
-                .filter(|open| caller.sees(&open.owner_id))
-                .map(|open| UpdatedPosition {
-                    portfolio_id: open.portfolio_id,
-                    position_id: open.position_id,
-                })
-                .collect();
+            let updated_positions = UpdatedPosition::of(tx, &caller, asset.key).await?;
             Answer::ok(&PriceRecorded { success: true, updated_positions, outcome })
         })
     });
@@ -353,24 +364,30 @@ pub async fn latest_prices(
     }
     query.finish()?;
     let mut tx = app.db.read().await?;
-    let mut latest = Vec::with_capacity(names.len());
+    let mut assets = Vec::with_capacity(names.len());
     for name in names {
         let asset = reading::asset(&mut tx, name).await.map_err(|error| {
             let fault =
                 FieldError::parameter("symbols", "unknown_symbol", format!("`{name}` is not a known symbol"));
             ApiError { errors: vec![fault], ..error }
         })?;
-        let mark = prices::latest(&mut tx, &[asset.key]).await?.remove(&asset.key);
-        latest.push(LatestPrice {
+        assets.push(asset);
+    }
+    let keys: Vec<AssetKey> = assets.iter().map(|asset| asset.key).collect();
+    let marks = prices::latest(&mut tx, &keys).await?;
+    let latest = assets.into_iter().map(|asset| {
+        let mark = marks.get(&asset.key);
+        LatestPrice {
             symbol: asset.symbol,
             currency: asset.currency,
-            price: mark.as_ref().map(|mark| mark.price.clone()),
-            observed_at: mark.as_ref().map(|mark| Time(mark.observed_at)),
-            source: mark.as_ref().map(|mark| mark.source.clone()),
-            interval: mark.as_ref().map(|mark| mark.interval.clone()),
-            recorded_at: mark.as_ref().map(|mark| Time(mark.recorded_at)),
-        });
-    }
+            price: mark.map(|mark| mark.price.clone()),
+            observed_at: mark.map(|mark| Time(mark.observed_at)),
+            source: mark.map(|mark| mark.source.clone()),
+            interval: mark.map(|mark| mark.interval.clone()),
+            recorded_at: mark.map(|mark| Time(mark.recorded_at)),
+        }
+    });
+    let latest = latest.collect();
     Ok(Json(latest))
 }
 

@@ -5,8 +5,8 @@ use crate::http::openapi::{self, Frame, Written};
 use crate::http::{
     AppState, actions, assets, attribution, candles, currencies, difference, docs, exports, fx, gains,
     health, history, imports, keys, layers, ledger_imports, markets, pnl, portfolios, position_trades,
-    positions, price_sources, prices, rate_imports, record_files, returns, several, statement, transactions,
-    values,
+    positions, price_batch, price_sources, price_withdrawal, prices, rate_imports, record_files, returns,
+    several, statement, transactions, values,
 };
 use axum::extract::DefaultBodyLimit;
 use axum::routing::get;
@@ -60,7 +60,7 @@ fn market_data() -> OpenApiRouter<AppState> {
         .routes(routes!(prices::price_of_asset))
         .routes(routes!(candles::list_candles))
         .routes(routes!(candles::list_gaps))
-        .routes(routes!(prices::list_prices, prices::record_price))
+        .routes(routes!(prices::list_prices, prices::record_price, price_withdrawal::withdraw_price))
         .routes(routes!(prices::latest_prices))
         .routes(routes!(fx::list_rates, fx::record_rate))
         .routes(routes!(record_files::list_record_sources))
@@ -123,6 +123,11 @@ fn files() -> OpenApiRouter<AppState> {
         .routes(routes!(imports::import_prices))
         .routes(routes!(rate_imports::import_rates))
         .layer(DefaultBodyLimit::max(imports::FILE_MAX))
+        .merge(
+            OpenApiRouter::new()
+                .routes(routes!(price_batch::record_prices))
+                .layer(DefaultBodyLimit::max(price_batch::BODY_MAX)),
+        )
         .merge(
             OpenApiRouter::new()
                 .routes(routes!(ledger_imports::import_transactions))

@@ -10,6 +10,7 @@ use crate::storage::columns::{from_json, to_json, zone};
 use crate::storage::database::{Tx, on};
 use crate::storage::error::StorageError;
 use crate::storage::page::{Page, contains, push_page};
+use crate::storage::prices;
 use sqlx::QueryBuilder;
 
 const SELECT: &str = "SELECT a.asset_key, a.id, a.symbol, a.name, a.asset_type, a.status, a.market_key, \
@@ -195,9 +196,11 @@ pub async fn rename(tx: &mut Tx, asset: &Asset, symbol: &str) -> Result<(), Stor
 
 /// Whether a price, a ledger entry or a dividend uses the asset: from then on its currency is fixed.
 pub async fn is_used(tx: &mut Tx, asset: AssetKey) -> Result<bool, StorageError> {
-    const SQL: &str = "SELECT CASE WHEN EXISTS (SELECT 1 FROM prices WHERE asset_key = $1) \
-        OR EXISTS (SELECT 1 FROM transactions WHERE asset_key = $1) \
+    const SQL: &str = "SELECT CASE WHEN EXISTS (SELECT 1 FROM transactions WHERE asset_key = $1) \
         OR EXISTS (SELECT 1 FROM corporate_actions WHERE asset_key = $1 AND currency IS NOT NULL) THEN 1 ELSE 0 END";
+    if prices::has_any(tx, asset) {
+        return Ok(true);
+    }
     let used: i32 = on!(tx, conn => sqlx::query_scalar(SQL).bind(asset).fetch_one(conn).await)?;
     Ok(used == 1)
 }

@@ -1,54 +1,48 @@
-//! Tables `prices` and `price_sources`, read for many moments at once: the price that values an asset at each of them.
+//! Prices read for many moments at once: the price that values an asset at each of them.
 //!
-//! A row of a driver costs more than the row itself, so a whole series comes as one text per asset and is taken apart
-//! here. Where a series has one source, one length of candles and one version of each point, which is the common case,
-//! moments and prices are all that is needed. Else every version comes along, and the rule of
-//! [`prices::at`](crate::storage::prices::at) chooses: the greatest moment, the order of sources, the later recorded.
-//! Of an asset with many points a day only those that are the last before some moment are read; the series of others is
-//! held in memory for the next read ([`super::series`]).
+//! The prices of an asset with few points are held in memory for the next read ([`super::series`]). Those of others are
+//! read once, forwards. Of sealed blocks that nothing corrects only moments and prices are unpacked, and those of blocks in which no moment falls not at all.
 
 use crate::domain::asset::TermsHistory;
 use crate::domain::decimal::Decimal;
 use crate::domain::ids::{AssetKey, SourceKey};
-use crate::domain::moment::{DAY, Moment};
+use crate::domain::moment::Moment;
 use crate::domain::price::Close;
-use crate::storage::database::{Tx, on};
+use crate::domain::price_block::Block;
+use crate::domain::price_version::{SeriesKey, Version};
+use crate::storage::database::Tx;
 use crate::storage::error::StorageError;
-use crate::storage::series::{Series, Source};
-use sqlx::QueryBuilder;
+use crate::storage::newest::{AssetEnds, Source};
+use crate::storage::price_blocks::{self, Ended, FreshRange, SealedBlock};
+use crate::storage::price_series::{self, Cursor, Series};
+use crate::storage::prices::is_daily;
+use crate::storage::recall;
+use crate::storage::series::Series as Whole;
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-/// Keys named by one statement.
-const KEYS: usize = 500;
-/// Moments named by one statement.
-const MOMENTS: usize = 5_000;
-/// Days before the newest point that are looked at to tell how dense a series is.
-const PROBED_DAYS: i64 = 10;
-/// Points in those days from which on a series is dense.
-const DENSE: i64 = 60;
+/// Assets read at a time.
+const ASSETS: usize = 50;
+/// Sealed blocks in a span from which on an asset has too many points to be held.
+const DENSE: i64 = 16;
 
-/// Which series an asset has, by its newest point before the end of the span: the one that most of its points belong to.
-#[derive(Debug)]
-struct Usual {
-    source: SourceKey,
-    candle: String,
-    /// Whether it has many points a day.
-    dense: bool,
-    /// Whether nothing that counts comes after the span.
-    newest: bool,
-}
-
-/// One version of a point.
-#[derive(sqlx::FromRow)]
-struct Version {
+/// A point of a series: as much of it as a close needs.
+#[derive(Debug, Clone)]
+struct Point {
     observed_at: Moment,
-    source_key: SourceKey,
-    candle: String,
-    seq: i64,
-    withdrawn: bool,
     price: Decimal,
+    seq: i64,
 }
+
+impl From<Version> for Point {
+    fn from(version: Version) -> Self {
+        Self { observed_at: version.observed_at, price: version.quote.price, seq: version.seq }
+    }
+}
+
+/// The last point at or before each of the moments, for those at which it changes.
+type Steps = Vec<(usize, Point)>;
 
 /// The price that values each asset at each of these moments, as known at `known_at`: told where it changes. `ends`
 /// ascend; the order of sources is that of the terms at the moment.
@@ -61,214 +55,210 @@ pub async fn closes(
 ) -> Result<BTreeMap<AssetKey, Vec<Close>>, StorageError> {
     let mut found = BTreeMap::new();
     let (Some(first), Some(last)) = (ends.first().copied(), ends.last().copied()) else { return Ok(found) };
-    let sources = sources(tx, known_at).await?;
-    let mut all = BTreeMap::new();
+    let sources = recall::sources(tx, known_at).await?;
+    let priority = |asset: AssetKey, at: Moment| {
+        terms.at(asset, at).map(|terms| terms.source_priority.as_slice()).unwrap_or_default()
+    };
     let mut absent = Vec::new();
     for asset in assets {
         match tx.held_series(*asset, (first, last)).filter(|_| known_at == Moment::MAX) {
-            Some(series) => drop(all.insert(*asset, series)),
+            Some(series) => {
+                found.insert(*asset, series.closes(ends, &sources, |at| priority(*asset, at)));
+            }
             None => absent.push(*asset),
         }
     }
-    let usual = usual(tx, &absent, last).await?;
-    for asset in absent {
-        let known = usual.get(&asset);
-        let range = (asset, first, last, known_at);
-        let series = if known.is_some_and(|known| known.dense) {
-            of_versions(last_versions(tx, asset, ends, known_at).await?)
-        } else {
-            let plain = match known {
-                Some(known) => plain(tx, range, known).await?,
-                None => None,
-            };
-            match plain {
-                Some(series) => series,
-                None => of_versions(all_versions(tx, range).await?),
+    absent.sort_unstable();
+    for some in absent.chunks(ASSETS) {
+        let (Some(low), Some(high)) = (some.first(), some.last()) else { continue };
+        let range = FreshRange { first: *low, last: *high, from: Moment::MIN, to: last, known_at };
+        let fresh = price_blocks::fresh(tx, range).await?;
+        let dense = price_blocks::dense(tx, some, (first, last), DENSE).await?;
+        let series: Vec<SeriesKey> =
+            some.iter().flat_map(|asset| price_series::series_of(tx, *asset, &fresh)).collect();
+        let mut before = price_series::newest_of_many(tx, &series, &fresh, (first, known_at)).await?;
+        for own in series.chunk_by(|a, b| a.asset == b.asset) {
+            let Some(asset) = own.first().map(|series| series.asset) else { continue };
+            let mut each = Vec::with_capacity(own.len());
+            for key in own {
+                each.push((Series::of(*key, &fresh, known_at), before.remove(key).map(Point::from)));
             }
-        };
-        let series = Arc::new(series);
-        if known_at == Moment::MAX && known.is_some_and(|known| !known.dense) {
-            let newest = known.is_some_and(|known| known.newest);
-            tx.hold_series(asset, (first, if newest { Moment::MAX } else { last }), &series);
-        }
-        all.insert(asset, series);
-    }
-    for (asset, series) in all {
-        let closes = series.closes(ends, &sources, |at| {
-            terms.at(asset, at).map(|terms| terms.source_priority.as_slice()).unwrap_or_default()
-        });
-        if !closes.is_empty() {
+            let closes = if known_at == Moment::MAX && !dense.contains(&asset) {
+                let whole = Arc::new(whole(tx, each, (first, last)).await?);
+                tx.hold_series(asset, (first, end_of_hold(tx, asset, last)), &whole);
+                whole.closes(ends, &sources, |at| priority(asset, at))
+            } else {
+                let mut steps = Vec::with_capacity(each.len());
+                for (series, before) in each {
+                    steps.push((series.key, steps_of(tx, series, ends, before).await?));
+                }
+                choose(&steps, &sources, ends, |at| priority(asset, at))
+            };
             found.insert(asset, closes);
         }
     }
+    found.retain(|_, closes| !closes.is_empty());
     Ok(found)
 }
 
-async fn sources(tx: &mut Tx, known_at: Moment) -> Result<HashMap<SourceKey, Source>, StorageError> {
-    const SQL: &str = "SELECT s.source_key, s.name, (SELECT v.split_adjusted FROM price_source_versions v \
-            WHERE v.source_key = s.source_key AND v.recorded_at <= $1 ORDER BY v.seq DESC LIMIT 1) AS split_adjusted \
-        FROM price_sources s ORDER BY s.source_key LIMIT 1000000";
-    let rows: Vec<(SourceKey, String, Option<bool>)> =
-        on!(tx, conn => sqlx::query_as(SQL).bind(known_at).fetch_all(conn).await)?;
-    let source = |(key, name, split_adjusted): (SourceKey, String, Option<bool>)| {
-        (key, Source { name, split_adjusted: split_adjusted.unwrap_or_default() })
-    };
-    Ok(rows.into_iter().map(source).collect())
+/// Up to where a series that was read to `last` tells all: without an end when no point comes after it.
+fn end_of_hold(tx: &Tx, asset: AssetKey, last: Moment) -> Moment {
+    let state = tx.newest.state();
+    let later = |ends: &AssetEnds| ends.series.values().any(|end| end.last_at > last);
+    if state.assets.get(&asset).is_some_and(later) { last } else { Moment::MAX }
 }
 
-/// The usual series of each asset that has a point at or before `until`.
-async fn usual(
+/// Every point of an asset that counts at some moment of a span.
+async fn whole(
     tx: &mut Tx,
-    assets: &[AssetKey],
-    until: Moment,
-) -> Result<HashMap<AssetKey, Usual>, StorageError> {
-    type Row = (AssetKey, SourceKey, String, i64, Option<Moment>);
-    let mut found = HashMap::new();
-    for some in assets.chunks(KEYS) {
-        let rows: Vec<Row> = on!(tx, conn => {
-            let mut query = QueryBuilder::new(
-                "SELECT p.asset_key, p.source_key, p.candle, (SELECT COUNT(c.seq) FROM (SELECT r.seq FROM prices r \
-                    WHERE r.asset_key = p.asset_key AND r.observed_at <= p.observed_at AND r.observed_at > p.observed_at - ");
-            query.push_bind(PROBED_DAYS * DAY).push(" LIMIT ").push_bind(DENSE);
-            query.push(") c) AS points, l.observed_at FROM assets a JOIN prices p ON p.asset_key = a.asset_key \
-                AND p.observed_at = (SELECT MAX(q.observed_at) FROM prices q WHERE q.asset_key = a.asset_key \
-                    AND q.observed_at <= ");
-            query.push_bind(until);
-            query.push(") LEFT JOIN latest_prices l ON l.asset_key = a.asset_key WHERE a.asset_key IN (");
-            let mut list = query.separated(", ");
-            for key in some {
-                list.push_bind(*key);
-            }
-            query.push(") ORDER BY p.asset_key, p.seq LIMIT 1000000");
-            query.build_query_as().fetch_all(conn).await
-        })?;
-        found.extend(rows.into_iter().map(|(asset, source, candle, points, latest)| {
-            let newest = latest.is_none_or(|latest| latest <= until);
-            (asset, Usual { source, candle, dense: points >= DENSE, newest })
-        }));
-    }
-    Ok(found)
-}
-
-/// An asset, the first and the last of the moments, and what was known.
-type Range = (AssetKey, Moment, Moment, Moment);
-
-/// From the newest moment at or before `$2` that has a version in force: before it nothing of the range is needed.
-macro_rules! from_the_first_needed {
-    ($select:literal, $rest:literal) => {
-        concat!(
-            $select,
-            " FROM prices p WHERE p.asset_key = $1 AND p.observed_at <= $3 AND p.recorded_at <= $4 \
-             AND p.observed_at >= COALESCE((SELECT q.observed_at FROM prices q WHERE q.asset_key = $1 \
-                AND q.observed_at <= $2 AND q.recorded_at <= $4 AND NOT q.withdrawn AND NOT EXISTS (SELECT 1 \
-                    FROM prices n WHERE n.asset_key = q.asset_key AND n.observed_at = q.observed_at \
-                    AND n.source_key = q.source_key AND n.candle = q.candle AND n.recorded_at <= $4 AND n.seq > q.seq) \
-                ORDER BY q.observed_at DESC LIMIT 1), $2)",
-            $rest
-        )
-    };
-}
-
-/// Moments and prices of a series that is nothing but the usual one; `None` when anything else is in it.
-async fn plain(
-    tx: &mut Tx,
-    (asset, first, last, known_at): Range,
-    usual: &Usual,
-) -> Result<Option<Series>, StorageError> {
-    const SQL: &str = from_the_first_needed!(
-        "SELECT string_agg(CAST(p.observed_at AS TEXT), ' ') AS moments, string_agg(p.price, ' ') AS prices, \
-            CAST(MAX(CASE WHEN p.source_key = $5 AND p.candle = $6 AND NOT p.withdrawn THEN 0 ELSE 1 END) AS BIGINT) \
-            AS mixed",
-        ""
-    );
-    let row: (Option<String>, Option<String>, Option<i64>) = on!(tx, conn => sqlx::query_as(SQL)
-        .bind(asset).bind(first).bind(last).bind(known_at).bind(usual.source).bind(&usual.candle)
-        .fetch_one(conn).await)?;
-    match row {
-        (_, _, None) => Ok(Some(Series::default())),
-        (Some(moments), Some(prices), Some(0)) => of_texts(&moments, &prices, usual),
-        _ => Ok(None),
-    }
-}
-
-/// A series from its moments and prices, each written one after another; `None` unless the moments ascend, each later
-/// than the one before: then each has one version.
-fn of_texts(moments: &str, prices: &str, usual: &Usual) -> Result<Option<Series>, StorageError> {
-    let corrupt = |text: &str| StorageError::Corrupt(format!("price `{text}`"));
-    let mut series = Series::default();
-    let mut before = None;
-    for (moment, price) in moments.split(' ').zip(prices.split(' ')) {
-        let at: i64 = moment.parse().map_err(|_| corrupt(moment))?;
-        if before.is_some_and(|before| at <= before) {
-            return Ok(None);
+    each: Vec<(Series<'_>, Option<Point>)>,
+    (first, last): (Moment, Moment),
+) -> Result<Whole, StorageError> {
+    let mut points: Vec<(SeriesKey, Point)> = Vec::new();
+    for (series, before) in each {
+        points.extend(before.map(|point| (series.key, point)));
+        if first >= last {
+            continue;
         }
-        before = Some(at);
-        let price = price.parse().map_err(|_| corrupt(price))?;
-        series.push(Moment(at), (usual.source, &usual.candle), 0, price);
+        let mut cursor = Cursor::whole(series, first.plus(1), last);
+        while let Some(these) = cursor.next(tx).await? {
+            points.extend(these.into_iter().map(|version| (series.key, Point::from(version))));
+        }
     }
-    Ok(Some(series))
+    points.sort_by_key(|(series, point)| (point.observed_at, *series));
+    let mut whole = Whole::default();
+    for (series, point) in points {
+        whole.push(point.observed_at, (series.source, series.candle), point.seq, point.price);
+    }
+    Ok(whole)
 }
 
-/// Every version of a range.
-async fn all_versions(
+/// The points of one series, given the one that is the newest at the first moment.
+async fn steps_of(
     tx: &mut Tx,
-    (asset, first, last, known_at): Range,
-) -> Result<Vec<Version>, StorageError> {
-    const SQL: &str = from_the_first_needed!(
-        "SELECT p.observed_at, p.source_key, p.candle, p.seq, p.withdrawn, p.price",
-        " ORDER BY p.observed_at, p.seq LIMIT 100000000"
-    );
-    on!(tx, conn => sqlx::query_as(SQL)
-        .bind(asset).bind(first).bind(last).bind(known_at).fetch_all(conn).await)
-}
-
-/// The versions of those points that are the newest in force at one of the moments.
-async fn last_versions(
-    tx: &mut Tx,
-    asset: AssetKey,
+    series: Series<'_>,
     ends: &[Moment],
-    known_at: Moment,
-) -> Result<Vec<Version>, StorageError> {
-    let mut found: Vec<Version> = Vec::new();
-    for some in ends.chunks(MOMENTS) {
-        let rows: Vec<Version> = on!(tx, conn => {
-            let mut query = QueryBuilder::new(
-                "SELECT p.observed_at, p.source_key, p.candle, p.seq, p.withdrawn, p.price FROM prices p \
-                 WHERE p.asset_key = ");
-            query.push_bind(asset).push(" AND p.recorded_at <= ").push_bind(known_at);
-            query.push(" AND p.observed_at IN (SELECT (SELECT q.observed_at FROM prices q WHERE q.asset_key = ");
-            query.push_bind(asset).push(" AND q.observed_at <= e.column1 AND q.recorded_at <= ").push_bind(known_at);
-            query.push(" AND NOT q.withdrawn AND NOT EXISTS (SELECT 1 FROM prices n WHERE n.asset_key = q.asset_key \
-                AND n.observed_at = q.observed_at AND n.source_key = q.source_key AND n.candle = q.candle \
-                AND n.recorded_at <= ").push_bind(known_at).push(" AND n.seq > q.seq) \
-                ORDER BY q.observed_at DESC LIMIT 1) FROM (");
-            query.push_values(some, |mut row, end| {
-                row.push_bind(*end);
-            });
-            query.push(") AS e) ORDER BY p.observed_at, p.seq LIMIT 100000000");
-            query.build_query_as().fetch_all(conn).await
-        })?;
-        found.extend(rows);
+    before: Option<Point>,
+) -> Result<Steps, StorageError> {
+    let mut steps: Steps = before.map(|point| (0, point)).into_iter().collect();
+    let (Some(first), Some(last)) = (ends.first(), ends.last()) else { return Ok(steps) };
+    if first == last {
+        return Ok(steps);
     }
-    Ok(found)
+    let mut cursor = Cursor::whole(series, first.plus(1), *last);
+    while let Some(window) = cursor.window(tx).await? {
+        let (from, to) = (window.from, window.to);
+        let mut corrected = !price_series::between(series.fresh, from, to).is_empty();
+        if series.known_at != Moment::MAX && !corrected {
+            let ended = Ended { from, to, known_at: Some(series.known_at) };
+            corrected = window.blocks.iter().any(|block| block.last_recorded_at > series.known_at)
+                || !price_blocks::superseded(tx, series.key, ended).await?.is_empty();
+        }
+        if corrected {
+            let points = cursor.points(tx, &window).await?;
+            let moments: Vec<i64> = points.iter().map(|point| point.observed_at.0).collect();
+            let rows = last_rows(&moments, ends, (from, to));
+            steps.extend(rows.filter_map(|(slot, row)| Some((slot, Point::from(points.get(row)?.clone())))));
+        } else {
+            for (place, block) in window.blocks.iter().enumerate() {
+                let next = window.blocks.get(place + 1).map(|next| next.first_at);
+                // What a block ends with counts until the next one begins.
+                let span = (from.max(block.first_at), next.map_or(to, |next| next.plus(-1)));
+                let slot = ends.partition_point(|end| *end < span.0);
+                let passed = ends.get(slot).is_none_or(|end| next.is_some_and(|next| next <= *end));
+                if !passed {
+                    add_steps(block, ends, span, &mut steps)?;
+                }
+            }
+        }
+    }
+    Ok(steps)
 }
 
-/// A series from versions: of each point the newest counts, unless it withdraws the point.
-fn of_versions(mut versions: Vec<Version>) -> Series {
-    versions.sort_by(|a, b| {
-        (a.observed_at, a.source_key, &a.candle, a.seq).cmp(&(b.observed_at, b.source_key, &b.candle, b.seq))
-    });
-    versions.dedup_by(|later, kept| {
-        let same = (later.observed_at, later.source_key) == (kept.observed_at, kept.source_key)
-            && later.candle == kept.candle;
-        if same {
-            std::mem::swap(later, kept);
+/// Of ascending moments the last at or before each of `ends`, for the first of those it is the last of. What follows
+/// within the span decides about all of `ends` up to the span's; those after it are told by who comes later.
+fn last_rows(
+    moments: &[i64],
+    ends: &[Moment],
+    (from, to): (Moment, Moment),
+) -> impl Iterator<Item = (usize, usize)> {
+    let first = ends.partition_point(|end| *end < from);
+    let within = ends.partition_point(|end| *end <= to);
+    // The last point of the span may be the newest at an end beyond it.
+    let slots = first..(within + 1).min(ends.len());
+    let mut known = None;
+    slots.filter_map(move |slot| {
+        let end = ends.get(slot)?;
+        let row = moments.partition_point(|at| *at <= end.0).checked_sub(1)?;
+        if moments.get(row).is_none_or(|at| *at < from.0) || known == Some(row) {
+            return None;
         }
-        same
-    });
-    let mut series = Series::default();
-    for version in versions.into_iter().filter(|version| !version.withdrawn) {
-        series.push(version.observed_at, (version.source_key, &version.candle), version.seq, version.price);
+        known = Some(row);
+        Some((slot, row))
+    })
+}
+
+/// The points of a block that nothing corrects.
+fn add_steps(
+    block: &SealedBlock,
+    ends: &[Moment],
+    span: (Moment, Moment),
+    steps: &mut Steps,
+) -> Result<(), StorageError> {
+    let opened = Block::open(&block.body)?;
+    let moments = opened.moments()?;
+    let rows: Vec<(usize, usize)> = last_rows(&moments, ends, span).collect();
+    if rows.is_empty() {
+        return Ok(());
     }
-    series
+    let (prices, seqs) = (opened.prices()?, opened.seqs()?);
+    let lacks = || StorageError::Corrupt("a block of prices lacks a price".to_owned());
+    for (slot, row) in rows {
+        let observed_at = Moment(*moments.get(row).ok_or_else(lacks)?);
+        let (price, seq) = (prices.get(row).ok_or_else(lacks)?, *seqs.get(row).ok_or_else(lacks)?);
+        steps.push((slot, Point { observed_at, price, seq }));
+    }
+    Ok(())
+}
+
+/// Chooses among the series of an asset as a single read does, for each of the moments.
+fn choose<'a>(
+    series: &[(SeriesKey, Steps)],
+    sources: &HashMap<SourceKey, Source>,
+    ends: &[Moment],
+    priority: impl Fn(Moment) -> &'a [String],
+) -> Vec<Close> {
+    let mut chosen: Vec<Close> = Vec::new();
+    let mut last: Option<(SeriesKey, Moment)> = None;
+    let mut next: Vec<(usize, SeriesKey, &Steps)> =
+        series.iter().map(|(key, steps)| (0, *key, steps)).collect();
+    for (slot, end) in ends.iter().enumerate() {
+        for (passed, _, steps) in &mut next {
+            while steps.get(*passed).is_some_and(|(from, _)| *from <= slot) {
+                *passed += 1;
+            }
+        }
+        let points = next
+            .iter()
+            .filter_map(|(passed, key, steps)| steps.get(..*passed)?.last().map(|(_, point)| (*key, point)));
+        let order = if series.len() > 1 { priority(*end) } else { &[] };
+        let rank = |key: SeriesKey| {
+            let name = sources.get(&key.source).map(|source| source.name.as_ref());
+            name.and_then(|name| order.iter().position(|listed| listed == name)).unwrap_or(usize::MAX)
+        };
+        let best =
+            points.min_by_key(|(key, point)| (Reverse(point.observed_at), rank(*key), Reverse(point.seq)));
+        let Some((key, point)) = best.filter(|(key, point)| last != Some((*key, point.observed_at))) else {
+            continue;
+        };
+        last = Some((key, point.observed_at));
+        chosen.push(Close {
+            slot,
+            observed_at: point.observed_at,
+            price: point.price.clone(),
+            daily: is_daily(key.candle),
+            split_adjusted: sources.get(&key.source).is_some_and(|source| source.split_adjusted),
+        });
+    }
+    chosen
 }

@@ -5,6 +5,9 @@ use crate::domain::ids::AssetKey;
 use crate::domain::moment::Moment;
 use crate::storage::error::StorageError;
 use crate::storage::migrate;
+use crate::storage::newest::Newest;
+use crate::storage::pending::Pending;
+use crate::storage::recall;
 use crate::storage::series::{Series, Shelf};
 use crate::storage::ticks::{Ticks, Touched};
 use crate::storage::writer::{Stamp, Stamps, WriterHandle};
@@ -59,17 +62,32 @@ pub(super) enum Link {
     Postgres(Transaction<'static, Postgres>),
 }
 
+/// What every transaction of one database knows of the others, in memory.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Shared {
+    pub(super) ticks: Arc<Ticks>,
+    pub(super) newest: Arc<Newest>,
+    /// Price series held in memory.
+    pub(super) shelf: Arc<Shelf>,
+}
+
 /// A database transaction. One from [`Database::read`] sees one snapshot and cannot write.
 pub struct Tx {
     pub(super) link: Link,
     pub(super) stamp: Option<Stamp>,
     /// What it has changed so far.
     pub(super) touched: Touched,
+    /// Prices it has recorded so far.
+    pub(super) pending: Pending,
+    /// The newest prices, as of the last commit.
+    pub(super) newest: Arc<Newest>,
+    /// The last commit its snapshot has, once that was asked for.
+    pub(super) snapshot: Option<Moment>,
     /// The tick before its snapshot.
     tick: u64,
     ticks: Arc<Ticks>,
-    /// Price series held in memory; of a read only.
-    held: Option<Arc<Shelf>>,
+    /// Price series held in memory.
+    shelf: Arc<Shelf>,
 }
 
 impl std::fmt::Debug for Tx {
@@ -97,9 +115,18 @@ macro_rules! on {
 pub(super) use on;
 
 impl Tx {
-    pub(super) fn writing(link: Link, ticks: &Arc<Ticks>) -> Self {
-        let (tick, ticks) = (ticks.now(), Arc::clone(ticks));
-        Self { link, stamp: None, touched: Touched::default(), tick, ticks, held: None }
+    pub(super) fn new(link: Link, tick: u64, shared: &Shared) -> Self {
+        Self {
+            link,
+            stamp: None,
+            touched: Touched::default(),
+            pending: Pending::default(),
+            newest: Arc::clone(&shared.newest),
+            snapshot: None,
+            tick,
+            ticks: Arc::clone(&shared.ticks),
+            shelf: Arc::clone(&shared.shelf),
+        }
     }
 
     /// The tick before its snapshot: what it reads is at least as new.
@@ -115,13 +142,14 @@ impl Tx {
     /// The price series of an asset over a span, if it is held and the snapshot says the same.
     pub(super) fn held_series(&self, asset: AssetKey, span: (Moment, Moment)) -> Option<Arc<Series>> {
         let changed_at = self.ticks.changed_at(asset);
-        self.held.as_ref().filter(|_| changed_at <= self.tick)?.get(asset, span, changed_at)
+        let same = self.stamp.is_none() && changed_at <= self.tick;
+        same.then(|| self.shelf.get(asset, span, changed_at)).flatten()
     }
 
-    /// Holds the price series of an asset over a span, as this snapshot says it.
+    /// Holds the price series of an asset over a span, as this snapshot says it; a write holds none.
     pub(super) fn hold_series(&self, asset: AssetKey, span: (Moment, Moment), series: &Arc<Series>) {
-        if let Some(held) = &self.held {
-            held.keep(asset, span, self.tick, series);
+        if self.stamp.is_none() {
+            self.shelf.keep(asset, span, self.tick, series);
         }
     }
 
@@ -167,8 +195,7 @@ pub struct Database {
     readers: Readers,
     writer: WriterHandle,
     stamps: Arc<Stamps>,
-    ticks: Arc<Ticks>,
-    shelf: Arc<Shelf>,
+    shared: Shared,
     _lock: Arc<Lock>,
 }
 
@@ -202,10 +229,17 @@ impl Database {
             }
         };
         let stamps = Arc::new(Stamps::new(clock));
-        let ticks = Arc::new(Ticks::default());
-        let writer = WriterHandle::start(pool, Arc::clone(&stamps), Arc::clone(&ticks)).await?;
-        let (shelf, lock) = (Arc::default(), Arc::new(Lock { _file: file, _session: session }));
-        Ok(Self { readers, writer, stamps, ticks, shelf, _lock: lock })
+        let shared = Shared::default();
+        let writer = WriterHandle::start(pool, Arc::clone(&stamps), shared.clone()).await?;
+        let lock = Arc::new(Lock { _file: file, _session: session });
+        let opened = Self { readers, writer, stamps, shared, _lock: lock };
+        recall::recall(&mut opened.read().await?).await?;
+        Ok(opened)
+    }
+
+    /// The newest prices, as of the last commit.
+    pub fn newest(&self) -> &Newest {
+        &self.shared.newest
     }
 
     /// Opens a snapshot for reading; it is taken by the first query.
@@ -213,15 +247,14 @@ impl Database {
     /// # Errors
     /// [`StorageError::Busy`] when every reader is taken for too long.
     pub async fn read(&self) -> Result<Tx, StorageError> {
-        let tick = self.ticks.now();
+        let tick = self.shared.ticks.now();
         let link = match &self.readers {
             Readers::Sqlite(pool) => Link::Sqlite(pool.begin().await?),
             Readers::Postgres(pool) => {
                 Link::Postgres(pool.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?)
             }
         };
-        let held = Some(Arc::clone(&self.shelf));
-        Ok(Tx { link, stamp: None, touched: Touched::default(), tick, ticks: Arc::clone(&self.ticks), held })
+        Ok(Tx::new(link, tick, &self.shared))
     }
 
     /// The writer: the way in for every mutation.
@@ -231,7 +264,7 @@ impl Database {
 
     /// What has changed since which tick.
     pub fn ticks(&self) -> &Ticks {
-        &self.ticks
+        &self.shared.ticks
     }
 
     /// The stamps given out, and what `known_at` may ask for.

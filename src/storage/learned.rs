@@ -5,10 +5,16 @@ use crate::domain::currency::Currency;
 use crate::domain::decimal::Decimal;
 use crate::domain::ids::{ActionId, AssetKey, PortfolioId, TransactionId};
 use crate::domain::moment::Moment;
+use crate::domain::price_version::{SeriesKey, Version};
 use crate::domain::transaction::TransactionType;
 use crate::storage::database::{Tx, on};
 use crate::storage::error::StorageError;
+use crate::storage::price_blocks::{self, FreshRange};
+use crate::storage::recall;
 use sqlx::QueryBuilder;
+
+/// Versions held before the later ones are dropped.
+const KEPT: usize = 10_000;
 
 /// Facts about moments up to `as_of`, learned after one moment and up to another.
 #[derive(Debug, Clone, Copy)]
@@ -195,15 +201,34 @@ pub async fn prices(
     since: Moment,
     window: Window,
 ) -> Result<Vec<Learned>, StorageError> {
-    const SQL: &str = "SELECT p.recorded_at, p.observed_at, s.name, p.candle, p.price, p.withdrawn FROM prices p \
-        JOIN price_sources s ON s.source_key = p.source_key WHERE p.asset_key = $1 AND p.observed_at >= $2 \
-        AND p.observed_at <= $3 AND p.recorded_at > $4 AND p.recorded_at <= $5 ORDER BY p.seq LIMIT $6";
     let Window { as_of, after, until, limit } = window;
-    let rows: Vec<(Moment, Moment, String, String, Decimal, bool)> = on!(tx, conn => sqlx::query_as(SQL)
-        .bind(asset).bind(since).bind(as_of).bind(after).bind(until).bind(limit).fetch_all(conn).await)?;
-    let learned = rows.into_iter().map(|(recorded_at, observed_at, source, interval, price, withdrawn)| {
-        let price = Some(price).filter(|_| !withdrawn);
-        Learned { recorded_at, fact: Fact::Price { asset, observed_at, source, interval, price } }
+    let limit = usize::try_from(limit).unwrap_or_default();
+    let sources = recall::sources(tx, Moment::MAX).await?;
+    let mut versions: Vec<(SeriesKey, Version)> = Vec::new();
+    let mut take = |series: SeriesKey, these: Vec<Version>| {
+        let new =
+            these.into_iter().filter(|version| after < version.recorded_at && version.recorded_at <= until);
+        versions.extend(new.map(|version| (series, version)));
+        if versions.len() > limit.saturating_mul(2).max(KEPT) {
+            versions.sort_unstable_by_key(|(_, version)| version.seq);
+            versions.truncate(limit);
+        }
+    };
+    let range = FreshRange { from: since, to: as_of, known_at: until, ..FreshRange::of(asset) };
+    for (series, these) in price_blocks::fresh(tx, range).await? {
+        take(series, these);
+    }
+    for (series, block) in price_blocks::learned(tx, asset, (since, as_of), (after, until)).await? {
+        take(series, block.versions(since, as_of)?);
+    }
+    versions.sort_unstable_by_key(|(_, version)| version.seq);
+    versions.truncate(limit);
+    let learned = versions.into_iter().map(|(series, version)| {
+        let source = sources.get(&series.source).map(|source| source.name.as_ref().to_owned());
+        let price = Some(version.quote.price).filter(|_| !version.withdrawn);
+        let (source, interval) = (source.unwrap_or_default(), series.candle.to_owned());
+        let fact = Fact::Price { asset, observed_at: version.observed_at, source, interval, price };
+        Learned { recorded_at: version.recorded_at, fact }
     });
     Ok(learned.collect())
 }

@@ -3,8 +3,10 @@
 use crate::domain::moment::Moment;
 use crate::storage::database::{Tx, on};
 use crate::storage::error::StorageError;
+use crate::storage::newest::Source;
 use crate::storage::prices;
 use sqlx::QueryBuilder;
+use std::sync::Arc;
 
 /// A source of prices or rates.
 #[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
@@ -76,5 +78,7 @@ pub async fn mark(tx: &mut Tx, name: &str, split_adjusted: bool) -> Result<(), S
     let (seq, recorded_at) = (tx.next_seq()?, tx.recorded_at()?);
     on!(tx, conn => sqlx::query(ADD).bind(seq).bind(key).bind(recorded_at).bind(split_adjusted)
         .execute(conn).await.map(drop))?;
-    on!(tx, conn => sqlx::query(KEEP).bind(key).bind(split_adjusted).execute(conn).await.map(drop))
+    on!(tx, conn => sqlx::query(KEEP).bind(key).bind(split_adjusted).execute(conn).await.map(drop))?;
+    tx.pending.set_source(key, Source { name: Arc::from(name), split_adjusted });
+    Ok(())
 }

@@ -1,19 +1,31 @@
-//! Tables `price_sources`, `prices` and `latest_prices`: versions of price points, nothing overwritten.
+//! Prices: recording versions of points, and reading those in force. Nothing is overwritten.
+//!
+//! What is recorded waits in [`super::pending`] and becomes a block when the commit ends; points come out of blocks
+//! through [`super::price_series`]; the newest of each series is in memory ([`super::newest`]). A newcomer's mistake is
+//! to look for a row per price: there is none.
 
-use crate::domain::decimal::Decimal;
 use crate::domain::ids::{AssetKey, SourceKey};
 use crate::domain::interval::Interval;
 use crate::domain::moment::Moment;
 use crate::domain::price::{Mark, Outcome, PricePoint, Quote};
+use crate::domain::price_version::{SeriesKey, Version};
+use crate::storage::assets;
 use crate::storage::database::{Tx, on};
 use crate::storage::error::StorageError;
-use sqlx::QueryBuilder;
-use std::collections::{BTreeMap, HashMap};
+use crate::storage::newest::{self, SeriesEnd, Source};
+use crate::storage::pending::HELD;
+use crate::storage::price_blocks::{self, FreshRange};
+use crate::storage::price_series::{self, Cursor};
+use crate::storage::recall;
+use crate::storage::sealing;
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::Arc;
 
-/// Versions written by one statement.
-const ROWS: usize = 500;
+/// Assets read at a time.
+const ASSETS: usize = 50;
 
-/// What one source says about one asset, row by row.
+/// What one source says about one asset, point by point.
 #[derive(Debug, Clone, Copy)]
 pub struct Series<'a> {
     /// The asset.
@@ -26,22 +38,9 @@ pub struct Series<'a> {
     pub source_priority: &'a [String],
 }
 
-#[derive(sqlx::FromRow)]
-struct Version {
-    observed_at: Moment,
-    withdrawn: bool,
-    price: Decimal,
-    open: Option<Decimal>,
-    high: Option<Decimal>,
-    low: Option<Decimal>,
-    volume: Option<Decimal>,
-}
-
-impl Version {
-    fn into_current(self) -> Option<Quote> {
-        let quote =
-            Quote { price: self.price, open: self.open, high: self.high, low: self.low, volume: self.volume };
-        Some(quote).filter(|_| !self.withdrawn)
+impl Series<'_> {
+    fn key(&self) -> Result<SeriesKey, StorageError> {
+        price_blocks::named(self.asset, self.source, self.interval)
     }
 }
 
@@ -57,7 +56,42 @@ pub async fn source(tx: &mut Tx, name: &str) -> Result<SourceKey, StorageError> 
     }
     let (key, recorded_at) = (SourceKey(tx.next_seq()?), tx.recorded_at()?);
     on!(tx, conn => sqlx::query(ADD).bind(key).bind(name).bind(false).bind(recorded_at).execute(conn).await.map(drop))?;
+    tx.pending.set_source(key, Source { name: Arc::from(name), split_adjusted: false });
     Ok(key)
+}
+
+/// Where a series ends, what the commit under way has recorded included.
+fn end_of(tx: &Tx, key: SeriesKey) -> Option<SeriesEnd> {
+    tx.pending.end(key).cloned().or_else(|| tx.newest.state().end(key).cloned())
+}
+
+/// Refuses a series of an asset or a source that does not exist.
+async fn check_series(tx: &mut Tx, key: SeriesKey) -> Result<(), StorageError> {
+    const SQL: &str = "SELECT CASE WHEN EXISTS (SELECT 1 FROM assets WHERE asset_key = $1) \
+        AND EXISTS (SELECT 1 FROM price_sources WHERE source_key = $2) THEN 1 ELSE 0 END";
+    let known: i32 =
+        on!(tx, conn => sqlx::query_scalar(SQL).bind(key.asset).bind(key.source).fetch_one(conn).await)?;
+    if known == 1 { Ok(()) } else { Err(StorageError::MissingReference(sqlx::Error::RowNotFound)) }
+}
+
+/// What was known of some moments before the commit under way, from memory or from disk.
+async fn older_versions(
+    tx: &mut Tx,
+    key: SeriesKey,
+    end: Option<&SeriesEnd>,
+    moments: impl Iterator<Item = Moment>,
+) -> Result<HashMap<Moment, Version>, StorageError> {
+    let Some(end) = end else { return Ok(HashMap::new()) };
+    let newest = end.newest.as_ref().map(|newest| newest.observed_at);
+    let pending = &tx.pending;
+    let unknown =
+        |at: &Moment| *at <= end.last_at && Some(*at) != newest && pending.last_of(key, *at).is_none();
+    let mut older: Vec<Moment> = moments.filter(unknown).collect();
+    older.sort_unstable();
+    older.dedup();
+    let mut known = price_series::last_versions(tx, key, &older).await?;
+    known.extend(end.newest.clone().map(|newest| (newest.observed_at, newest)));
+    Ok(known)
 }
 
 /// Records points of one series, in the order given: a point equal to its current version is a duplicate, a
@@ -67,110 +101,129 @@ pub async fn record(
     series: Series<'_>,
     points: &[(Moment, Quote)],
 ) -> Result<Vec<Outcome>, StorageError> {
-    let mut current = current_versions(tx, series, points).await?;
+    let key = series.key()?;
     let mut outcomes = Vec::with_capacity(points.len());
-    let mut fresh: Vec<(i64, Moment, &Quote)> = Vec::new();
-    for (observed_at, quote) in points {
-        let outcome = match current.get(observed_at) {
-            Some(Some(known)) if known == quote => Outcome::Duplicate,
-            Some(_) => Outcome::Corrected,
-            None => Outcome::Stored,
-        };
-        if outcome != Outcome::Duplicate {
-            fresh.push((tx.next_seq()?, *observed_at, quote));
-            current.insert(*observed_at, Some(quote.clone()));
+    for some in points.chunks(HELD) {
+        record_some(tx, key, some, &mut outcomes).await?;
+        if tx.pending.is_heavy() {
+            let taken = tx.pending.take_job();
+            sealing::write_recorded(tx, taken).await?;
         }
-        outcomes.push(outcome);
     }
-    insert(tx, series, &fresh).await?;
-    if !fresh.is_empty() {
-        refresh_latest(tx, series.asset, series.source_priority).await?;
+    if outcomes.iter().any(|outcome| *outcome != Outcome::Duplicate) {
+        prefer(tx, series.asset, series.source_priority);
     }
     Ok(outcomes)
 }
 
-/// The current versions of a series in the span of `points`; `None` for a withdrawn one.
-async fn current_versions(
+async fn record_some(
     tx: &mut Tx,
-    series: Series<'_>,
+    key: SeriesKey,
     points: &[(Moment, Quote)],
-) -> Result<HashMap<Moment, Option<Quote>>, StorageError> {
-    const SQL: &str = "SELECT observed_at, withdrawn, price, open, high, low, volume FROM prices \
-        WHERE asset_key = $1 AND observed_at >= $2 AND observed_at <= $3 AND source_key = $4 AND candle = $5 \
-        ORDER BY observed_at, seq LIMIT 100000000";
-    let (Some(from), Some(to)) = (points.iter().map(|p| p.0).min(), points.iter().map(|p| p.0).max()) else {
-        return Ok(HashMap::new());
-    };
-    let versions: Vec<Version> = on!(tx, conn => sqlx::query_as(SQL)
-        .bind(series.asset).bind(from).bind(to).bind(series.source).bind(series.interval).fetch_all(conn).await)?;
-    Ok(versions.into_iter().map(|version| (version.observed_at, version.into_current())).collect())
-}
-
-async fn insert(
-    tx: &mut Tx,
-    series: Series<'_>,
-    fresh: &[(i64, Moment, &Quote)],
+    outcomes: &mut Vec<Outcome>,
 ) -> Result<(), StorageError> {
     let recorded_at = tx.recorded_at()?;
-    for rows in fresh.chunks(ROWS) {
-        on!(tx, conn => {
-            let mut query = QueryBuilder::new(
-                "INSERT INTO prices (asset_key, observed_at, source_key, candle, seq, recorded_at, withdrawn, price, \
-                 open, high, low, volume) ");
-            query.push_values(rows, |mut row, (seq, observed_at, quote)| {
-                row.push_bind(series.asset).push_bind(*observed_at).push_bind(series.source)
-                    .push_bind(series.interval.to_owned()).push_bind(*seq).push_bind(recorded_at).push_bind(false)
-                    .push_bind(quote.price.clone()).push_bind(quote.open.clone()).push_bind(quote.high.clone())
-                    .push_bind(quote.low.clone()).push_bind(quote.volume.clone());
-            });
-            query.build().execute(conn).await.map(drop)
-        })?;
+    let mut end = end_of(tx, key);
+    if end.is_none() && !points.is_empty() {
+        check_series(tx, key).await?;
+    }
+    let older = older_versions(tx, key, end.as_ref(), points.iter().map(|(at, _)| *at)).await?;
+    let mut run = tx.pending.take_run(key);
+    let mut more = 0;
+    for (observed_at, quote) in points {
+        let known = end
+            .as_ref()
+            .filter(|end| *observed_at <= end.last_at)
+            .and_then(|_| run.last_of(*observed_at).or_else(|| older.get(observed_at)));
+        let outcome = match known {
+            Some(known) if !known.withdrawn && known.quote == *quote => Outcome::Duplicate,
+            Some(_) => Outcome::Corrected,
+            None => Outcome::Stored,
+        };
+        if outcome != Outcome::Duplicate {
+            let version = Version {
+                observed_at: *observed_at,
+                seq: tx.next_seq()?,
+                recorded_at,
+                ended_at: Moment::MAX,
+                withdrawn: false,
+                quote: quote.clone(),
+            };
+            SeriesEnd::add(&mut end, &version);
+            run.push(version);
+            more += 1;
+        }
+        outcomes.push(outcome);
+    }
+    tx.pending.put_run(key, run, more);
+    if let Some(end) = end.filter(|_| more > 0) {
+        tx.pending.set_end(key, end);
     }
     Ok(())
 }
 
+/// Notes that an asset has changed, and which sources come first from now on.
+fn prefer(tx: &mut Tx, asset: AssetKey, priority: &[String]) {
+    tx.touched.assets.push(asset);
+    let known = tx.pending.priority(asset).cloned();
+    let known = known.or_else(|| tx.newest.state().assets.get(&asset).map(|ends| Arc::clone(&ends.priority)));
+    if known.as_deref().unwrap_or_default() != priority {
+        tx.pending.set_priority(asset, Arc::from(priority));
+    }
+}
+
+/// The version of a point that was learned last, withdrawn or not.
+async fn last_version(tx: &mut Tx, key: SeriesKey, at: Moment) -> Result<Option<Version>, StorageError> {
+    let Some(end) = end_of(tx, key).filter(|end| at <= end.last_at) else { return Ok(None) };
+    if let Some(pending) = tx.pending.last_of(key, at) {
+        return Ok(Some(pending.clone()));
+    }
+    if let Some(newest) = end.newest.as_ref().filter(|newest| newest.observed_at == at) {
+        return Ok(Some(newest.clone()));
+    }
+    Ok(price_series::last_versions(tx, key, &[at]).await?.remove(&at))
+}
+
+/// Withdraws a point: a version that hides it, those before it stay readable as known then. `false` when there is none
+/// in force.
+pub async fn withdraw(tx: &mut Tx, series: Series<'_>, observed_at: Moment) -> Result<bool, StorageError> {
+    let key = series.key()?;
+    let recorded_at = tx.recorded_at()?;
+    let known = last_version(tx, key, observed_at).await?.filter(|known| !known.withdrawn);
+    let Some(known) = known else { return Ok(false) };
+    let seq = tx.next_seq()?;
+    let quote = Quote::tick(known.quote.price);
+    let mut run = tx.pending.take_run(key);
+    run.push(Version { observed_at, seq, recorded_at, ended_at: Moment::MAX, withdrawn: true, quote });
+    tx.pending.put_run(key, run, 1);
+    if let Some(mut end) = end_of(tx, key) {
+        if end.newest.as_ref().is_some_and(|newest| newest.observed_at == observed_at) {
+            let before = observed_at.plus(-1);
+            let fresh =
+                price_blocks::fresh(tx, FreshRange { to: before, ..FreshRange::of(key.asset) }).await?;
+            let of = (before, Moment::MAX);
+            end.newest = price_series::newest_of_many(tx, &[key], &fresh, of).await?.remove(&key);
+        }
+        tx.pending.set_end(key, end);
+    }
+    prefer(tx, series.asset, series.source_priority);
+    Ok(true)
+}
+
 /// Whether a series has a version at this moment, withdrawn or not.
 pub async fn exists(tx: &mut Tx, series: Series<'_>, observed_at: Moment) -> Result<bool, StorageError> {
-    const SQL: &str = "SELECT seq FROM prices WHERE asset_key = $1 AND observed_at = $2 AND source_key = $3 \
-        AND candle = $4 LIMIT 1";
-    let seq: Option<i64> = on!(tx, conn => sqlx::query_scalar(SQL)
-        .bind(series.asset).bind(observed_at).bind(series.source).bind(series.interval).fetch_optional(conn).await)?;
-    Ok(seq.is_some())
+    Ok(last_version(tx, series.key()?, observed_at).await?.is_some())
 }
 
-#[derive(sqlx::FromRow)]
-struct PointRow {
-    observed_at: Moment,
-    seq: i64,
-    source: String,
-    candle: String,
-    recorded_at: Moment,
-    split_adjusted: Option<bool>,
-    withdrawn: bool,
-    price: Decimal,
-    open: Option<Decimal>,
-    high: Option<Decimal>,
-    low: Option<Decimal>,
-    volume: Option<Decimal>,
-}
-
-impl PointRow {
-    fn into_point(self, asset: AssetKey) -> PricePoint {
-        PricePoint {
-            asset,
-            split_adjusted: self.split_adjusted.unwrap_or_default(),
-            source: self.source,
-            interval: self.candle,
-            observed_at: self.observed_at,
-            recorded_at: self.recorded_at,
-            quote: Quote {
-                price: self.price,
-                open: self.open,
-                high: self.high,
-                low: self.low,
-                volume: self.volume,
-            },
-        }
+fn point(series: SeriesKey, version: Version, source: &Source) -> PricePoint {
+    PricePoint {
+        asset: series.asset,
+        source: source.name.as_ref().to_owned(),
+        interval: series.candle.to_owned(),
+        observed_at: version.observed_at,
+        recorded_at: version.recorded_at,
+        split_adjusted: source.split_adjusted,
+        quote: version.quote,
     }
 }
 
@@ -183,95 +236,106 @@ pub async fn at(
     as_of: Moment,
     known_at: Moment,
 ) -> Result<Option<PricePoint>, StorageError> {
-    // The newest moment that still has a version in force.
-    const MOMENT: &str = "SELECT p.observed_at FROM prices p WHERE p.asset_key = $1 AND p.observed_at <= $2 \
-        AND p.recorded_at <= $3 AND NOT p.withdrawn AND NOT EXISTS (SELECT 1 FROM prices n \
-            WHERE n.asset_key = p.asset_key AND n.observed_at = p.observed_at AND n.source_key = p.source_key \
-            AND n.candle = p.candle AND n.recorded_at <= $3 AND n.seq > p.seq) \
-        ORDER BY p.observed_at DESC LIMIT 1";
-    const POINTS: &str = "SELECT p.observed_at, p.seq, s.name AS source, p.candle, p.recorded_at, p.withdrawn, p.price, \
-        p.open, p.high, p.low, p.volume, (SELECT v.split_adjusted FROM price_source_versions v \
-            WHERE v.source_key = p.source_key AND v.recorded_at <= $3 ORDER BY v.seq DESC LIMIT 1) AS split_adjusted \
-        FROM prices p JOIN price_sources s ON s.source_key = p.source_key \
-        WHERE p.asset_key = $1 AND p.observed_at = $2 AND p.recorded_at <= $3 ORDER BY p.seq LIMIT 100000";
-    let moment: Option<Moment> = on!(tx, conn => sqlx::query_scalar(MOMENT)
-        .bind(asset).bind(as_of).bind(known_at).fetch_optional(conn).await)?;
-    let Some(moment) = moment else { return Ok(None) };
-    let rows: Vec<PointRow> = on!(tx, conn => sqlx::query_as(POINTS)
-        .bind(asset).bind(moment).bind(known_at).fetch_all(conn).await)?;
-    let mut current: BTreeMap<(String, String), PointRow> = BTreeMap::new();
-    for row in rows {
-        current.insert((row.source.clone(), row.candle.clone()), row);
-    }
-    let best = current
-        .into_values()
-        .filter(|row| !row.withdrawn)
-        .min_by_key(|row| (rank(source_priority, &row.source), std::cmp::Reverse(row.seq)));
-    Ok(best.map(|row| row.into_point(asset)))
+    let wanted = [(asset, source_priority.to_vec())];
+    Ok(at_many(tx, &wanted, as_of, known_at).await?.remove(&asset))
 }
 
-/// Where a source stands in an order of sources; those that are not named come last.
-fn rank(source_priority: &[String], source: &str) -> usize {
-    source_priority.iter().position(|name| name == source).unwrap_or(usize::MAX)
-}
-
-/// Keeps `latest_prices` true for one asset: with every write to its prices, and when its order of sources changes.
-pub async fn refresh_latest(
+/// The same for many assets at once, each with its order of sources; those without a price are left out.
+pub async fn at_many(
     tx: &mut Tx,
-    asset: AssetKey,
-    source_priority: &[String],
-) -> Result<(), StorageError> {
-    const DELETE: &str = "DELETE FROM latest_prices WHERE asset_key = $1";
-    const INSERT: &str = "INSERT INTO latest_prices (asset_key, observed_at, source_key, candle, recorded_at, price) \
-        VALUES ($1, $2, $3, $4, $5, $6)";
-    tx.touched.assets.push(asset);
-    let latest = at(tx, asset, source_priority, Moment::MAX, Moment::MAX).await?;
-    on!(tx, conn => sqlx::query(DELETE).bind(asset).execute(conn).await.map(drop))?;
-    let Some(point) = latest else { return Ok(()) };
-    let source = source(tx, &point.source).await?;
-    on!(tx, conn => sqlx::query(INSERT).bind(asset).bind(point.observed_at).bind(source).bind(&point.interval)
-        .bind(point.recorded_at).bind(&point.quote.price).execute(conn).await.map(drop))
-}
-
-#[derive(sqlx::FromRow)]
-struct MarkRow {
-    asset_key: AssetKey,
-    observed_at: Moment,
-    source: String,
-    candle: String,
-    recorded_at: Moment,
-    price: Decimal,
-    split_adjusted: bool,
-}
-
-/// The newest price of each of these assets that has one.
-pub async fn latest(tx: &mut Tx, assets: &[AssetKey]) -> Result<BTreeMap<AssetKey, Mark>, StorageError> {
-    let mut marks = BTreeMap::new();
-    for some in assets.chunks(ROWS) {
-        let rows: Vec<MarkRow> = on!(tx, conn => {
-            let mut query = QueryBuilder::new(
-                "SELECT l.asset_key, l.observed_at, s.name AS source, l.candle, l.recorded_at, l.price, s.split_adjusted \
-                 FROM latest_prices l JOIN price_sources s ON s.source_key = l.source_key WHERE l.asset_key IN (");
-            let mut list = query.separated(", ");
-            for key in some {
-                list.push_bind(*key);
+    wanted: &[(AssetKey, Vec<String>)],
+    as_of: Moment,
+    known_at: Moment,
+) -> Result<BTreeMap<AssetKey, PricePoint>, StorageError> {
+    let sources = recall::sources(tx, known_at).await?;
+    let mut wanted: Vec<&(AssetKey, Vec<String>)> = wanted.iter().collect();
+    wanted.sort_unstable_by_key(|(asset, _)| *asset);
+    let mut found = BTreeMap::new();
+    for some in wanted.chunks(ASSETS) {
+        let (Some((first, _)), Some((last, _))) = (some.first(), some.last()) else { continue };
+        let range = FreshRange { first: *first, last: *last, from: Moment::MIN, to: as_of, known_at };
+        let fresh = price_blocks::fresh(tx, range).await?;
+        let series: Vec<SeriesKey> =
+            some.iter().flat_map(|(asset, _)| price_series::series_of(tx, *asset, &fresh)).collect();
+        let newest = price_series::newest_of_many(tx, &series, &fresh, (as_of, known_at)).await?;
+        for (asset, priority) in some {
+            let from = SeriesKey { asset: *asset, source: SourceKey(i64::MIN), candle: "" };
+            let own = newest.range(from..).take_while(|(series, _)| series.asset == *asset);
+            let name = |source: SourceKey| sources.get(&source).map(|source| Arc::clone(&source.name));
+            let best = newest::best(own.map(|(series, version)| (*series, version)), name, priority);
+            if let Some((series, version)) = best
+                && let Some(source) = sources.get(&series.source)
+            {
+                found.insert(*asset, point(series, version.clone(), source));
             }
-            query.push(") ORDER BY l.asset_key LIMIT 500");
-            query.build_query_as().fetch_all(conn).await
-        })?;
-        marks.extend(rows.into_iter().map(|row| {
-            let mark = Mark {
-                price: row.price,
-                observed_at: row.observed_at,
-                recorded_at: row.recorded_at,
-                source: row.source,
-                interval: row.candle,
-                split_adjusted: row.split_adjusted,
-            };
-            (row.asset_key, mark)
-        }));
+        }
+    }
+    Ok(found)
+}
+
+/// Keeps the newest price of an asset true when its order of sources changes.
+pub fn refresh_latest(tx: &mut Tx, asset: AssetKey, source_priority: &[String]) {
+    prefer(tx, asset, source_priority);
+}
+
+/// The newest price of each of these assets that has one. It is read from memory, unless what is there is not what the
+/// snapshot has.
+pub async fn latest(tx: &mut Tx, assets: &[AssetKey]) -> Result<BTreeMap<AssetKey, Mark>, StorageError> {
+    if tx.stamp.is_some() {
+        return Ok(assets.iter().filter_map(|asset| Some((*asset, own_mark(tx, *asset)?))).collect());
+    }
+    let snapshot = recall::last_commit(tx).await?;
+    let (mut marks, mut other) = (BTreeMap::new(), Vec::new());
+    {
+        let state = tx.newest.state();
+        let same = state.published >= snapshot && state.sources_changed_at <= snapshot;
+        for asset in assets {
+            let changed_at = state.assets.get(asset).and_then(|ends| ends.changed_at);
+            if same && changed_at.is_none_or(|at| at <= snapshot) {
+                marks.extend(state.mark(*asset).map(|mark| (*asset, mark)));
+            } else {
+                other.push(*asset);
+            }
+        }
+    }
+    if !other.is_empty() {
+        let terms = assets::terms(tx, &other, Moment::MAX).await?;
+        let wanted: Vec<(AssetKey, Vec<String>)> =
+            other.iter().map(|asset| (*asset, recall::priority(&terms, *asset).to_vec())).collect();
+        let points = at_many(tx, &wanted, Moment::MAX, Moment::MAX).await?;
+        marks.extend(points.into_iter().map(|(asset, point)| (asset, Mark::from(point))));
     }
     Ok(marks)
+}
+
+/// The newest price of an asset inside the commit under way.
+fn own_mark(tx: &Tx, asset: AssetKey) -> Option<Mark> {
+    let state = tx.newest.state();
+    let kept = state.assets.get(&asset);
+    let mut ends: BTreeMap<SeriesKey, &SeriesEnd> = kept
+        .into_iter()
+        .flat_map(|ends| &ends.series)
+        .map(|((source, candle), end)| (SeriesKey { asset, source: *source, candle }, end))
+        .collect();
+    ends.extend(tx.pending.ends_of(asset));
+    let of = |source: SourceKey| tx.pending.source(source).or_else(|| state.sources.get(&source));
+    let priority = tx.pending.priority(asset).or(kept.map(|ends| &ends.priority));
+    let points = ends.into_iter().filter_map(|(series, end)| Some((series, end.newest.as_ref()?)));
+    let name = |source: SourceKey| of(source).map(|source| Arc::clone(&source.name));
+    let (series, version) = newest::best(points, name, priority.map(AsRef::as_ref).unwrap_or_default())?;
+    Some(newest::mark(series, version, of(series.source)?))
+}
+
+/// Whether an asset has a price, in force or not.
+pub(super) fn has_any(tx: &Tx, asset: AssetKey) -> bool {
+    let kept = tx.newest.state().assets.get(&asset).is_some_and(|ends| !ends.series.is_empty());
+    kept || tx.pending.ends_of(asset).next().is_some()
+}
+
+/// Writes what the commit under way has recorded.
+pub(super) async fn write_pending(tx: &mut Tx) -> Result<(), StorageError> {
+    let runs = tx.pending.take_all();
+    sealing::write_recorded(tx, runs).await
 }
 
 /// Which part of an asset's history is wanted.
@@ -295,49 +359,73 @@ pub struct PriceRange {
     pub limit: i64,
 }
 
-/// Starts a query of the points of a range that are in force.
-macro_rules! in_force {
-    ($range:expr) => {{
-        let range: &PriceRange = $range;
-        let mut query = QueryBuilder::new(
-            "SELECT p.observed_at, p.seq, s.name AS source, p.candle, p.recorded_at, p.withdrawn, p.price, p.open, \
-             p.high, p.low, p.volume, (SELECT v.split_adjusted FROM price_source_versions v \
-                WHERE v.source_key = p.source_key AND v.recorded_at <= ",
-        );
-        query.push_bind(range.known_at).push(
-            " ORDER BY v.seq DESC LIMIT 1) AS split_adjusted FROM prices p \
-             JOIN price_sources s ON s.source_key = p.source_key WHERE p.asset_key = ",
-        );
-        query.push_bind(range.asset).push(" AND p.observed_at >= ").push_bind(range.from);
-        query.push(" AND p.observed_at < ").push_bind(range.until);
-        query.push(" AND p.recorded_at <= ").push_bind(range.known_at);
-        query.push(
-            " AND NOT p.withdrawn AND NOT EXISTS (SELECT 1 FROM prices n WHERE n.asset_key = p.asset_key \
-             AND n.observed_at = p.observed_at AND n.source_key = p.source_key AND n.candle = p.candle \
-             AND n.recorded_at <= ",
-        );
-        query.push_bind(range.known_at).push(" AND n.seq > p.seq)");
-        if let Some(source) = &range.source {
-            query.push(" AND s.name = ").push_bind(source.clone());
+impl PriceRange {
+    fn limit(&self) -> usize {
+        usize::try_from(self.limit).unwrap_or_default()
+    }
+
+    /// Whether a series has the source and the interval that are wanted.
+    fn has(&self, series: SeriesKey, source: &Source) -> bool {
+        self.source.as_deref().is_none_or(|name| *name == *source.name)
+            && self.interval.as_deref().is_none_or(|interval| interval == series.candle)
+    }
+}
+
+/// Points of one series of a history that were read and not given yet.
+struct Feed<'a> {
+    cursor: Cursor<'a>,
+    source: &'a Source,
+    series: SeriesKey,
+    ahead: VecDeque<Version>,
+}
+
+impl Feed<'_> {
+    /// Reads on until there is a point, or none is left.
+    async fn fill(&mut self, tx: &mut Tx, after: Option<(Moment, i64)>) -> Result<(), StorageError> {
+        while self.ahead.is_empty() {
+            let Some(points) = self.cursor.next(tx).await? else { break };
+            self.ahead.extend(
+                points
+                    .into_iter()
+                    .filter(|point| after.is_none_or(|after| (point.observed_at, point.seq) > after)),
+            );
         }
-        if let Some(interval) = &range.interval {
-            query.push(" AND p.candle = ").push_bind(interval.clone());
-        }
-        query
-    }};
+        Ok(())
+    }
 }
 
 /// Current points of an asset in order of time, each with its sequence.
 pub async fn history(tx: &mut Tx, range: &PriceRange) -> Result<Vec<(i64, PricePoint)>, StorageError> {
-    let rows: Vec<PointRow> = on!(tx, conn => {
-        let mut query = in_force!(range);
-        if let Some((moment, seq)) = range.after {
-            query.push(" AND (p.observed_at, p.seq) > (").push_bind(moment).push(", ").push_bind(seq).push(")");
+    let from = range.after.map_or(range.from, |(at, _)| at.max(range.from));
+    let until = range.until.plus(-1);
+    if range.until == Moment::MIN || from > until {
+        return Ok(Vec::new());
+    }
+    let sources = recall::sources(tx, range.known_at).await?;
+    let fresh = FreshRange { from, to: until, known_at: range.known_at, ..FreshRange::of(range.asset) };
+    let fresh = price_blocks::fresh(tx, fresh).await?;
+    let mut feeds = Vec::new();
+    for series in price_series::series_of(tx, range.asset, &fresh) {
+        let Some(source) = sources.get(&series.source).filter(|source| range.has(series, source)) else {
+            continue;
+        };
+        let of = price_series::Series::of(series, &fresh, range.known_at);
+        let cursor = Cursor::new(of, from, until);
+        feeds.push(Feed { cursor, source, series, ahead: VecDeque::new() });
+    }
+    let mut points = Vec::new();
+    while points.len() < range.limit() {
+        for feed in &mut feeds {
+            feed.fill(tx, range.after).await?;
         }
-        query.push(" ORDER BY p.observed_at, p.seq LIMIT ").push_bind(range.limit);
-        query.build_query_as().fetch_all(conn).await
-    })?;
-    Ok(rows.into_iter().map(|row| (row.seq, row.into_point(range.asset))).collect())
+        let first = |feed: &&mut Feed<'_>| feed.ahead.front().map(|point| (point.observed_at, point.seq));
+        let next = feeds.iter_mut().filter(|feed| !feed.ahead.is_empty()).min_by_key(first);
+        let Some(feed) = next else { break };
+        if let Some(version) = feed.ahead.pop_front() {
+            points.push((version.seq, point(feed.series, version, feed.source)));
+        }
+    }
+    Ok(points)
 }
 
 /// The newest current points of a range, the newest first; those of one moment in the order of sources, then the later
@@ -348,23 +436,33 @@ pub async fn newest(
     candles: bool,
     source_priority: &[String],
 ) -> Result<Vec<PricePoint>, StorageError> {
-    let mut rows: Vec<PointRow> = on!(tx, conn => {
-        let mut query = in_force!(range);
-        query.push(if candles { " AND p.candle IN (" } else { " AND p.candle NOT IN (" });
-        let mut list = query.separated(", ");
-        for name in Interval::NAMES.iter().filter(|name| is_daily(name)) {
-            list.push_bind((*name).to_owned());
-        }
-        query.push(") ORDER BY p.observed_at DESC, p.seq DESC LIMIT ").push_bind(range.limit);
-        query.build_query_as().fetch_all(conn).await
-    })?;
-    let reversed = std::cmp::Reverse::<i64>;
-    rows.sort_by_key(|row| {
-        (reversed(row.observed_at.0), rank(source_priority, &row.source), reversed(row.seq))
+    let until = range.until.plus(-1);
+    if range.until == Moment::MIN || range.from > until {
+        return Ok(Vec::new());
+    }
+    let sources = recall::sources(tx, range.known_at).await?;
+    let fresh =
+        FreshRange { from: range.from, to: until, known_at: range.known_at, ..FreshRange::of(range.asset) };
+    let fresh = price_blocks::fresh(tx, fresh).await?;
+    let mut found: Vec<(SeriesKey, &Source, Version)> = Vec::new();
+    for series in price_series::series_of(tx, range.asset, &fresh) {
+        let source = sources.get(&series.source).filter(|source| range.has(series, source));
+        let Some(source) = source.filter(|_| is_daily(series.candle) == candles) else { continue };
+        let of = price_series::Series::of(series, &fresh, range.known_at);
+        let block = price_blocks::current_before(tx, series, until).await?;
+        let points = of.newest(tx, (range.from, until), range.limit(), block).await?;
+        found.extend(points.into_iter().map(|version| (series, source, version)));
+    }
+    found.sort_by_key(|(_, _, version)| Reverse((version.observed_at, version.seq)));
+    found.truncate(range.limit());
+    let rank = |source: &Source| source_priority.iter().position(|name| **name == *source.name);
+    found.sort_by_key(|(_, source, version)| {
+        (Reverse(version.observed_at), rank(source).unwrap_or(usize::MAX), Reverse(version.seq))
     });
-    Ok(rows.into_iter().map(|row| row.into_point(range.asset)).collect())
+    Ok(found.into_iter().map(|(series, source, version)| point(series, version, source)).collect())
 }
 
-fn is_daily(name: &str) -> bool {
-    Interval::from_name(name).is_some_and(Interval::is_daily_or_longer)
+/// Whether candles of this length stand for whole days.
+pub(super) fn is_daily(candle: &str) -> bool {
+    Interval::from_name(candle).is_some_and(Interval::is_daily_or_longer)
 }

@@ -9,6 +9,7 @@ use crate::domain::ids::{AssetKey, SourceKey};
 use crate::domain::interval::Interval;
 use crate::domain::moment::Moment;
 use crate::domain::price::Close;
+use crate::storage::newest::Source;
 use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -17,15 +18,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 const POINTS_MAX: usize = 2_000_000;
 /// The scale of a price that does not fit 64 bits: its mantissa is a place among the wide ones.
 const WIDE: u16 = u16::MAX;
-
-/// What a source is called, and whether it takes splits out itself.
-#[derive(Debug)]
-pub(super) struct Source {
-    /// Its name.
-    pub(super) name: String,
-    /// Whether its prices are of today's units.
-    pub(super) split_adjusted: bool,
-}
 
 /// One price.
 #[derive(Debug, Clone, Copy)]
@@ -88,7 +80,7 @@ impl Series {
         let of_kind = |(source, candle): &(SourceKey, String)| {
             let source = sources.get(source);
             let daily = Interval::from_name(candle).is_some_and(Interval::is_daily_or_longer);
-            (daily, source.is_some_and(|source| source.split_adjusted), source.map(|s| s.name.as_str()))
+            (daily, source.is_some_and(|source| source.split_adjusted), source.map(|s| s.name.as_ref()))
         };
         let kinds: Vec<(bool, bool, Option<&str>)> = self.kinds.iter().map(of_kind).collect();
         let mut chosen = Vec::with_capacity(ends.len().min(self.points.len()));

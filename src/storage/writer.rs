@@ -6,9 +6,10 @@
 
 use crate::clock::Clock;
 use crate::domain::moment::{HOUR, Moment};
-use crate::storage::database::{Link, Tx, WriterPool, on};
+use crate::storage::database::{Link, Shared, Tx, WriterPool, on};
 use crate::storage::error::StorageError;
-use crate::storage::ticks::Ticks;
+use crate::storage::prices;
+use crate::storage::recall;
 use futures_util::future::BoxFuture;
 use std::future::poll_fn;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -170,11 +171,11 @@ impl WriterHandle {
     pub(super) async fn start(
         pool: WriterPool,
         stamps: Arc<Stamps>,
-        ticks: Arc<Ticks>,
+        shared: Shared,
     ) -> Result<Self, StorageError> {
         stamps.set_last(last_stamp(&pool).await?);
         let (queue, jobs) = mpsc::channel(QUEUE);
-        tokio::spawn(Writer { pool, stamps, ticks }.run(jobs));
+        tokio::spawn(Writer { pool, stamps, shared }.run(jobs));
         Ok(Self { queue })
     }
 
@@ -243,7 +244,7 @@ async fn last_stamp(pool: &WriterPool) -> Result<i64, StorageError> {
 struct Writer {
     pool: WriterPool,
     stamps: Arc<Stamps>,
-    ticks: Arc<Ticks>,
+    shared: Shared,
 }
 
 impl Writer {
@@ -316,28 +317,39 @@ impl Writer {
             WriterPool::Sqlite(pool) => Link::Sqlite(pool.begin_with("BEGIN IMMEDIATE").await?),
             WriterPool::Postgres(pool) => Link::Postgres(pool.begin().await?),
         };
-        let mut tx = Tx::writing(link, &self.ticks);
+        let mut tx = Tx::new(link, self.shared.ticks.now(), &self.shared);
         // Taking the row first makes PostgreSQL serialise commits as SQLite's write lock does. The sequence goes on
         // from what is in the database: a commit whose answer was lost with the connection may have been made.
         let seq = on!(tx, conn => sqlx::query_scalar(TAKE).bind(recorded_at).fetch_one(conn).await)?;
         tx.stamp = Some(Stamp { recorded_at, seq });
+        if self.shared.newest.is_stale() {
+            recall::recall(&mut tx).await?;
+        }
         for run in runs {
             on!(tx, conn => sqlx::query("SAVEPOINT job").execute(conn).await.map(drop))?;
+            tx.pending.begin_job();
             let keep = run(&mut tx).await;
             if !keep {
+                tx.pending.undo_job();
                 on!(tx, conn => sqlx::query("ROLLBACK TO SAVEPOINT job").execute(conn).await.map(drop))?;
             }
             on!(tx, conn => sqlx::query("RELEASE SAVEPOINT job").execute(conn).await.map(drop))?;
         }
+        prices::write_pending(&mut tx).await?;
         let seq = tx.stamp.map_or(seq, |stamp| stamp.seq);
         on!(tx, conn => sqlx::query(NOTE).bind(seq).execute(conn).await.map(drop))?;
-        let touched = std::mem::take(&mut tx.touched);
+        let (touched, pending) = (std::mem::take(&mut tx.touched), std::mem::take(&mut tx.pending));
         let committed = match tx.link {
             Link::Sqlite(open) => open.commit().await,
             Link::Postgres(open) => open.commit().await,
         };
-        // Also after a failure: the commit may have been made and only its answer lost.
-        self.ticks.note(&touched);
+        match &committed {
+            Ok(()) => self.shared.newest.publish(pending, recorded_at),
+            // It may have been made and only its answer lost.
+            Err(_) => self.shared.newest.doubt(),
+        }
+        // Also after a failure, for the same reason.
+        self.shared.ticks.note(&touched);
         committed.map_err(StorageError::from)
     }
 }

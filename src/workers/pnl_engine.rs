@@ -187,15 +187,12 @@ pub async fn value_past(
 ) -> Result<Valued, StorageError> {
     let (as_of, known_at) = (ask.as_of.unwrap_or(Moment::MAX), ask.known_at.unwrap_or(Moment::MAX));
     let rates = rates::newest(tx, as_of, known_at).await?;
-    let mut marks = BTreeMap::new();
     let keys = held_assets(book);
     let terms = assets::terms(tx, &keys, known_at).await?;
-    for key in keys {
-        let priority = terms.at(key, as_of).map(|terms| terms.source_priority.clone()).unwrap_or_default();
-        if let Some(point) = prices::at(tx, key, &priority, as_of, known_at).await? {
-            marks.insert(key, Mark::from(point));
-        }
-    }
+    let priority = |key: AssetKey| terms.at(key, as_of).map(|terms| terms.source_priority.clone());
+    let of: Vec<_> = keys.iter().map(|key| (*key, priority(*key).unwrap_or_default())).collect();
+    let points = prices::at_many(tx, &of, as_of, known_at).await?;
+    let marks = points.into_iter().map(|(key, point)| (key, Mark::from(point))).collect();
     let (assets, priced) = price_assets(tx, book, as_of, known_at, marks).await?;
     let age_at = ask.as_of.or(ask.known_at).unwrap_or(now);
     let with = Valuation { base: portfolio.base_currency, assets: &priced, rates: &rates, at: as_of, age_at };

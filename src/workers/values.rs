@@ -53,14 +53,16 @@ pub async fn values(
     }
     let keys: BTreeSet<AssetKey> = ledger.rows.iter().filter_map(|t| t.asset).collect();
     let keys: Vec<AssetKey> = keys.into_iter().collect();
+    let mut points = Vec::new();
+    for moment in &moments {
+        let priority = |key: AssetKey| terms.at(key, *moment).map(|terms| terms.source_priority.clone());
+        let of: Vec<_> = keys.iter().map(|key| (*key, priority(*key).unwrap_or_default())).collect();
+        points.push(prices::at_many(tx, &of, *moment, known_at).await?);
+    }
     let mut stated = BTreeMap::new();
     for asset in assets::by_keys(tx, &keys).await? {
-        let mut marks = Vec::new();
-        for moment in &moments {
-            let priority = terms.at(asset.key, *moment).map(|terms| terms.source_priority.clone());
-            let point = prices::at(tx, asset.key, &priority.unwrap_or_default(), *moment, known_at).await?;
-            marks.extend(point.map(Mark::from));
-        }
+        let mut marks: Vec<Mark> =
+            points.iter_mut().filter_map(|points| points.remove(&asset.key)).map(Mark::from).collect();
         marks.sort_by_key(|mark| mark.observed_at);
         let one = StatedAsset { name: asset.symbol, zone: asset.market_zone, marks };
         stated.insert(asset.key, one);

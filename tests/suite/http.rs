@@ -19,6 +19,7 @@ mod over_time;
 mod pnl;
 mod portfolios;
 mod positions;
+mod price_batch;
 mod prices;
 mod rates;
 mod record_files;

@@ -21,7 +21,7 @@ const SQLITE_COLUMNS: &str = "SELECT t.name || '.' || c.name || ' ' || c.type \
     WHERE t.type = 'table' AND t.name NOT LIKE 'sqlite\\_%' ESCAPE '\\' AND t.name <> '_sqlx_migrations'";
 const POSTGRES_COLUMNS: &str = "SELECT c.table_name || '.' || c.column_name || ' ' \
     || CASE c.data_type WHEN 'bigint' THEN 'INTEGER' WHEN 'boolean' THEN 'INTEGER' WHEN 'text' THEN 'TEXT' \
-       WHEN 'uuid' THEN 'BLOB' ELSE c.data_type END \
+       WHEN 'uuid' THEN 'BLOB' WHEN 'bytea' THEN 'BLOB' ELSE c.data_type END \
     || CASE WHEN c.is_nullable = 'NO' THEN ' NOT NULL' ELSE '' END \
     || COALESCE(' KEY ' || (SELECT k.ordinal_position FROM information_schema.table_constraints p \
        JOIN information_schema.key_column_usage k USING (constraint_schema, constraint_name) \

@@ -10,6 +10,7 @@ mod demo;
 mod earlier;
 mod ingest;
 mod kill;
+mod kill_sealing;
 mod life;
 mod load;
 mod real_data;

@@ -7,6 +7,7 @@
 mod access;
 mod actions;
 mod assets;
+mod carry_over;
 mod checkpoints;
 mod closes;
 mod currencies;
@@ -20,6 +21,7 @@ mod paging;
 mod portfolios;
 mod positions;
 mod price_sources;
+mod price_store;
 mod price_versions;
 mod prices;
 mod rates;

@@ -128,6 +128,16 @@ impl TestDb {
         Self { db, clock, location, _scratch: scratch }
     }
 
+    /// Opens it again after it was closed: the lock of the former goes with it, within the time a start waits.
+    pub(crate) async fn reopen(&mut self) {
+        let (location, clock) = (self.location.clone(), self.clock.clone());
+        let elsewhere = Scratch::new();
+        let aside = Location::Directory(elsewhere.0.join("aside"));
+        // The former handle must be gone before its place can be locked again.
+        self.db = Database::open(&aside, clock.clone()).await.unwrap();
+        self.db = Database::open(&location, clock).await.unwrap();
+    }
+
     /// Runs a write and commits it.
     pub(crate) async fn write<T, F>(&self, work: F) -> T
     where

@@ -1,6 +1,5 @@
 //! The prices of many moments at once are those of single reads, whatever the series is made of.
 
-use super::raw::Raw;
 use super::samples::{add_assets, add_source, d, read};
 use crate::on_both;
 use crate::support::TestDb;
@@ -88,15 +87,13 @@ on_both! {
         record(&db, asset, api, "1d", vec![(10 * DAY, "10.7".to_owned()), (11 * DAY, "11.7".to_owned())]).await;
         record(&db, asset, desk, "1d", vec![(12 * DAY, "12.9".to_owned()), (13 * DAY, "13.9".to_owned())]).await;
         record(&db, asset, desk, "", vec![(13 * DAY, "13.8".to_owned()), (15 * DAY + HOUR, "15.8".to_owned())]).await;
-        let (at, seq): (Moment, i64) = db.write(|tx| Box::pin(async { Ok((tx.recorded_at()?, tx.next_seq()?)) })).await;
-        let mut raw = Raw::open(&db.location).await;
-        raw.run(&format!(
-            "INSERT INTO prices (asset_key, observed_at, source_key, candle, seq, recorded_at, withdrawn, price) \
-             VALUES ({}, {}, {}, '1d', {seq}, {}, TRUE, '0')",
-            asset.0, 17 * DAY, api.0, at.0
-        ))
-        .await;
-        raw.close().await;
+        let gone = db.write(move |tx| {
+            Box::pin(async move {
+                let series = Series { asset, source: api, interval: "1d", source_priority: &[] };
+                prices::withdraw(tx, series, Moment(17 * DAY)).await
+            })
+        });
+        assert!(gone.await);
         for priority in [&[][..], &["api"], &["desk", "api"]] {
             agree(&db, asset, priority, Moment::MAX).await;
             agree(&db, asset, priority, before).await;

@@ -1,6 +1,5 @@
 //! Random histories of prices against the plainest model of them: a list of versions.
 
-use super::raw::Raw;
 use super::samples::{Dice, add_assets, add_source, d, read};
 use crate::on_both;
 use crate::support::TestDb;
@@ -17,25 +16,25 @@ const PRICES: [&str; 5] = ["1", "1.0", "2050.10", "0", "999999999999999999999999
 
 /// One version of one point, in the order they were learned.
 #[derive(Debug, Clone)]
-struct Version {
-    observed_at: i64,
-    source: &'static str,
-    interval: &'static str,
-    recorded_at: i64,
-    withdrawn: bool,
-    quote: Quote,
+pub(super) struct Version {
+    pub(super) observed_at: i64,
+    pub(super) source: &'static str,
+    pub(super) interval: &'static str,
+    pub(super) recorded_at: i64,
+    pub(super) withdrawn: bool,
+    pub(super) quote: Quote,
 }
 
 /// Everything ever learned about one asset.
 #[derive(Debug, Default)]
-struct Model {
-    versions: Vec<Version>,
-    priority: Vec<String>,
+pub(super) struct Model {
+    pub(super) versions: Vec<Version>,
+    pub(super) priority: Vec<String>,
 }
 
 impl Model {
     /// The version in force of each point, with its place in the order of learning.
-    fn current(&self, known_at: i64) -> Vec<(usize, &Version)> {
+    pub(super) fn current(&self, known_at: i64) -> Vec<(usize, &Version)> {
         let mut points = BTreeMap::new();
         for (order, v) in self.versions.iter().enumerate().filter(|(_, v)| v.recorded_at <= known_at) {
             points.insert((v.observed_at, v.source, v.interval), (order, v));
@@ -45,14 +44,14 @@ impl Model {
         points
     }
 
-    fn at(&self, as_of: i64, known_at: i64) -> Option<&Version> {
+    pub(super) fn at(&self, as_of: i64, known_at: i64) -> Option<&Version> {
         let rank = |source: &str| self.priority.iter().position(|name| name == source).unwrap_or(99);
         let points = self.current(known_at).into_iter().filter(|(_, v)| v.observed_at <= as_of);
         let best = points.max_by_key(|(order, v)| (v.observed_at, 99 - rank(v.source), *order));
         best.map(|(_, v)| v)
     }
 
-    fn record(&mut self, version: Version) -> Outcome {
+    pub(super) fn record(&mut self, version: Version) -> Outcome {
         let known = self.versions.iter().rfind(|v| {
             (v.observed_at, v.source, v.interval) == (version.observed_at, version.source, version.interval)
         });
@@ -66,7 +65,7 @@ impl Model {
     }
 }
 
-fn shown(v: &Version) -> String {
+pub(super) fn shown(v: &Version) -> String {
     format!("{} {}/{} {:?} @{}", v.observed_at, v.source, v.interval, v.quote, v.recorded_at)
 }
 
@@ -118,27 +117,28 @@ impl Pair<'_> {
         assert_eq!(outcomes, expected, "{:?}", self.step);
     }
 
-    /// Withdraws a random point that is in force, past the service, which has no door to it yet.
+    /// Withdraws a random point that is in force.
     async fn withdraw(&mut self, dice: &mut Dice) {
         let current = self.model.current(i64::MAX);
         if current.is_empty() {
             return;
         }
         let (_, v) = *dice.pick(&current);
-        let (stamp, seq) =
-            self.db.write(|tx| Box::pin(async { Ok((tx.recorded_at()?, tx.next_seq()?)) })).await;
         let source = self.sources[SOURCES.iter().position(|name| *name == v.source).unwrap()];
-        let mut raw = Raw::open(&self.db.location).await;
-        raw.run(&format!(
-            "INSERT INTO prices (asset_key, observed_at, source_key, candle, seq, recorded_at, withdrawn, price) \
-             VALUES ({}, {}, {}, '{}', {seq}, {}, TRUE, '0')",
-            self.asset.0, v.observed_at, source.0, v.interval, stamp.0
-        ))
-        .await;
-        raw.close().await;
+        let (asset, interval, at, priority) =
+            (self.asset, v.interval, Moment(v.observed_at), self.model.priority.clone());
+        let (done, stamp) = self
+            .db
+            .write(move |tx| {
+                Box::pin(async move {
+                    let series = Series { asset, source, interval, source_priority: &priority };
+                    Ok((prices::withdraw(tx, series, at).await?, tx.recorded_at()?))
+                })
+            })
+            .await;
+        assert!(done, "{:?}", self.step);
         let gone = Version { withdrawn: true, recorded_at: stamp.0, ..v.clone() };
         self.model.versions.push(gone);
-        self.refresh().await;
     }
 
     async fn prefer(&mut self, dice: &mut Dice) {
@@ -151,7 +151,12 @@ impl Pair<'_> {
     async fn refresh(&self) {
         let (asset, priority) = (self.asset, self.model.priority.clone());
         self.db
-            .write(move |tx| Box::pin(async move { prices::refresh_latest(tx, asset, &priority).await }))
+            .write(move |tx| {
+                Box::pin(async move {
+                    prices::refresh_latest(tx, asset, &priority);
+                    Ok(())
+                })
+            })
             .await;
     }
 

@@ -1,6 +1,5 @@
 //! Price points: what is a duplicate and what a correction, who wins a tie, and what was known when.
 
-use super::raw::Raw;
 use super::samples::{add_assets, add_source, d, m, read};
 use crate::on_both;
 use crate::support::TestDb;
@@ -9,6 +8,7 @@ use artifact::domain::moment::Moment;
 use artifact::domain::price::Outcome::{self, Corrected, Duplicate, Stored};
 use artifact::domain::price::Quote;
 use artifact::storage::error::StorageError;
+use artifact::storage::learned::{self, Fact, Learned, Window};
 use artifact::storage::prices::{self, PriceRange, Series};
 
 /// One series of one asset.
@@ -40,6 +40,20 @@ impl Feed<'_> {
                 Box::pin(async move {
                     let series = Series { asset, source, interval, source_priority: &priority };
                     Ok((prices::record(tx, series, &points).await?, tx.recorded_at()?))
+                })
+            })
+            .await
+    }
+
+    /// Withdraws a point; whether there was one.
+    async fn withdraw(&self, at: i64) -> bool {
+        let (asset, source, interval, priority) =
+            (self.asset, self.source, self.interval, self.priority.clone());
+        self.db
+            .write(move |tx| {
+                Box::pin(async move {
+                    let series = Series { asset, source, interval, source_priority: &priority };
+                    prices::withdraw(tx, series, Moment(at)).await
                 })
             })
             .await
@@ -167,10 +181,14 @@ on_both! {
         let (outcomes, _) = feed.record(rows).await;
         assert_eq!(outcomes, [Stored, Corrected, Stored, Duplicate, Corrected, Duplicate]);
         assert_eq!(feed.history(&feed.range()).await, ["7 1 api", "8 3 api"]);
-        let mut raw = Raw::open(&db.location).await;
-        let versions = raw.texts("SELECT price FROM prices WHERE observed_at = 7 ORDER BY seq").await;
-        assert_eq!(versions, ["1", "2", "1"]);
-        assert_eq!(raw.number("SELECT COUNT(DISTINCT recorded_at) FROM prices").await, 1);
+        let window = Window { as_of: Moment(7), after: Moment::MIN, until: Moment::MAX, limit: 100 };
+        let versions = learned::prices(&mut read(&db).await, feed.asset, Moment(7), window).await.unwrap();
+        let priced = |one: &Learned| {
+            let Fact::Price { price, .. } = &one.fact else { panic!("{:?}", one.fact) };
+            price.as_ref().unwrap().to_string()
+        };
+        assert_eq!(versions.iter().map(priced).collect::<Vec<_>>(), ["1", "2", "1"]);
+        assert!(versions.iter().all(|one| one.recorded_at == versions[0].recorded_at));
         assert_eq!(feed.record(vec![]).await.0, []);
     }
 
@@ -211,7 +229,10 @@ on_both! {
         one.tick(10, "1").await;
         assert_eq!(one.latest().await.unwrap(), "1 api");
         let (asset, priority) = (two.asset, two.priority.clone());
-        db.write(move |tx| Box::pin(async move { prices::refresh_latest(tx, asset, &priority).await })).await;
+        db.write(move |tx| Box::pin(async move {
+ prices::refresh_latest(tx, asset, &priority);
+ Ok(())
+ })).await;
         assert_eq!(one.latest().await.unwrap(), "2 two");
         // An old point leaves it alone, and so does a duplicate; a correction does not.
         two.tick(9, "9").await;
@@ -229,16 +250,7 @@ on_both! {
         let feed = feed(&db).await;
         feed.tick(10, "1").await;
         let stamp = feed.tick(20, "2").await;
-        let (withdrawn_at, seq) = db.write(|tx| Box::pin(async { Ok((tx.recorded_at()?, tx.next_seq()?)) })).await;
-        let mut raw = Raw::open(&db.location).await;
-        raw.run(&format!(
-            "INSERT INTO prices (asset_key, observed_at, source_key, candle, seq, recorded_at, withdrawn, price) \
-             VALUES ({}, 20, {}, '', {seq}, {}, TRUE, '2')",
-            feed.asset.0, feed.source.0, withdrawn_at.0
-        ))
-        .await;
-        let asset = feed.asset;
-        db.write(move |tx| Box::pin(prices::refresh_latest(tx, asset, &[]))).await;
+        assert!(feed.withdraw(20).await && !feed.withdraw(20).await && !feed.withdraw(21).await);
         assert_eq!(feed.now().await.unwrap(), "1 api");
         assert_eq!(feed.latest().await.unwrap(), "1 api");
         assert_eq!(feed.at(Moment::MAX, stamp).await.unwrap(), "2 api");
