@@ -1,7 +1,7 @@
 //! Prices: recording versions of points, and reading those in force. Nothing is overwritten.
 //!
-//! What is recorded waits in [`super::pending`] and becomes a block when the commit ends; points come out of blocks
-//! through [`super::price_series`]; the newest of each series is in memory ([`super::newest`]). A newcomer's mistake is
+//! What is recorded waits in `pending` and becomes a block when the commit ends; points come out of blocks
+//! through `price_series`; the newest of each series is in memory (`newest`). A newcomer's mistake is
 //! to look for a row per price: there is none.
 
 use crate::domain::ids::{AssetKey, SourceKey};
