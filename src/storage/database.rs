@@ -366,7 +366,10 @@ async fn open_sqlite(file: &Path) -> Result<(SqlitePool, SqlitePool), StorageErr
     migrate::sqlite(&writer).await?;
     let readers = SqlitePoolOptions::new()
         .max_connections(READERS)
-        .connect_with(options.create_if_missing(false).pragma("query_only", "1"))
+        // Blocks are read whole and seldom twice: readers do with a smaller cache than the writer.
+        .connect_with(
+            options.create_if_missing(false).pragma("query_only", "1").pragma("cache_size", "-16384"),
+        )
         .await?;
     Ok((readers, writer))
 }

@@ -8,13 +8,15 @@ use crate::storage::assets;
 use crate::storage::database::{Tx, on};
 use crate::storage::error::StorageError;
 use crate::storage::newest::{SeriesEnd, Source, State};
-use crate::storage::price_blocks::{self, FreshRange};
+use crate::storage::price_blocks::{self, FreshBlock, FreshRange};
 use crate::storage::price_series;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
-/// Series read at a time.
+/// Series read at a time, about.
 const SERIES: usize = 200;
+/// Points read at a time, about.
+const POINTS: i64 = 200_000;
 
 /// Every source, as known at `known_at`.
 pub(super) async fn sources(
@@ -49,16 +51,15 @@ pub(super) async fn recall(tx: &mut Tx) -> Result<(), StorageError> {
     let sources = sources(tx, Moment::MAX).await?;
     let mut state = State { sources, published, sources_changed_at: published, ..State::default() };
     let sealed = price_blocks::sealed_series(tx).await?;
-    let mut parts = sealed.chunks(SERIES).peekable();
-    let mut first = AssetKey(i64::MIN);
-    loop {
-        let part = parts.next().unwrap_or_default();
-        let following = parts.peek().and_then(|next| next.first()).map(|(series, _)| series.asset);
-        // Assets that fall into two parts are read with both.
-        let last = following.unwrap_or(AssetKey(i64::MAX));
-        recall_part(tx, &mut state, part, (first, last)).await?;
-        let Some(following) = following else { break };
-        first = following;
+    let blocks = price_blocks::fresh_blocks(tx).await?;
+    let mut first = i64::MIN;
+    for next in cuts(&sealed, &blocks).into_iter().map(Some).chain([None]) {
+        let last = next.map_or(i64::MAX, |next| next - 1);
+        let from = sealed.partition_point(|(series, _)| series.asset.0 < first);
+        let to = sealed.partition_point(|(series, _)| series.asset.0 <= last);
+        let part = sealed.get(from..to).unwrap_or_default();
+        recall_part(tx, &mut state, part, (AssetKey(first), AssetKey(last))).await?;
+        first = next.unwrap_or(first);
     }
     let keys: Vec<AssetKey> = state.assets.keys().copied().collect();
     for some in keys.chunks(SERIES) {
@@ -71,6 +72,24 @@ pub(super) async fn recall(tx: &mut Tx) -> Result<(), StorageError> {
     }
     tx.newest.replace(state);
     Ok(())
+}
+
+/// Assets at which a part begins: so that none has many series, or many points that are not sealed.
+fn cuts(sealed: &[(SeriesKey, Moment)], blocks: &[FreshBlock]) -> BTreeSet<i64> {
+    let mut cuts: BTreeSet<i64> =
+        sealed.iter().skip(SERIES).step_by(SERIES).map(|(series, _)| series.asset.0).collect();
+    let mut firsts: Vec<(i64, i64)> =
+        blocks.iter().map(|block| (block.first_asset.0, block.points)).collect();
+    firsts.sort_unstable();
+    let mut sum = 0;
+    for (first, points) in firsts {
+        sum += points;
+        if sum > POINTS {
+            cuts.insert(first);
+            sum = points;
+        }
+    }
+    cuts
 }
 
 /// The order of sources that holds from now on.
@@ -96,11 +115,7 @@ async fn recall_part(
     let mut newest = price_series::newest_of_many(tx, &series, &fresh, (Moment::MAX, Moment::MAX)).await?;
     for (key, last_at) in ends {
         let kept = &mut state.assets.entry(key.asset).or_default().series;
-        let end = SeriesEnd { last_at, newest: newest.remove(&key) };
-        let kept = kept.entry((key.source, key.candle)).or_insert_with(|| end.clone());
-        if kept.last_at < end.last_at {
-            *kept = end;
-        }
+        kept.insert((key.source, key.candle), SeriesEnd { last_at, newest: newest.remove(&key) });
     }
     Ok(())
 }

@@ -233,7 +233,7 @@ on_both! {
             check_problem(&app.send("POST", path, &[], b"").await, 404, code, path);
         }
         for (method, path, allow) in [
-            ("DELETE", "/markets", "GET,HEAD,POST"), ("PUT", "/prices", "GET,HEAD,POST"),
+            ("DELETE", "/markets", "GET,HEAD,POST"), ("PUT", "/prices", "DELETE,GET,HEAD,POST"),
             ("PATCH", "/portfolios", "GET,HEAD,POST"), ("POST", "/prices/latest", "GET,HEAD"),
             ("GET", "/markets/COMEX/open", "POST"), ("PATCH", "/portfolios/PF/transactions/TX", "GET,HEAD"),
             ("DELETE", "/portfolios/PF/transactions/TX", "GET,HEAD"), ("DELETE", "/assets/GOLD", "GET,HEAD,PATCH"),

@@ -39,7 +39,7 @@ on_both! {
         assert_eq!(reply.json()["results"], Value::Null);
         assert_eq!(prices(&app, "symbol=GOLD").await, "2.50 71d 3");
         assert_eq!(prices(&app, "symbol=BTC-USD").await, "9.00");
-        assert_eq!(counts(&app.post("/prices/batch", &rows).await), [0, 3, 3, 0]);
+        assert_eq!(counts(&app.post("/prices/batch", &rows).await), [0, 4, 2, 0]);
         let again = app.send("POST", "/prices/batch", &[("content-type", "application/json"), ("idempotency-key", "k")],
             json!([tick("GOLD", "5", 5)]).to_string().as_bytes()).await;
         assert_eq!(counts(&again), [1, 0, 0, 0]);

@@ -2,6 +2,7 @@
 //! at any step, and restarts, must never change what is read.
 
 use super::price_versions::{Model, Version, shown};
+use super::raw::Raw;
 use super::samples::{Dice, add_assets, add_source, d, read};
 use crate::on_both;
 use crate::support::{Backend, TestDb};
@@ -392,6 +393,43 @@ on_both! {
             db.db.close().await;
             db.reopen().await;
         }
+    }
+
+    async fn a_commit_that_fails_leaves_nothing_in_memory(backend) {
+        let db = TestDb::open(backend).await;
+        let (asset, source) = (add_assets(&db, &["GOLD"]).await[0], add_source(&db, "api").await);
+        let record = async |at: i64, price: &'static str| -> Result<Vec<Outcome>, StorageError> {
+            let work = db.db.writer().write(move |tx| Box::pin(async move {
+                let series = Series { asset, source, interval: "", source_priority: &[] };
+                prices::record(tx, series, &[(Moment(at), Quote::tick(d(price)))]).await
+            }));
+            work.await
+        };
+        let latest = async || prices::latest(&mut read(&db).await, &[asset]).await.unwrap()[&asset].price.to_string();
+        assert_eq!(record(1, "1").await.unwrap(), [Outcome::Stored]);
+        let mut raw = Raw::open(&db.location).await;
+        // The block cannot be written; on SQLite also COMMIT itself fails, by a reference that is checked there.
+        let breaks: &[(&str, &str)] = match backend {
+            Backend::Postgres => &[("ALTER TABLE fresh_prices RENAME TO broken", "ALTER TABLE broken RENAME TO fresh_prices")],
+            Backend::Sqlite => &[
+                ("ALTER TABLE fresh_prices RENAME TO broken", "ALTER TABLE broken RENAME TO fresh_prices"),
+                ("CREATE TABLE late (asset INTEGER REFERENCES assets (asset_key) DEFERRABLE INITIALLY DEFERRED); \
+                  CREATE TRIGGER too_late AFTER INSERT ON fresh_prices BEGIN INSERT INTO late VALUES (-1); END",
+                 "DROP TRIGGER too_late; DROP TABLE late"),
+            ],
+        };
+        for (number, (break_it, mend_it)) in (2..).zip(breaks) {
+            raw.run(break_it).await;
+            let refused = record(number, "7").await;
+            assert!(matches!(refused, Err(StorageError::NotCommitted(_))), "{refused:?}");
+            raw.run(mend_it).await;
+            assert_eq!(latest().await, (number - 1).to_string());
+            let price = ["", "", "2", "3"][usize::try_from(number).unwrap()];
+            assert_eq!(record(number, price).await.unwrap(), [Outcome::Stored]);
+            assert_eq!(record(number, price).await.unwrap(), [Outcome::Duplicate]);
+            assert_eq!(latest().await, number.to_string());
+        }
+        raw.close().await;
     }
 
     async fn a_job_too_large_to_hold_is_refused_as_a_whole(backend) {
