@@ -7,6 +7,7 @@ pub mod csv_records;
 pub mod difference;
 pub mod history;
 pub mod ingest_parse;
+pub mod intake;
 pub mod ledger;
 pub mod ledger_parse;
 pub mod pnl_engine;

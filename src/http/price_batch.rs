@@ -1,34 +1,28 @@
 //! Many prices in one request: all of them or none, unless the request asks for what is good of it.
 
-use crate::domain::asset::{Asset, TermsHistory};
 use crate::domain::moment::Moment;
-use crate::domain::price::{Outcome, Quote};
 use crate::http::AppState;
 use crate::http::auth::{Caller, PricesWrite};
 use crate::http::error::{ApiError, Code, FieldError, Problem};
 use crate::http::fields::{Fields, Unknown, elements};
 use crate::http::posted::{Answer, Posted, deed, is_csv};
-use crate::http::prices::{NewPrice, Sent, invalid_quote};
+use crate::http::prices::{NewPrice, Sent};
 use crate::http::query::Query;
-use crate::http::reading;
 use crate::named_enum;
-use crate::storage::assets;
 use crate::storage::database::Tx;
-use crate::storage::prices::{self, Series};
 use crate::workers::csv_records::Records;
+use crate::workers::intake::{self, LISTED, Meter, Refused, Rows};
 use axum::extract::State;
 use csv::StringRecord;
 use serde::Serialize;
 use serde_json::value::{RawValue, to_raw_value};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use utoipa::ToSchema;
 
 /// Largest body, decompressed.
 pub const BODY_MAX: usize = 8 << 20;
 /// Most rows.
 pub const ROWS_MAX: usize = 10_000;
-/// Faults a refusal lists; all of them are counted.
-const LISTED: usize = 100;
 /// Columns a CSV body may have: the fields of a row in JSON.
 const COLUMNS: [&str; 11] = [
     "symbol",
@@ -75,16 +69,16 @@ pub struct BatchReport {
     success: bool,
     /// Rows that gave a point not seen before.
     #[schema(example = 2)]
-    stored: usize,
+    stored: u64,
     /// Rows equal to what was known.
     #[schema(example = 0)]
-    duplicate: usize,
+    duplicate: u64,
     /// Rows that gave a newer version of a point.
     #[schema(example = 0)]
-    corrected: usize,
+    corrected: u64,
     /// Rows refused.
     #[schema(example = 0)]
-    refused: usize,
+    refused: u64,
     /// With `mode=partial`, what became of each row, in order.
     #[serde(skip_serializing_if = "Option::is_none")]
     results: Option<Vec<RowResult>>,
@@ -162,103 +156,87 @@ fn csv_rows(body: &[u8], now: Moment) -> Result<Vec<Row>, ApiError> {
     Ok(rows)
 }
 
-/// Assets by the symbols of a batch, with their terms.
-#[derive(Default)]
-struct Known(HashMap<String, Option<(Asset, TermsHistory)>>);
+/// Rows parted into what may be recorded and what is refused already.
+struct Parted {
+    rows: Rows,
+    /// Of each line, where it is and what is wrong with it.
+    results: Vec<(Row, Vec<FieldError>)>,
+}
 
-impl Known {
-    async fn find(&mut self, tx: &mut Tx, symbol: &str) -> Result<Option<&(Asset, TermsHistory)>, ApiError> {
-        if !self.0.contains_key(symbol) {
-            let found = match reading::asset(tx, symbol).await {
-                Ok(asset) => {
-                    let terms = assets::terms(tx, &[asset.key], Moment::MAX).await?;
-                    Some((asset, terms))
-                }
-                Err(error) if error.code == Code::AssetNotFound => None,
-                Err(error) => return Err(error),
-            };
-            self.0.insert(symbol.to_owned(), found);
+fn part(read: Vec<Row>) -> Parted {
+    let mut parted = Parted { rows: Rows::default(), results: Vec::with_capacity(read.len()) };
+    for row in read {
+        let mut faults = Vec::new();
+        match &row.read {
+            Ok(sent) => {
+                let name = parted.rows.name(sent.series());
+                let observed_at = sent.observed_at.unwrap_or(Moment::MAX);
+                parted.rows.push(name, row.line, observed_at, sent.quote.clone());
+            }
+            Err(errors) => faults.clone_from(errors),
         }
-        Ok(self.0.get(symbol).and_then(Option::as_ref))
+        parted.results.push((row, faults));
+    }
+    parted
+}
+
+impl Row {
+    /// A refusal at the field as it was spelled.
+    fn fault(&self, refused: Refused) -> FieldError {
+        let fault = FieldError::at(format!("/{}", refused.field), refused.code, refused.detail);
+        let fault = self.read.as_ref().map_or(fault.clone(), |sent| sent.spelled(fault));
+        let pointer = format!("{}{}", self.pointer, fault.pointer.as_deref().unwrap_or_default());
+        FieldError { pointer: Some(pointer), ..fault }
     }
 }
 
-/// What is wrong with a row, as the assets stand; `None` when it can be recorded.
-async fn judge(tx: &mut Tx, known: &mut Known, row: &Row) -> Result<Option<Vec<FieldError>>, ApiError> {
-    let sent = match &row.read {
-        Ok(sent) => sent,
-        Err(faults) => return Ok(Some(faults.clone())),
-    };
-    let Some((asset, terms)) = known.find(tx, &sent.symbol).await? else {
-        let detail = format!("`{}` is not a known symbol", sent.symbol);
-        return Ok(Some(vec![FieldError::at(format!("{}/symbol", row.pointer), "unknown_symbol", detail)]));
-    };
-    let at = sent.observed_at.unwrap_or(Moment::MAX);
-    let negative = terms.at(asset.key, at).is_some_and(|terms| terms.allows_negative_price);
-    Ok(sent.quote.check(negative).err().map(|error| {
-        let fault = sent.spelled(invalid_quote(&error));
-        let pointer = format!("{}{}", row.pointer, fault.pointer.as_deref().unwrap_or_default());
-        vec![FieldError { pointer: Some(pointer), ..fault }]
-    }))
-}
-
-/// The rows of one series, and where in the batch each stands.
-type Run = (Vec<usize>, Vec<(Moment, Quote)>);
-
-/// Records the rows without a fault; what became of each.
-async fn record(
+/// Records a batch.
+async fn work(
     tx: &mut Tx,
-    known: &mut Known,
-    rows: Vec<(usize, Sent)>,
-) -> Result<Vec<(usize, Outcome)>, ApiError> {
-    let mut runs: BTreeMap<(String, String, String), Run> = BTreeMap::new();
-    for (place, sent) in rows {
-        let Some(at) = sent.observed_at else { continue };
-        let run = runs.entry((sent.symbol, sent.source, sent.interval)).or_default();
-        run.0.push(place);
-        run.1.push((at, sent.quote));
-    }
-    let mut outcomes = Vec::new();
-    for ((symbol, source, interval), (places, points)) in runs {
-        let source = prices::source(tx, &source).await?;
-        let Some((asset, terms)) = known.find(tx, &symbol).await? else { continue };
-        let terms = terms.at(asset.key, Moment::MAX);
-        let priority = terms.map(|terms| terms.source_priority.as_slice()).unwrap_or_default();
-        let series = Series { asset: asset.key, source, interval: &interval, source_priority: priority };
-        outcomes.extend(places.into_iter().zip(prices::record(tx, series, &points).await?));
-    }
-    outcomes.sort_unstable_by_key(|(place, _)| *place);
-    Ok(outcomes)
-}
-
-async fn work(tx: &mut Tx, rows: Vec<Row>, mode: Mode) -> Result<BatchReport, ApiError> {
-    let mut known = Known::default();
-    let mut results: Vec<RowResult> = Vec::with_capacity(rows.len());
-    let mut good = Vec::new();
-    for (place, row) in rows.into_iter().enumerate() {
-        let errors = judge(tx, &mut known, &row).await?.unwrap_or_default();
-        results.push(RowResult { line: row.line, outcome: "refused".to_owned(), errors });
-        if let (Ok(sent), Some(true)) = (row.read, results.last().map(|result| result.errors.is_empty())) {
-            good.push((place, sent));
+    rows: Vec<Row>,
+    mode: Mode,
+    (now, meter): (Moment, &Meter),
+) -> Result<BatchReport, ApiError> {
+    let Parted { rows, mut results } = part(rows);
+    let mut judged = intake::judge(tx, rows, now).await?;
+    for refused in std::mem::take(&mut judged.refused) {
+        if let Ok(place) = results.binary_search_by_key(&refused.line, |(row, _)| row.line)
+            && let Some((row, faults)) = results.get_mut(place)
+        {
+            faults.push(row.fault(refused));
         }
     }
-    let refused = results.len() - good.len();
+    let refused = results.iter().filter(|(_, faults)| !faults.is_empty()).count();
     if refused > 0 && mode == Mode::All {
-        let errors = results.into_iter().flat_map(|result| result.errors).take(LISTED).collect();
+        meter.note(judged.refusals());
+        let errors = results.into_iter().flat_map(|(_, faults)| faults).take(LISTED).collect();
         let detail = format!("{refused} rows are refused, so nothing of the batch was recorded");
         return Err(ApiError { detail, ..ApiError::invalid(errors) });
     }
-    let outcomes = record(tx, &mut known, good).await?;
-    let count = |wanted: Outcome| outcomes.iter().filter(|(_, outcome)| *outcome == wanted).count();
-    let (stored, duplicate, corrected) =
-        (count(Outcome::Stored), count(Outcome::Duplicate), count(Outcome::Corrected));
-    for (place, outcome) in outcomes {
-        if let Some(result) = results.get_mut(place) {
-            outcome.name().clone_into(&mut result.outcome);
-        }
-    }
-    let results = (mode == Mode::Partial).then_some(results);
-    Ok(BatchReport { success: true, stored, duplicate, corrected, refused, results })
+    let mut taken = judged.record(tx).await?;
+    let total = taken.tally.total();
+    meter.note(taken.tally);
+    let results = (mode == Mode::Partial).then(|| {
+        taken.outcomes.sort_unstable_by_key(|(line, _)| *line);
+        let outcome = |line: u64| {
+            let place = taken.outcomes.binary_search_by_key(&line, |(line, _)| *line).ok()?;
+            taken.outcomes.get(place).map(|(_, outcome)| outcome.name())
+        };
+        let result = |(row, errors): (Row, Vec<FieldError>)| RowResult {
+            line: row.line,
+            outcome: outcome(row.line).unwrap_or("refused").to_owned(),
+            errors,
+        };
+        results.into_iter().map(result).collect()
+    });
+    Ok(BatchReport {
+        success: true,
+        stored: total.stored,
+        duplicate: total.duplicate,
+        corrected: total.corrected,
+        refused: u64::try_from(refused).unwrap_or(u64::MAX),
+        results,
+    })
 }
 
 /// Record many prices
@@ -284,6 +262,13 @@ pub async fn record_prices(
     let rows = tokio::task::spawn_blocking(read)
         .await
         .map_err(|_| ApiError::new(Code::Internal, "the service failed; nothing was changed"))??;
-    let work = deed(move |tx| Box::pin(async move { Answer::ok(&work(tx, rows, mode).await?) }));
-    posted.once(&app, caller.actor.clone(), work).await
+    let meter = Meter::default();
+    let noted = meter.clone();
+    let work =
+        deed(move |tx| Box::pin(async move { Answer::ok(&work(tx, rows, mode, (now, &noted)).await?) }));
+    let answer = posted.once(&app, caller.actor.clone(), work).await;
+    if answer.as_ref().err().is_none_or(|error| error.code == Code::InvalidRequest) {
+        meter.publish();
+    }
+    answer
 }

@@ -21,6 +21,7 @@ use crate::storage::figures;
 use crate::storage::page::After;
 use crate::storage::prices::{self, PriceRange, Series};
 use crate::workers::adjusted_prices::{self, AdjustError};
+use crate::workers::intake::{Refused, SeriesName};
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
@@ -136,8 +137,8 @@ pub struct Sent {
     pub observed_at: Option<Moment>,
     /// Who says so.
     pub source: String,
-    /// Candle length; empty for a tick.
-    pub interval: String,
+    /// Candle length; none for a tick.
+    pub interval: Option<Interval>,
 }
 
 fn either<T: PartialEq>(
@@ -165,6 +166,16 @@ impl Sent {
         fault
     }
 
+    /// The series it continues.
+    pub fn series(&self) -> SeriesName {
+        SeriesName { symbol: self.symbol.clone(), source: self.source.clone(), interval: self.interval }
+    }
+
+    /// Name of its candle length; empty for a tick.
+    pub fn candle(&self) -> &'static str {
+        self.interval.map_or("", Interval::name)
+    }
+
     /// Reads the fields of a price; `now` bounds how far ahead it may be dated.
     pub fn read(fields: &mut Fields<'_>, now: Moment) -> Self {
         let symbols = [fields.opt_name("symbol", 20), fields.opt_name("ticker", 20)];
@@ -183,7 +194,8 @@ impl Sent {
             fields.fault("timestamp", "in_the_future", "lies more than 24 h ahead of the clock");
         }
         let interval = fields.opt_text("interval").filter(|text| !text.is_empty());
-        if interval.as_deref().is_some_and(|name| Interval::from_name(name).is_none()) {
+        let named = interval.as_deref().and_then(Interval::from_name);
+        if interval.is_some() && named.is_none() {
             fields.fault(
                 "interval",
                 "unknown_value",
@@ -202,18 +214,15 @@ impl Sent {
             },
             observed_at,
             source: fields.opt_name("source", 64).unwrap_or_else(|| DEFAULT_SOURCE.to_owned()),
-            interval: interval.unwrap_or_default(),
+            interval: named,
         }
     }
 }
 
 /// A quote that breaks a rule, as a fault of the request.
 pub fn invalid_quote(error: &InvalidQuote) -> FieldError {
-    let (field, code) = match error {
-        InvalidQuote::Negative { field } => (*field, "negative"),
-        InvalidQuote::OutsideRange { field } => (*field, "outside_range"),
-    };
-    FieldError::at(format!("/{field}"), code, error.to_string())
+    let refused = Refused::from(error);
+    FieldError::at(format!("/{}", refused.field), refused.code, refused.detail)
 }
 
 /// Record a price
@@ -242,7 +251,7 @@ pub async fn record_price(
             let priority =
                 history.at(asset.key, Moment::MAX).map(|t| t.source_priority.clone()).unwrap_or_default();
             let series =
-                Series { asset: asset.key, source, interval: &sent.interval, source_priority: &priority };
+                Series { asset: asset.key, source, interval: sent.candle(), source_priority: &priority };
             let mut observed_at = sent.observed_at.unwrap_or(now);
             while sent.observed_at.is_none() && prices::exists(tx, series, observed_at).await? {
                 observed_at = observed_at.plus(1);

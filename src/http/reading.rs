@@ -2,7 +2,7 @@
 
 use crate::domain::asset::Asset;
 use crate::domain::currency::Currency;
-use crate::domain::ids::{AssetId, MarketId, PortfolioId};
+use crate::domain::ids::{MarketId, PortfolioId};
 use crate::domain::market::Market;
 use crate::domain::moment::Moment;
 use crate::domain::portfolio::Portfolio;
@@ -12,7 +12,8 @@ use crate::http::auth::Caller;
 use crate::http::error::{ApiError, Code, FieldError};
 use crate::http::query::Query;
 use crate::storage::database::Tx;
-use crate::storage::{actions, assets, currencies, markets, portfolios};
+use crate::storage::{currencies, markets, portfolios};
+use crate::workers::intake::asset_named;
 use chrono_tz::Tz;
 
 /// The market a code or id names.
@@ -33,21 +34,8 @@ pub async fn market(tx: &mut Tx, name: &str) -> Result<Market, ApiError> {
 /// # Errors
 /// [`Code::AssetNotFound`].
 pub async fn asset(tx: &mut Tx, name: &str) -> Result<Asset, ApiError> {
-    let found = match AssetId::parse(name) {
-        Some(id) => assets::find_by_id(tx, id).await?,
-        None if name.contains('\0') => None,
-        None => by_symbol(tx, &name.to_uppercase()).await?,
-    };
+    let found = asset_named(tx, name).await?;
     found.ok_or_else(|| ApiError::new(Code::AssetNotFound, "Asset not found"))
-}
-
-/// The asset that has this symbol; when none has, the one that had it last.
-async fn by_symbol(tx: &mut Tx, symbol: &str) -> Result<Option<Asset>, ApiError> {
-    if let Some(asset) = assets::find_by_symbol(tx, symbol).await? {
-        return Ok(Some(asset));
-    }
-    let Some(former) = actions::former_owner(tx, symbol).await? else { return Ok(None) };
-    Ok(assets::by_keys(tx, &[former]).await?.pop())
 }
 
 /// The portfolio a path names, if the caller may see it: a foreign one and an absent one answer alike.

@@ -156,6 +156,29 @@ pub async fn by_keys(tx: &mut Tx, keys: &[AssetKey]) -> Result<Vec<Asset>, Stora
     Ok(assets)
 }
 
+/// The assets with these symbols, upper-case. Unknown ones are left out.
+pub async fn by_symbols(tx: &mut Tx, symbols: &[&str]) -> Result<Vec<Asset>, StorageError> {
+    let mut assets = Vec::with_capacity(symbols.len());
+    for some in symbols.chunks(500) {
+        let rows: Vec<Row> = on!(tx, conn => {
+            let mut query = QueryBuilder::new(SELECT);
+            query.push(" WHERE a.symbol IN (");
+            let mut list = query.separated(", ");
+            for symbol in some.iter().filter(|symbol| !symbol.contains('\0')) {
+                list.push_bind((*symbol).to_owned());
+            }
+            // Never empty, which would not be SQL.
+            list.push("''");
+            query.push(") LIMIT 500");
+            query.build_query_as().fetch_all(conn).await
+        })?;
+        for row in rows {
+            assets.push(row.try_into()?);
+        }
+    }
+    Ok(assets)
+}
+
 /// Adds an asset; its key and stamps are given here.
 pub async fn insert(tx: &mut Tx, mut asset: Asset) -> Result<Asset, StorageError> {
     const SQL: &str = "INSERT INTO assets (asset_key, id, symbol, name, asset_type, status, market_key, currency, \

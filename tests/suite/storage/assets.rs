@@ -19,6 +19,7 @@ use artifact::storage::page::{After, Page};
 use artifact::storage::prices::{self, Series};
 use artifact::storage::transactions::{self, Entry};
 use artifact::storage::{markets, portfolios};
+use std::collections::BTreeSet;
 
 async fn add_all(db: &TestDb) -> Vec<Asset> {
     let comex = add_market(db, market("COMEX", "Comex")).await;
@@ -182,6 +183,19 @@ on_both! {
         let few: Vec<String> =
             assets::by_keys(tx, &keys[..3]).await.unwrap().into_iter().map(|asset| asset.symbol).collect();
         assert_eq!(few, ["S998", "S999", "S1000"]);
+    }
+
+    async fn any_number_of_assets_is_found_by_symbol(backend) {
+        let db = TestDb::open(backend).await;
+        let names: Vec<String> = (0..1001).map(|i| format!("S{i}")).collect();
+        let mut names: Vec<&str> = names.iter().map(String::as_str).collect();
+        add_assets(&db, &names).await;
+        let tx = &mut read(&db).await;
+        names.extend(["NOBODY", "s1", "nul\0"]);
+        let found = assets::by_symbols(tx, &names).await.unwrap();
+        let found: BTreeSet<String> = found.into_iter().map(|asset| asset.symbol).collect();
+        assert_eq!(found, names[..1001].iter().map(|name| (*name).to_owned()).collect());
+        assert!(assets::by_symbols(tx, &[]).await.unwrap().is_empty());
     }
 
     async fn an_asset_is_used_once_a_price_or_a_ledger_entry_names_it(backend) {
