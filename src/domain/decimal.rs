@@ -6,7 +6,9 @@
 //! are equal here, and each keeps the digits it was written with until [`Decimal::normalized`].
 
 mod division;
+mod input;
 
+use input::all_digits;
 use num_bigint::BigInt;
 use num_integer::Integer;
 use num_traits::{Signed, ToPrimitive, Zero};
@@ -129,39 +131,6 @@ impl Decimal {
         }
     }
 
-    /// A number a person or a program entered: plain notation or a JSON number token, within
-    /// [`INPUT_DIGITS`] and [`INPUT_DECIMALS`]. More digits are refused, never rounded.
-    ///
-    /// # Errors
-    /// [`DecimalError`] says which rule the text breaks.
-    pub fn parse_input(text: &str) -> Result<Self, DecimalError> {
-        let (plain, exponent) = split_exponent(text)?;
-        let unsigned = plain.strip_prefix('-').unwrap_or(plain);
-        let (whole, fraction) = unsigned.split_once('.').unwrap_or((unsigned, ""));
-        let plain_digits = !whole.is_empty() && all_digits(whole) && all_digits(fraction);
-        if !plain_digits || (unsigned.contains('.') && fraction.is_empty()) {
-            return Err(DecimalError::NotANumber);
-        }
-        let decimals = i64::try_from(fraction.len()).unwrap_or(i64::MAX).saturating_sub(exponent);
-        let digits: String = format!("{whole}{fraction}");
-        let significant = digits.trim_start_matches('0');
-        let written =
-            significant.len().saturating_add(usize::try_from(-decimals.min(0)).unwrap_or(usize::MAX));
-        let zero = significant.is_empty();
-        if decimals > i64::try_from(INPUT_DECIMALS).unwrap_or(i64::MAX) || (!zero && written > INPUT_DIGITS) {
-            return Err(DecimalError::TooManyDigits);
-        }
-        let mut mantissa: i128 =
-            if zero { 0 } else { significant.parse().map_err(|_| DecimalError::TooManyDigits)? };
-        let scale = u32::try_from(decimals.max(0)).map_err(|_| DecimalError::TooManyDigits)?;
-        if decimals < 0 && !zero {
-            let shift =
-                u32::try_from(-decimals).ok().and_then(power_of_ten).ok_or(DecimalError::TooManyDigits)?;
-            mantissa = mantissa.checked_mul(shift).ok_or(DecimalError::TooManyDigits)?;
-        }
-        Ok(Self::new(if plain.starts_with('-') { -mantissa } else { mantissa }, scale))
-    }
-
     /// Whether it is zero.
     pub fn is_zero(&self) -> bool {
         match &self.0 {
@@ -237,26 +206,6 @@ impl Decimal {
         }
         (self * part).divide(whole).unwrap_or(Self::ZERO)
     }
-}
-
-fn all_digits(text: &str) -> bool {
-    text.bytes().all(|byte| byte.is_ascii_digit())
-}
-
-/// Splits a JSON number token into its plain part and its exponent.
-fn split_exponent(text: &str) -> Result<(&str, i64), DecimalError> {
-    let Some(at) = text.find(['e', 'E']) else { return Ok((text, 0)) };
-    let (plain, exponent) = text.split_at(at);
-    let exponent = exponent.get(1..).unwrap_or_default();
-    let digits = exponent.strip_prefix(['+', '-']).unwrap_or(exponent);
-    if digits.is_empty() || !all_digits(digits) {
-        return Err(DecimalError::NotANumber);
-    }
-    // Anything past three digits is far outside the limits, and must not become a huge power of ten.
-    if digits.trim_start_matches('0').len() > 3 {
-        return Err(DecimalError::TooManyDigits);
-    }
-    Ok((plain, exponent.parse().map_err(|_| DecimalError::NotANumber)?))
 }
 
 impl Default for Decimal {
@@ -515,33 +464,6 @@ mod tests {
         assert_eq!(d("1.0"), d("1.00"));
         assert_eq!(d("2050.10").normalized().to_string(), "2050.1");
         assert_eq!(Decimal::parse_input("-0.00").unwrap(), Decimal::ZERO);
-    }
-
-    #[test]
-    fn a_json_token_with_an_exponent_is_read_from_its_digits() {
-        assert_eq!(Decimal::parse_input("1e5").unwrap().to_string(), "100000");
-        assert_eq!(Decimal::parse_input("1.25E-3").unwrap().to_string(), "0.00125");
-        assert_eq!(Decimal::parse_input("0e0").unwrap(), Decimal::ZERO);
-    }
-
-    #[test]
-    fn what_is_not_a_plain_number_is_refused() {
-        for text in
-            ["", "NaN", "Infinity", "1,000", "0x10", "１２", "+1", " 1", "1.", ".5", "1e", "--1", "1_0"]
-        {
-            assert_eq!(Decimal::parse_input(text), Err(DecimalError::NotANumber), "{text}");
-        }
-    }
-
-    #[test]
-    fn more_digits_than_the_limits_are_refused_not_rounded() {
-        let limit = "9999999999999999999999999999";
-        assert_eq!(Decimal::parse_input(limit).unwrap().to_string(), limit);
-        for text in
-            ["1e400", "1e1000000000", "0.0000000000000000001", "12345678901234567890123456789", "1e28"]
-        {
-            assert_eq!(Decimal::parse_input(text), Err(DecimalError::TooManyDigits), "{text}");
-        }
     }
 
     fn any_decimal() -> impl Strategy<Value = Decimal> {

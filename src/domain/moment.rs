@@ -125,6 +125,9 @@ pub fn end_of_day(day: NaiveDate, zone: Tz) -> Moment {
 /// # Errors
 /// [`MomentError`] tells what is wrong with the text.
 pub fn parse_written(text: &str) -> Result<Written, MomentError> {
+    if let Some(moment) = parse_common(text.as_bytes()) {
+        return Ok(Written::Moment(moment));
+    }
     if !text.is_ascii() || text.len() < 10 || text.starts_with(['+', '-']) {
         return Err(MomentError::NotATime);
     }
@@ -137,6 +140,36 @@ pub fn parse_written(text: &str) -> Result<Written, MomentError> {
         Err(_) if looks_local(text) => Err(MomentError::NoZone),
         Err(_) => Err(MomentError::NotATime),
     }
+}
+
+/// Reads `YYYY-MM-DDTHH:MM:SSZ`, with up to six decimals, as feeds write it by the million; `None` for anything else,
+/// right or wrong.
+fn parse_common(text: &[u8]) -> Option<Moment> {
+    let number = |from: usize, to: usize| -> Option<u32> {
+        text.get(from..to)?
+            .iter()
+            .try_fold(0, |sum, byte| byte.is_ascii_digit().then(|| sum * 10 + u32::from(byte - b'0')))
+    };
+    let marks = [(4, b'-'), (7, b'-'), (10, b'T'), (13, b':'), (16, b':')];
+    if marks.iter().any(|(at, mark)| text.get(*at) != Some(mark)) {
+        return None;
+    }
+    let micros = match text.get(19..)? {
+        b"Z" => 0,
+        [b'.', digits @ .., b'Z'] if (1..=6).contains(&digits.len()) => {
+            number(20, 20 + digits.len())? * 10_u32.pow(u32::try_from(6 - digits.len()).ok()?)
+        }
+        _ => return None,
+    };
+    let (hour, minute, second) = (number(11, 13)?, number(14, 16)?, number(17, 19)?);
+    if hour > 23 || minute > 59 || second > 59 {
+        return None;
+    }
+    let year = i32::try_from(number(0, 4)?).ok()?;
+    let day = NaiveDate::from_ymd_opt(year, number(5, 7)?, number(8, 10)?)?;
+    let days = i64::from(day.to_epoch_days());
+    let seconds = i64::from(hour * 3_600 + minute * 60 + second);
+    Some(Moment(days * DAY + seconds * 1_000_000 + i64::from(micros)))
 }
 
 fn looks_local(text: &str) -> bool {
@@ -244,6 +277,36 @@ mod tests {
         assert_eq!(Moment::parse("not-a-time"), Err(MomentError::NotATime));
         assert_eq!(Moment::parse("2026-01-31T09:30:00.1234567Z"), Err(MomentError::TooPrecise));
         assert_eq!(Moment::parse("2026-01-31T23:59:60Z"), Err(MomentError::NotATime));
+    }
+
+    #[test]
+    fn the_common_way_of_writing_is_read_as_any_other() {
+        let texts = [
+            "2026-01-31T09:30:00Z",
+            "1969-12-31T23:59:59.999999Z",
+            "0000-01-01T00:00:00.1Z",
+            "9999-12-31T23:59:59.000001Z",
+            "2024-02-29T12:00:00.12345Z",
+            "2023-02-29T12:00:00Z",
+            "2026-01-31T24:00:00Z",
+            "2026-01-31T23:60:00Z",
+            "2026-01-31T23:59:60Z",
+            "2026-13-01T00:00:00Z",
+            "2026-00-01T00:00:00Z",
+            "2026-01-31T09:30:00.Z",
+            "2026-01-31T09:30:00.1234567Z",
+            "2026-01-31T09:30:00+00:00",
+            "2026-01-31T09:3 :00Z",
+            "+026-01-31T09:30:00Z",
+        ];
+        for text in texts {
+            let common = parse_common(text.as_bytes());
+            let other = DateTime::parse_from_rfc3339(text).ok().and_then(|time| checked(time.to_utc()).ok());
+            assert!(common.is_none() || common == other, "{text}: {common:?}, {other:?}");
+            let read = Moment::parse(text).ok();
+            assert_eq!(read, other, "{text}");
+        }
+        assert_eq!(parse_common(b"2026-01-31T09:30:00.5Z"), Some(Moment(1_769_851_800_500_000)));
     }
 
     #[test]
