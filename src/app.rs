@@ -56,7 +56,9 @@ impl App {
         let draining = Arc::new(AtomicBool::new(false));
         let presents = Arc::new(Presents::default());
         let records = Arc::new(RecordFiles::under(location.directory()));
-        let state = AppState { db, presents, records, clock, random: Random::System, access, draining };
+        let streams = Arc::default();
+        let state =
+            AppState { db, presents, records, streams, clock, random: Random::System, access, draining };
         Ok(Self { state, directory: location.directory().to_path_buf() })
     }
 

@@ -37,6 +37,7 @@ pub mod positions;
 pub mod posted;
 pub mod price_batch;
 pub mod price_sources;
+pub mod price_stream;
 pub mod price_withdrawal;
 pub mod prices;
 pub mod query;
@@ -56,6 +57,7 @@ pub mod wire;
 
 use crate::clock::Clock;
 use crate::http::auth::Access;
+use crate::http::price_stream::Admission;
 use crate::random::Random;
 use crate::storage::database::Database;
 use crate::workers::present::Presents;
@@ -72,6 +74,8 @@ pub struct AppState {
     pub presents: Arc<Presents>,
     /// Records of sources, in files.
     pub records: Arc<RecordFiles>,
+    /// Streams of prices that are open.
+    pub streams: Arc<Admission>,
     /// The time.
     pub clock: Clock,
     /// Randomness for new ids.

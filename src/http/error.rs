@@ -173,6 +173,8 @@ codes! {
     HostNotAllowed = "host_not_allowed", FORBIDDEN, "Host not allowed";
     /// The body is not of a type this route takes.
     UnsupportedMediaType = "unsupported_media_type", UNSUPPORTED_MEDIA_TYPE, "Unsupported media type";
+    /// The body came too slowly.
+    TooSlow = "too_slow", REQUEST_TIMEOUT, "Too slow";
     /// The body is too large.
     BodyTooLarge = "body_too_large", PAYLOAD_TOO_LARGE, "Body too large";
     /// The database is busy.

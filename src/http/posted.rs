@@ -111,7 +111,8 @@ pub fn body_bytes(body: Result<Bytes, BytesRejection>) -> Result<Bytes, ApiError
     })
 }
 
-fn media_type(headers: &HeaderMap) -> String {
+/// The type of a body, without its parameters, in lower case.
+pub fn media_type(headers: &HeaderMap) -> String {
     let kind = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     kind.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
 }
@@ -135,6 +136,20 @@ fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, ApiError> {
         return Err(ApiError::new(Code::InvalidRequest, detail));
     }
     Ok(Some(key.to_owned()))
+}
+
+/// What keeps a request with an `Idempotency-Key` from being done twice; its hash is left empty.
+///
+/// # Errors
+/// [`Code::InvalidRequest`] for a key that is none.
+pub fn keyed(headers: &HeaderMap, actor: &str, route: &str) -> Result<Option<KeyedRequest>, ApiError> {
+    let key = idempotency_key(headers)?;
+    Ok(key.map(|key| KeyedRequest {
+        actor: actor.to_owned(),
+        route: route.to_owned(),
+        key: sha256(key.as_bytes()),
+        request_hash: String::new(),
+    }))
 }
 
 /// An answer that can be kept and given again.

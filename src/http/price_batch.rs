@@ -108,10 +108,7 @@ fn refuse_more(rows: usize) -> Result<(), ApiError> {
 
 fn row(line: u64, pointer: String, raw: &RawValue, now: Moment) -> Row {
     let read = Fields::of(raw, pointer.clone()).map_err(|error| error.errors).and_then(|mut fields| {
-        let sent = Sent::read(&mut fields, now);
-        if sent.observed_at.is_none() && fields.raw("timestamp").is_none() {
-            fields.fault("timestamp", "required", "is required in a batch");
-        }
+        let sent = Sent::read_dated(&mut fields, now);
         let faults = fields.faults(Unknown::Refused);
         if faults.is_empty() { Ok(sent) } else { Err(faults) }
     });

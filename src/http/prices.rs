@@ -128,7 +128,7 @@ pub struct PriceRecorded {
 #[derive(Debug)]
 pub struct Sent {
     /// Whether the price was spelled `close`.
-    as_close: bool,
+    pub as_close: bool,
     /// Symbol of its asset, upper-case.
     pub symbol: String,
     /// What it says.
@@ -174,6 +174,15 @@ impl Sent {
     /// Name of its candle length; empty for a tick.
     pub fn candle(&self) -> &'static str {
         self.interval.map_or("", Interval::name)
+    }
+
+    /// Reads the fields of a price that says itself when it was observed.
+    pub fn read_dated(fields: &mut Fields<'_>, now: Moment) -> Self {
+        let sent = Self::read(fields, now);
+        if sent.observed_at.is_none() && fields.raw("timestamp").is_none() {
+            fields.fault("timestamp", "required", "is required where prices are many");
+        }
+        sent
     }
 
     /// Reads the fields of a price; `now` bounds how far ahead it may be dated.

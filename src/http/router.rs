@@ -5,8 +5,8 @@ use crate::http::openapi::{self, Frame, Written};
 use crate::http::{
     AppState, actions, assets, attribution, candles, currencies, difference, docs, exports, fx, gains,
     health, history, imports, keys, layers, ledger_imports, markets, pnl, portfolios, position_trades,
-    positions, price_batch, price_sources, price_withdrawal, prices, rate_imports, record_files, returns,
-    several, statement, transactions, values,
+    positions, price_batch, price_sources, price_stream, price_withdrawal, prices, rate_imports,
+    record_files, returns, several, statement, transactions, values,
 };
 use axum::extract::DefaultBodyLimit;
 use axum::routing::get;
@@ -128,6 +128,7 @@ fn files() -> OpenApiRouter<AppState> {
                 .routes(routes!(price_batch::record_prices))
                 .layer(DefaultBodyLimit::max(price_batch::BODY_MAX)),
         )
+        .routes(routes!(price_stream::stream_prices))
         .merge(
             OpenApiRouter::new()
                 .routes(routes!(ledger_imports::import_transactions))

@@ -53,3 +53,12 @@ pub async fn keep(tx: &mut Tx, request: &KeyedRequest, answer: &KeptAnswer) -> R
         .bind(&request.request_hash).bind(answer.status).bind(&answer.location).bind(&answer.body).bind(recorded_at)
         .execute(conn).await.map(drop))
 }
+
+/// Keeps an answer in place of the one kept before, if there is one: of a request that is done step by step.
+pub async fn advance(tx: &mut Tx, request: &KeyedRequest, answer: &KeptAnswer) -> Result<(), StorageError> {
+    const FORGET: &str =
+        "DELETE FROM idempotency_keys WHERE actor = $1 AND route = $2 AND idempotency_key = $3";
+    on!(tx, conn => sqlx::query(FORGET).bind(&request.actor).bind(&request.route).bind(&request.key)
+        .execute(conn).await.map(drop))?;
+    keep(tx, request, answer).await
+}

@@ -20,6 +20,7 @@ mod pnl;
 mod portfolios;
 mod positions;
 mod price_batch;
+mod price_stream;
 mod prices;
 mod rates;
 mod record_files;

@@ -5,7 +5,7 @@ use crate::support::TestApp;
 use serde_json::json;
 
 /// A gzip file with one stored block.
-fn gzip(data: &[u8]) -> Vec<u8> {
+pub(super) fn gzip(data: &[u8]) -> Vec<u8> {
     let mut crc = u32::MAX;
     for byte in data {
         crc ^= u32::from(*byte);
@@ -27,7 +27,7 @@ fn gzip(data: &[u8]) -> Vec<u8> {
 }
 
 /// A zstd frame with one raw block.
-fn zstd(data: &[u8]) -> Vec<u8> {
+pub(super) fn zstd(data: &[u8]) -> Vec<u8> {
     let size = u8::try_from(data.len()).unwrap();
     let block = (u32::from(size) << 3 | 1).to_le_bytes();
     let parts: [&[u8]; 3] = [&[0x28, 0xb5, 0x2f, 0xfd, 0x20, size], &block[..3], data];

@@ -70,6 +70,17 @@ on_both! {
         assert_eq!(find(&db, &later).await.unwrap().body, "later");
     }
 
+    async fn an_answer_that_advances_takes_the_place_of_the_one_before(backend) {
+        let db = TestDb::open(backend).await;
+        let asked = request("alice", "POST /prices/stream", "k");
+        for step in ["one", "two"] {
+            let sent = KeyedRequest { request_hash: format!("hash of {step}"), ..asked.clone() };
+            db.write(move |tx| Box::pin(async move { idempotency::advance(tx, &sent, &answer(step)).await })).await;
+            let kept = find(&db, &asked).await.unwrap();
+            assert_eq!((kept.body.as_str(), kept.request_hash), (step, format!("hash of {step}")));
+        }
+    }
+
     async fn an_answer_is_not_kept_when_the_effect_it_answers_for_is_refused(backend) {
         let db = TestDb::open(backend).await;
         let asked = request("alice", "POST /markets", "k");
