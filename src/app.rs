@@ -3,8 +3,12 @@
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::http::AppState;
-use crate::http::auth::{ADMIN, Access, Door, new_key};
+use crate::http::auth::{ADMIN, Access, new_key};
+use crate::http::client_address::TrustedProxies;
+use crate::http::connections::Connections;
+use crate::http::entrance::Entrance;
 use crate::http::error::ApiError;
+use crate::http::limits::Limits;
 use crate::http::router;
 use crate::random::Random;
 use crate::storage::access;
@@ -35,6 +39,8 @@ pub struct App {
     /// What handlers reach.
     pub state: AppState,
     directory: PathBuf,
+    limits: Limits,
+    proxies: TrustedProxies,
 }
 
 /// Where a configuration says the data is.
@@ -59,7 +65,14 @@ impl App {
         let streams = Arc::default();
         let state =
             AppState { db, presents, records, streams, clock, random: Random::System, access, draining };
-        Ok(Self { state, directory: location.directory().to_path_buf() })
+        let directory = location.directory().to_path_buf();
+        Ok(Self { state, directory, limits: Limits::default(), proxies: TrustedProxies::default() })
+    }
+
+    /// The same service with other limits, behind these proxies.
+    #[must_use]
+    pub fn guarded(self, limits: Limits, proxies: TrustedProxies) -> Self {
+        Self { limits, proxies, ..self }
     }
 
     /// Makes the first key when there is none yet; it is shown by the caller, once.
@@ -116,41 +129,41 @@ impl App {
         socket: std::io::Result<UnixListener>,
         stop: CancellationToken,
     ) -> std::io::Result<()> {
-        let network = router::service(&self.state, Door::Network);
-        let owner = router::service(&self.state, Door::Owner);
-        let ending = |stop: CancellationToken| async move { stop.cancelled().await };
+        let connections =
+            Connections::new(self.state.clock.clone(), self.limits.clone(), self.proxies.clone());
+        let serve = |entrance: Entrance| {
+            let router = router::service(&self.state, entrance.door());
+            let (connections, stop) = (connections.clone(), stop.clone());
+            async move { connections.serve(entrance, router, stop).await }
+        };
         let over_socket = async {
             match socket {
-                Ok(socket) => axum::serve(socket, owner).with_graceful_shutdown(ending(stop.clone())).await,
+                Ok(socket) => serve(Entrance::Owner(socket)).await,
                 Err(error) => {
                     tracing::warn!(%error, "no owner's socket; commands need the service stopped");
                     stop.cancelled().await;
-                    Ok(())
                 }
             }
         };
         let sealing = tokio::spawn(sealing::supervise(self.state.db.clone(), stop.clone()));
-        let over_network = axum::serve(listener, network).with_graceful_shutdown(ending(stop.clone()));
-        let both = async { tokio::try_join!(over_socket, over_network) };
+        let over_network = serve(Entrance::Network(listener));
+        let both = async { tokio::join!(over_socket, over_network) };
         let drained = async {
             stop.cancelled().await;
             self.state.draining.store(true, Ordering::SeqCst);
             tokio::time::sleep(DRAIN).await;
         };
-        let outcome = tokio::select! {
-            served = both => served.map(|_| ()),
-            () = drained => {
-                tracing::warn!("some requests did not finish in time");
-                Ok(())
-            }
-        };
+        tokio::select! {
+            ((), ()) = both => {}
+            () = drained => tracing::warn!("some requests did not finish in time"),
+        }
         stop.cancel();
         self.end_sealing(sealing).await;
         self.state.db.close().await;
         if let Err(error) = std::fs::remove_file(self.directory.join(SOCKET)) {
             tracing::debug!(%error, "the owner's socket was gone");
         }
-        outcome
+        Ok(())
     }
 }
 

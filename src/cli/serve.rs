@@ -4,6 +4,7 @@ use super::{Context, Failure, say};
 use crate::app::{App, location, stop_on_signals};
 use crate::clock::Clock;
 use crate::http::auth::Access;
+use crate::http::limits::Limits;
 use clap::Args;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -24,6 +25,7 @@ pub(super) async fn run(context: &Context) -> Result<(), Failure> {
     let config = &context.config;
     let access = if config.open_loopback.value { Access::OpenLoopback } else { Access::Keys };
     let app = App::open(&location(config), Clock::system(), access).await?;
+    let app = app.guarded(Limits::default(), config.proxy.proxies());
     let address = config.listen.value;
     let listener = match TcpListener::bind(address).await {
         Ok(listener) => listener,

@@ -1,0 +1,42 @@
+//! What one client may take of the service. `docs/LIMITS.md` says why each is as it is.
+
+use std::time::Duration;
+
+/// The limits of a service.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limits {
+    /// Connections from the network.
+    pub connections: usize,
+    /// Of these, from one address that is no trusted proxy.
+    pub connections_per_address: usize,
+    /// Longest time to the first byte of a connection.
+    pub first_byte: Duration,
+    /// Longest time from the first byte of a head to its last.
+    pub head: Duration,
+    /// Longest time between two requests of a connection.
+    pub keep_alive: Duration,
+    /// Bytes of the head of a request.
+    pub head_bytes: usize,
+    /// Lowest rate at which a body must come, in bytes a second.
+    pub body_rate: u64,
+    /// Lowest rate at which an answer must be taken.
+    pub answer_rate: u64,
+    /// Time over which both rates are measured; only waiting for the client counts.
+    pub pace_window: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections: 10_000,
+            connections_per_address: 4_096,
+            first_byte: Duration::from_secs(10),
+            head: Duration::from_secs(10),
+            keep_alive: Duration::from_secs(25),
+            head_bytes: 32 << 10,
+            body_rate: 1_024,
+            answer_rate: 1_024,
+            pace_window: Duration::from_secs(20),
+        }
+    }
+}
