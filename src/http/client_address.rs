@@ -73,13 +73,13 @@ impl TrustedProxies {
         }
         match self.header {
             ForwardingHeader::XForwardedFor => {
-                let values = headers.get_all("x-forwarded-proto").iter();
-                values.last().is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"https"))
+                let mut values = headers.get_all("x-forwarded-proto").iter();
+                values.next_back().is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"https"))
             }
             ForwardingHeader::Forwarded => {
-                let values =
-                    headers.get_all(header::FORWARDED).iter().filter_map(|value| value.to_str().ok());
-                let last = values.last().and_then(|value| value.rsplit(',').next()).unwrap_or_default();
+                let lines = headers.get_all(header::FORWARDED).iter();
+                let last = lines.filter_map(|line| line.to_str().ok()).next_back().unwrap_or_default();
+                let last = last.rsplit(',').next().unwrap_or_default();
                 parameter(last, "proto").is_some_and(|proto| proto.eq_ignore_ascii_case("https"))
             }
         }

@@ -20,10 +20,8 @@ use crate::http::prices::NewPrice;
 use crate::http::query::Query;
 use crate::storage::idempotency::{self, KeptAnswer, KeyedRequest};
 use crate::workers::intake::{self, LISTED, Tally};
-use axum::Extension;
-use axum::body::Body;
-use axum::extract::State;
-use axum::http::{HeaderMap, HeaderName};
+use axum::extract::{Request, State};
+use axum::http::HeaderName;
 use axum::response::{IntoResponse, Response};
 use groups::{Group, Reader};
 use serde::{Deserialize, Serialize};
@@ -172,20 +170,19 @@ pub async fn stream_prices(
     State(app): State<AppState>,
     caller: Caller<PricesWrite>,
     mut query: Query,
-    headers: HeaderMap,
-    activity: Option<Extension<Arc<Activity>>>,
-    body: Body,
+    request: Request,
 ) -> Result<Response, ApiError> {
     query.finish()?;
-    if let Some(Extension(activity)) = activity {
+    let (parts, body) = request.into_parts();
+    if let Some(activity) = parts.extensions.get::<Arc<Activity>>() {
         activity.allow_body_rate(RATE);
     }
-    let kind = media_type(&headers);
+    let kind = media_type(&parts.headers);
     if !TYPES.contains(&kind.as_str()) {
         let detail = "this route takes lines of JSON; send `Content-Type: application/x-ndjson`";
         return Err(ApiError::new(Code::UnsupportedMediaType, detail));
     }
-    let request = posted::keyed(&headers, &caller.actor, ROUTE)?;
+    let request = posted::keyed(&parts.headers, &caller.actor, ROUTE)?;
     let admission = app.streams.enter(request.as_ref()).await?;
     let progress = Progress::find(&app, request).await?;
     let keyed = progress.request.as_ref().map(|request| request.request_hash.clone());

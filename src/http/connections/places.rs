@@ -197,6 +197,12 @@ mod tests {
         entered.0.as_ref().map(|place| place.standing)
     }
 
+    fn serve_all(entered: &[(Option<Place>, Arc<Activity>)]) {
+        for (_, activity) in entered {
+            activity.begin(0);
+        }
+    }
+
     async fn was_sent_away(activity: &Activity) -> bool {
         let at_once = tokio::time::timeout(std::time::Duration::ZERO, activity.sent_away());
         at_once.await.is_ok()
@@ -221,11 +227,11 @@ mod tests {
     fn when_all_are_busy_a_few_may_still_ask_how_the_service_is() {
         let mut house = House::new(2, 2);
         let busy: Vec<_> = (0..2).map(|_| house.enter("192.0.2.1")).collect();
-        busy.iter().for_each(|(_, activity)| activity.begin(0));
+        serve_all(&busy);
         let mut spare: Vec<_> = (0..SPARE).map(|_| house.enter("192.0.2.3")).collect();
         assert!(spare.iter().all(|entered| standing(entered) == Some(Standing::Spare)));
         assert_eq!(standing(&house.enter("192.0.2.4")), Some(Standing::Spare), "an idle one makes room");
-        spare.iter().for_each(|(_, activity)| activity.begin(0));
+        serve_all(&spare);
         let held = house.enter("192.0.2.5");
         held.1.begin(0);
         assert_eq!(standing(&house.enter("192.0.2.6")), None);
@@ -241,7 +247,7 @@ mod tests {
     fn a_trusted_proxy_may_hold_more_than_others() {
         let mut house = House::new(5, 1);
         let held: Vec<_> = (0..5).map(|_| house.enter("10.0.0.1")).collect();
-        held.iter().for_each(|(_, activity)| activity.begin(0));
+        serve_all(&held);
         assert!(held.iter().all(|entered| standing(entered) == Some(Standing::Guest)));
         assert_eq!(standing(&house.enter("10.0.0.1")), Some(Standing::Spare));
     }
