@@ -15,6 +15,8 @@ use crate::storage::access;
 use crate::storage::database::{Database, Location};
 use crate::storage::error::StorageError;
 use crate::storage::sealing::Effort;
+use crate::telemetry::recorder;
+use crate::workers::gauges;
 use crate::workers::present::Presents;
 use crate::workers::records::RecordFiles;
 use crate::workers::sealing;
@@ -58,8 +60,10 @@ impl App {
     /// # Errors
     /// What [`Database::open`] says.
     pub async fn open(location: &Location, clock: Clock, access: Access) -> Result<Self, StorageError> {
+        recorder::start();
         let db = Database::open(location, clock.clone()).await?;
         let draining = Arc::new(AtomicBool::new(false));
+        gauges::look_at_files(location.directory().to_path_buf()).await;
         let presents = Arc::new(Presents::default());
         let records = Arc::new(RecordFiles::under(location.directory()));
         let streams = Arc::default();
@@ -111,6 +115,14 @@ impl App {
         owner_socket(&self.directory)
     }
 
+    /// Serves metrics and health to whoever reaches `listener`, as long as the process lives: also while it drains.
+    pub async fn serve_watch(&self, listener: TcpListener) {
+        let connections =
+            Connections::new(self.state.clock.clone(), self.limits.clone(), TrustedProxies::default());
+        let router = router::watch(&self.state);
+        connections.serve(Entrance::Network(listener), router, CancellationToken::new()).await;
+    }
+
     /// Serves until `stop` is cancelled, then lets requests under way finish and closes the database.
     ///
     /// # Errors
@@ -146,6 +158,8 @@ impl App {
             }
         };
         let sealing = tokio::spawn(sealing::supervise(self.state.db.clone(), stop.clone()));
+        let (db, clock) = (self.state.db.clone(), self.state.clock.clone());
+        tokio::spawn(gauges::supervise(db, self.directory.clone(), clock, stop.clone()));
         let over_network = serve(Entrance::Network(listener));
         let both = async { tokio::join!(over_socket, over_network) };
         let drained = async {

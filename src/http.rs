@@ -32,6 +32,7 @@ pub mod ledger_imports;
 pub mod limits;
 pub mod mappings;
 pub mod markets;
+pub mod metrics;
 pub mod openapi;
 pub mod performance;
 pub mod pnl;
