@@ -8,8 +8,9 @@ use crate::http::client_address::TrustedProxies;
 use crate::http::connections::Connections;
 use crate::http::entrance::Entrance;
 use crate::http::error::ApiError;
-use crate::http::limits::Limits;
+use crate::http::guard::Guard;
 use crate::http::router;
+use crate::http::tls::Certificates;
 use crate::random::Random;
 use crate::storage::access;
 use crate::storage::database::{Database, Location};
@@ -41,8 +42,7 @@ pub struct App {
     /// What handlers reach.
     pub state: AppState,
     directory: PathBuf,
-    limits: Limits,
-    proxies: TrustedProxies,
+    certificates: Option<Arc<Certificates>>,
 }
 
 /// Where a configuration says the data is.
@@ -67,16 +67,32 @@ impl App {
         let presents = Arc::new(Presents::default());
         let records = Arc::new(RecordFiles::under(location.directory()));
         let streams = Arc::default();
-        let state =
-            AppState { db, presents, records, streams, clock, random: Random::System, access, draining };
-        let directory = location.directory().to_path_buf();
-        Ok(Self { state, directory, limits: Limits::default(), proxies: TrustedProxies::default() })
+        let guard = Arc::default();
+        let state = AppState {
+            db,
+            presents,
+            records,
+            streams,
+            clock,
+            random: Random::System,
+            access,
+            draining,
+            guard,
+        };
+        Ok(Self { state, directory: location.directory().to_path_buf(), certificates: None })
     }
 
-    /// The same service with other limits, behind these proxies.
+    /// The same service with TLS on the network.
     #[must_use]
-    pub fn guarded(self, limits: Limits, proxies: TrustedProxies) -> Self {
-        Self { limits, proxies, ..self }
+    pub fn encrypted(self, certificates: Option<Arc<Certificates>>) -> Self {
+        Self { certificates, ..self }
+    }
+
+    /// The same service with another guard.
+    #[must_use]
+    pub fn guarded(mut self, guard: Guard) -> Self {
+        self.state.guard = Arc::new(guard);
+        self
     }
 
     /// Makes the first key when there is none yet; it is shown by the caller, once.
@@ -117,8 +133,11 @@ impl App {
 
     /// Serves metrics and health to whoever reaches `listener`, as long as the process lives: also while it drains.
     pub async fn serve_watch(&self, listener: TcpListener) {
-        let connections =
-            Connections::new(self.state.clock.clone(), self.limits.clone(), TrustedProxies::default());
+        let connections = Connections::new(
+            self.state.clock.clone(),
+            self.state.guard.limits.clone(),
+            TrustedProxies::default(),
+        );
         let router = router::watch(&self.state);
         connections.serve(Entrance::Network(listener), router, CancellationToken::new()).await;
     }
@@ -141,8 +160,13 @@ impl App {
         socket: std::io::Result<UnixListener>,
         stop: CancellationToken,
     ) -> std::io::Result<()> {
+        let guard = &self.state.guard;
         let connections =
-            Connections::new(self.state.clock.clone(), self.limits.clone(), self.proxies.clone());
+            Connections::new(self.state.clock.clone(), guard.limits.clone(), guard.proxies.clone())
+                .encrypted(self.certificates.clone());
+        if let Some(certificates) = &self.certificates {
+            tokio::spawn(Arc::clone(certificates).supervise(stop.clone()));
+        }
         let serve = |entrance: Entrance| {
             let router = router::service(&self.state, entrance.door());
             let (connections, stop) = (connections.clone(), stop.clone());

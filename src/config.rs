@@ -2,9 +2,13 @@
 //!
 //! The only reader of the environment.
 
+pub mod cors;
+pub mod limits;
 pub mod metrics;
 pub mod proxy;
+pub mod tls;
 
+use crate::http::guard::Guard;
 use crate::telemetry::LogFormat;
 use serde::Deserialize;
 use std::fmt;
@@ -118,6 +122,12 @@ struct File {
     metrics: metrics::Section,
     #[serde(default)]
     proxy: proxy::Section,
+    #[serde(default)]
+    limits: limits::Section,
+    #[serde(default)]
+    cors: cors::Section,
+    #[serde(default)]
+    tls: tls::Section,
 }
 
 /// The configuration of one process.
@@ -139,6 +149,12 @@ pub struct Config {
     pub metrics: metrics::Metrics,
     /// Proxies that are believed.
     pub proxy: proxy::Proxy,
+    /// What one client may take.
+    pub limits: limits::Limits,
+    /// Pages from elsewhere.
+    pub cors: cors::Cors,
+    /// A certificate of its own.
+    pub tls: tls::Tls,
 }
 
 /// Looks a variable up. A test passes its own.
@@ -190,6 +206,11 @@ fn read_file(path: &Path, must_exist: bool) -> Result<Option<File>, ConfigError>
 }
 
 impl Config {
+    /// What guards the service.
+    pub fn guard(&self) -> Guard {
+        Guard::new(self.limits.values(), self.proxy.proxies(), self.cors.origins.value.clone())
+    }
+
     /// Puts the configuration together.
     ///
     /// # Errors
@@ -236,6 +257,9 @@ impl Config {
             log_format: parsed("log_format", format, log_format, "must be text or json")?,
             metrics: metrics::Metrics::load(file.metrics, &path, env)?,
             proxy: proxy::Proxy::load(file.proxy, &path, env)?,
+            limits: limits::Limits::load(&file.limits, &path, env)?,
+            cors: cors::Cors::load(file.cors, &path, env)?,
+            tls: tls::Tls::load(file.tls, &path, env)?,
         };
         if config.open_loopback.value && !config.listen.value.ip().is_loopback() {
             return Err(ConfigError::OpenBeyondLoopback(config.listen.value));
@@ -257,6 +281,9 @@ impl Config {
         ];
         shown.extend(self.metrics.shown());
         shown.extend(self.proxy.shown());
+        shown.extend(self.limits.shown());
+        shown.extend(self.cors.shown());
+        shown.extend(self.tls.shown());
         shown
     }
 }

@@ -11,6 +11,8 @@ use crate::clock::Clock;
 use crate::http::client_address::{ClientAddress, Encrypted, TrustedProxies};
 use crate::http::entrance::{Entrance, Link};
 use crate::http::limits::Limits;
+use crate::http::tls::Certificates;
+use crate::telemetry::HTTP_CONNECTIONS_ENDED;
 use activity::{Activity, Verdict};
 use axum::Router;
 use axum::extract::Request;
@@ -50,6 +52,7 @@ pub struct Connections {
     limits: Arc<Limits>,
     proxies: Arc<TrustedProxies>,
     places: Arc<Places>,
+    certificates: Option<Arc<Certificates>>,
     /// Time between two looks at a connection.
     look: Duration,
 }
@@ -61,7 +64,14 @@ impl Connections {
             Arc::new(Places::new(limits.connections, limits.connections_per_address, proxies.clone()));
         let shortest = limits.head.min(limits.keep_alive).min(limits.pace_window);
         let look = (shortest / 4).clamp(LOOK.0, LOOK.1);
-        Self { clock, limits: Arc::new(limits), proxies: Arc::new(proxies), places, look }
+        let (limits, proxies) = (Arc::new(limits), Arc::new(proxies));
+        Self { clock, limits, proxies, places, certificates: None, look }
+    }
+
+    /// The same, with TLS on what comes over the network.
+    #[must_use]
+    pub fn encrypted(self, certificates: Option<Arc<Certificates>>) -> Self {
+        Self { certificates, ..self }
     }
 
     /// Lets connections in until `stop` is cancelled, then returns when each has answered what it was asked. Dropped
@@ -123,6 +133,11 @@ impl Connections {
     }
 }
 
+/// Counts a connection that was ended for the sake of others.
+fn ended(reason: &'static str) {
+    metrics::counter!(HTTP_CONNECTIONS_ENDED, "reason" => reason).increment(1);
+}
+
 /// One connection, from its acceptance to its end.
 struct Visit {
     shared: Connections,
@@ -151,13 +166,29 @@ impl Visit {
         // Until it says something, a connection costs next to nothing.
         tokio::select! {
             ready = timeout(self.shared.limits.first_byte, link.readable()) => {
-                if !matches!(ready, Ok(Ok(()))) { return; }
+                match ready {
+                    Ok(Ok(())) => {}
+                    Ok(Err(_)) => return,
+                    Err(_) => return ended("idle"),
+                }
             }
-            () = self.activity.sent_away() => return,
+            () = self.activity.sent_away() => return ended("full"),
             () = stop.cancelled() => return,
         }
+        let link = match (&self.shared.certificates, self.peer) {
+            (Some(certificates), Some(_)) => {
+                let acceptor = certificates.acceptor();
+                match timeout(self.shared.limits.head, link.encrypted(&acceptor)).await {
+                    Ok(Ok(link)) => link,
+                    Ok(Err(error)) => return tracing::debug!(%error, "no TLS connection came about"),
+                    Err(_) => return ended("idle"),
+                }
+            }
+            _ => link,
+        };
+        let over_tls = Encrypted(matches!(link, Link::Tls(_)));
         let io = TokioIo::new(Watched::new(link, Arc::clone(&self.activity)));
-        let answering = service_fn(|request| self.answer(router.clone(), request));
+        let answering = service_fn(|request| self.answer(router.clone(), request, over_tls));
         let mut builder = http1::Builder::new();
         builder
             .timer(TokioTimer::new())
@@ -183,14 +214,16 @@ impl Visit {
                 }
                 () = self.activity.sent_away() => {
                     if self.activity.idle_since().is_some() {
-                        return;
+                        return ended("full");
                     }
                 }
                 () = sleep(self.shared.look) => match self.activity.verdict(&self.shared.limits) {
                     Verdict::Fine => refused = false,
-                    Verdict::Idle | Verdict::SlowAnswer => return,
+                    Verdict::Idle => return ended("idle"),
+                    Verdict::SlowAnswer => return ended("slow_answer"),
                     Verdict::SlowBody if refused => return,
                     Verdict::SlowBody => {
+                        ended("slow_body");
                         refused = true;
                         self.activity.refuse_body();
                     }
@@ -203,12 +236,14 @@ impl Visit {
         &self,
         mut router: Router,
         request: hyper::Request<Incoming>,
+        over_tls: Encrypted,
     ) -> Result<Response<AnswerBody>, Infallible> {
         let serving = Serving::begin(&self.activity, self.shared.limits.body_rate);
         let mut request: Request = request.map(|body| PacedBody::of(body, &self.activity));
         let proxies = &self.shared.proxies;
         let client = self.peer.map(|peer| proxies.client(peer, request.headers()));
-        let encrypted = self.peer.is_some_and(|peer| proxies.client_is_encrypted(peer, request.headers()));
+        let encrypted =
+            over_tls.0 || self.peer.is_some_and(|peer| proxies.client_is_encrypted(peer, request.headers()));
         let extensions = request.extensions_mut();
         extensions.insert(ClientAddress(client));
         extensions.insert(Encrypted(encrypted));

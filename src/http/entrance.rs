@@ -7,6 +7,8 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
 
 /// A listener.
 #[derive(Debug)]
@@ -55,9 +57,22 @@ pub enum Link {
     Tcp(TcpStream),
     /// Through the owner's socket.
     Unix(UnixStream),
+    /// Over the network, with TLS.
+    Tls(Box<TlsStream<TcpStream>>),
 }
 
 impl Link {
+    /// The same connection, encrypted from here on.
+    ///
+    /// # Errors
+    /// When the client does not speak TLS as the service does.
+    pub async fn encrypted(self, acceptor: &TlsAcceptor) -> io::Result<Self> {
+        match self {
+            Self::Tcp(stream) => Ok(Self::Tls(Box::new(acceptor.accept(stream).await?))),
+            Self::Unix(_) | Self::Tls(_) => Ok(self),
+        }
+    }
+
     /// Waits until there is something to read.
     ///
     /// # Errors
@@ -66,6 +81,7 @@ impl Link {
         match self {
             Self::Tcp(stream) => stream.readable().await,
             Self::Unix(stream) => stream.readable().await,
+            Self::Tls(stream) => stream.get_ref().0.readable().await,
         }
     }
 }
@@ -80,6 +96,10 @@ macro_rules! each {
             }
             Link::Unix($stream) => {
                 let $stream = Pin::new($stream);
+                $call
+            }
+            Link::Tls($stream) => {
+                let $stream = Pin::new($stream.as_mut());
                 $call
             }
         }

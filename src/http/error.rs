@@ -183,6 +183,8 @@ codes! {
     TooSlow = "too_slow", REQUEST_TIMEOUT, "Too slow";
     /// The body is too large.
     BodyTooLarge = "body_too_large", PAYLOAD_TOO_LARGE, "Body too large";
+    /// Asked too often.
+    TooManyRequests = "too_many_requests", TOO_MANY_REQUESTS, "Too many requests";
     /// The database is busy.
     Busy = "busy", SERVICE_UNAVAILABLE, "Busy";
     /// The disk is full.

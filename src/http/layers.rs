@@ -2,16 +2,17 @@
 
 use crate::http::AppState;
 use crate::http::auth::Access;
-use crate::http::client_address::{ClientAddress, claims_to_be_forwarded};
+use crate::http::client_address::{ClientAddress, Encrypted, claims_to_be_forwarded};
 use crate::http::connections::Standing;
 use crate::http::connections::activity::Activity;
 use crate::http::digest::sha256;
 use crate::http::error::{ApiError, Code, Failed, Problem, problem_response};
-use crate::http::{assets, markets, metrics, portfolios};
+use crate::http::guard::{asks_how_it_is, guarded};
+use crate::http::{assets, markets, metrics, portfolios, security};
 use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::extract::{DefaultBodyLimit, MatchedPath, Request, State};
-use axum::http::{HeaderValue, Method, StatusCode, Uri, header};
+use axum::http::{HeaderName, HeaderValue, Method, StatusCode, Uri, header};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Redirect, Response};
 use std::sync::Arc;
@@ -25,6 +26,9 @@ pub const BODY_MAX: usize = 1 << 20;
 /// Largest answer that gets an `ETag`; a larger one is streamed as it is.
 const TAGGED_MAX: usize = 1 << 20;
 
+/// Headers that tell of one body and not of another in its place.
+const OF_THE_BODY: [HeaderName; 3] = [header::CONTENT_TYPE, header::CONTENT_LENGTH, header::CONTENT_ENCODING];
+
 /// Puts every layer around the routes, outermost first.
 pub fn around(routes: Router, app: &AppState) -> Router {
     routes.fallback(not_found).method_not_allowed_fallback(method_not_allowed).layer(
@@ -34,7 +38,9 @@ pub fn around(routes: Router, app: &AppState) -> Router {
             .layer(CatchPanicLayer::custom(panicked))
             .layer(from_fn(kept_pace))
             .layer(from_fn(in_standing))
+            .option_layer(security::cross_origin(&app.guard.origins))
             .layer(from_fn_with_state(app.clone(), known_host))
+            .layer(from_fn_with_state(app.clone(), guarded))
             .layer(CompressionLayer::new())
             .layer(from_fn(entity_tag))
             .layer(RequestDecompressionLayer::new())
@@ -53,6 +59,7 @@ async fn request_id(State(app): State<AppState>, request: Request, next: Next) -
     };
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
     let client = request.extensions().get::<ClientAddress>().and_then(|client| client.0);
+    let encrypted = request.extensions().get::<Encrypted>().copied().unwrap_or(Encrypted(false));
     let started = app.clock.elapsed();
     let mut response = next.run(request).await;
     if let Some(error) = stray(&response) {
@@ -62,9 +69,9 @@ async fn request_id(State(app): State<AppState>, request: Request, next: Next) -
         let problem = Problem { request_id: Some(id.clone()), ..problem };
         let status = response.status();
         let mut written = problem_response(status, &problem);
-        for name in [header::WWW_AUTHENTICATE, header::RETRY_AFTER, header::LOCATION, header::ALLOW] {
-            if let Some(value) = response.headers_mut().remove(&name) {
-                written.headers_mut().insert(name, value);
+        for (name, value) in response.headers() {
+            if !OF_THE_BODY.contains(name) {
+                written.headers_mut().append(name.clone(), value.clone());
             }
         }
         response = written;
@@ -72,7 +79,7 @@ async fn request_id(State(app): State<AppState>, request: Request, next: Next) -
     if let Ok(value) = HeaderValue::from_str(&id) {
         response.headers_mut().insert("x-request-id", value);
     }
-    response.headers_mut().insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    security::headers(response.headers_mut(), encrypted);
     let duration_ms =
         u64::try_from(app.clock.elapsed().saturating_sub(started).as_millis()).unwrap_or(u64::MAX);
     let address = client.map(tracing::field::display);
@@ -118,11 +125,6 @@ async fn in_standing(request: Request, next: Next) -> Response {
         return ApiError::new(Code::Busy, "too many connections are open; nothing was done").into_response();
     }
     next.run(request).await
-}
-
-/// Whether a path is for those who watch the service: they are never held back.
-fn asks_how_it_is(path: &str) -> bool {
-    matches!(path, "/health" | "/health/live" | "/health/ready" | "/metrics")
 }
 
 /// In open-loopback mode a request must name the loopback host: a page from elsewhere that reaches this port

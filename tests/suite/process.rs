@@ -14,7 +14,10 @@ mod kill;
 mod kill_sealing;
 mod life;
 mod load;
+mod proxies;
+mod raw_http;
 mod real_data;
+mod slow;
 mod transfer;
 mod watch;
 

@@ -3,6 +3,7 @@
 
 use super::activity::Activity;
 use crate::http::client_address::TrustedProxies;
+use crate::telemetry::HTTP_CONNECTIONS;
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -82,6 +83,10 @@ impl Taken {
         }
     }
 
+    fn count(&self) {
+        metrics::gauge!(HTTP_CONNECTIONS).set(u32::try_from(self.holders.len()).unwrap_or(u32::MAX));
+    }
+
     fn of(&self, address: IpAddr) -> usize {
         self.staying.get(&address).copied().unwrap_or_default()
     }
@@ -130,6 +135,7 @@ impl Places {
         let id = taken.next;
         let holder = Holder { address, activity: Arc::clone(activity), standing, leaving: false };
         taken.holders.insert(id, holder);
+        taken.count();
         Some(Place { id, standing, places: Arc::clone(self) })
     }
 
@@ -157,6 +163,7 @@ impl Drop for Place {
         {
             taken.free(holder.address, holder.standing);
         }
+        taken.count();
     }
 }
 
