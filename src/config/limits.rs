@@ -25,7 +25,7 @@ macro_rules! settings {
                     let var = env($variable).map(|value| ($variable, value));
                     let filed = section.$key.map(|value| (path, value.to_string()));
                     let setting = choose(None, var, filed, $default(&defaults).to_string());
-                    let read = |text: &str| text.parse().ok().filter(|value| *value >= $least);
+                    let read = |text: &str| text.parse().ok().filter(|value: &u64| ($least..).contains(value));
                     parsed($name, setting, read, concat!("must be a whole number of at least ", $least))?
                 },)+ })
             }

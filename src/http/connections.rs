@@ -162,30 +162,38 @@ impl Visit {
         self.talk(link, router, stop).await;
     }
 
-    async fn talk(&self, link: Link, router: Router, stop: CancellationToken) {
+    /// The connection once it has something to say, encrypted if it is to be.
+    async fn greeted(&self, link: Link, stop: &CancellationToken) -> Option<Link> {
         // Until it says something, a connection costs next to nothing.
-        tokio::select! {
-            ready = timeout(self.shared.limits.first_byte, link.readable()) => {
-                match ready {
-                    Ok(Ok(())) => {}
-                    Ok(Err(_)) => return,
-                    Err(_) => return ended("idle"),
-                }
+        let ready = tokio::select! {
+            ready = timeout(self.shared.limits.first_byte, link.readable()) => ready,
+            () = self.activity.sent_away() => {
+                ended("full");
+                return None;
             }
-            () = self.activity.sent_away() => return ended("full"),
-            () = stop.cancelled() => return,
-        }
-        let link = match (&self.shared.certificates, self.peer) {
-            (Some(certificates), Some(_)) => {
-                let acceptor = certificates.acceptor();
-                match timeout(self.shared.limits.head, link.encrypted(&acceptor)).await {
-                    Ok(Ok(link)) => link,
-                    Ok(Err(error)) => return tracing::debug!(%error, "no TLS connection came about"),
-                    Err(_) => return ended("idle"),
-                }
-            }
-            _ => link,
+            () = stop.cancelled() => return None,
         };
+        if ready.is_err() {
+            ended("idle");
+        }
+        ready.ok()?.ok()?;
+        let (Some(certificates), Some(_)) = (&self.shared.certificates, self.peer) else { return Some(link) };
+        let acceptor = certificates.acceptor();
+        let Ok(shaken) = timeout(self.shared.limits.head, link.encrypted(&acceptor)).await else {
+            ended("idle");
+            return None;
+        };
+        match shaken {
+            Ok(link) => Some(link),
+            Err(error) => {
+                tracing::debug!(%error, "no TLS connection came about");
+                None
+            }
+        }
+    }
+
+    async fn talk(&self, link: Link, router: Router, stop: CancellationToken) {
+        let Some(link) = self.greeted(link, &stop).await else { return };
         let over_tls = Encrypted(matches!(link, Link::Tls(_)));
         let io = TokioIo::new(Watched::new(link, Arc::clone(&self.activity)));
         let answering = service_fn(|request| self.answer(router.clone(), request, over_tls));
@@ -202,8 +210,8 @@ impl Visit {
         let mut refused = false;
         loop {
             tokio::select! {
-                ended = connection.as_mut() => {
-                    if let Err(error) = ended {
+                over = connection.as_mut() => {
+                    if let Err(error) = over {
                         tracing::debug!(%error, "a connection broke off");
                     }
                     return;

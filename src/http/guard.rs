@@ -249,16 +249,10 @@ fn seconds(span: Duration) -> u64 {
 }
 
 /// The part of an address that one client has to itself: of IPv6 everybody gets a /64.
-fn network(address: IpAddr) -> [u8; 8] {
+fn network(address: IpAddr) -> u64 {
     match address {
-        IpAddr::V4(address) => {
-            let [a, b, c, d] = address.octets();
-            [0, 0, 0, 0, a, b, c, d]
-        }
-        IpAddr::V6(address) => {
-            let [a, b, c, d, e, f, g, h, ..] = address.octets();
-            [a, b, c, d, e, f, g, h]
-        }
+        IpAddr::V4(address) => u64::from(address.to_bits()),
+        IpAddr::V6(address) => u64::try_from(address.to_bits() >> 64).unwrap_or_default(),
     }
 }
 

@@ -143,7 +143,7 @@ pub enum Opened {
 mod tests {
     use super::*;
 
-    const TEN: Quota = Quota { requests: 10, window: Duration::from_secs(60) };
+    const TEN: Quota = Quota { requests: 10, window: Duration::from_mins(1) };
 
     fn at(seconds: u64) -> Duration {
         Duration::from_secs(1_000 + seconds)
@@ -158,7 +158,7 @@ mod tests {
         }
         let over = meters.charge(TEN, 7, at(0));
         assert_eq!((over.fits, over.remaining), (false, 0));
-        assert_eq!((over.wait, over.reset), (Duration::from_secs(6), Duration::from_secs(60)));
+        assert_eq!((over.wait, over.reset), (Duration::from_secs(6), Duration::from_mins(1)));
         assert!(!meters.charge(TEN, 7, at(5)).fits, "what was refused costs nothing");
         assert!(meters.charge(TEN, 7, at(6)).fits);
         assert!(!meters.charge(TEN, 7, at(6)).fits);

@@ -107,7 +107,7 @@ impl Certificates {
                 tracing::info!("the certificate was read again");
             }
             Err(error) => {
-                tracing::error!(%error, "the certificate was not read again; the one before stays in use")
+                tracing::error!(%error, "the certificate was not read again; the one before stays in use");
             }
         }
     }

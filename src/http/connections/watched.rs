@@ -61,7 +61,7 @@ fn refusal(written: &[u8]) -> Option<Bytes> {
     let line = written.split(|byte| *byte == b'\r').next()?;
     let status = StatusCode::from_bytes(line.strip_prefix(b"HTTP/1.1 ")?.get(..3)?).ok()?;
     let error = match status {
-        StatusCode::BAD_REQUEST => ApiError::new(Code::MalformedRequest, "the request is not HTTP/1.1"),
+        StatusCode::BAD_REQUEST => ApiError::new(Code::MalformedRequest, "the request is not well-formed"),
         StatusCode::URI_TOO_LONG => ApiError::new(Code::UriTooLong, "the path and query are too long"),
         StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE => {
             ApiError::new(Code::HeadersTooLarge, "the headers are too many or too large")
