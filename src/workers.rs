@@ -12,6 +12,7 @@ pub mod ledger;
 pub mod ledger_parse;
 pub mod pnl_engine;
 pub mod present;
+pub mod quotes;
 pub mod records;
 pub mod rehearsal;
 pub mod sealing;
