@@ -23,6 +23,7 @@ use crate::storage::page::After;
 use crate::storage::prices::{self, PriceRange};
 use crate::workers::adjusted_prices::{self, AdjustError};
 use crate::workers::intake::{Refused, SeriesName};
+use crate::workers::listings;
 use crate::workers::quotes::{self, Continued, NotRecorded, Single};
 use axum::Json;
 use axum::extract::{Path, State};
@@ -396,7 +397,7 @@ pub async fn latest_prices(
     let mut tx = app.db.read().await?;
     let mut listings = Vec::with_capacity(names.len());
     for name in names {
-        let listing = quotes::listing(&mut tx, name).await?.ok_or_else(|| {
+        let listing = listings::find(&mut tx, name).await?.ok_or_else(|| {
             let fault =
                 FieldError::parameter("symbols", "unknown_symbol", format!("`{name}` is not a known symbol"));
             ApiError { errors: vec![fault], ..reading::no_such_asset() }

@@ -13,7 +13,7 @@ use crate::http::error::{ApiError, Code, FieldError};
 use crate::http::query::Query;
 use crate::storage::database::Tx;
 use crate::storage::{currencies, markets, portfolios};
-use crate::workers::intake::asset_named;
+use crate::workers::listings::asset_named;
 use chrono_tz::Tz;
 
 /// The market a code or id names.

@@ -6,6 +6,7 @@
 
 use crate::domain::asset::{Asset, TermsHistory};
 use crate::domain::ids::AssetKey;
+use crate::domain::moment::Moment;
 use crate::storage::figures::OpenPosition;
 use crate::storage::ticks::Touched;
 use std::collections::HashMap;
@@ -21,6 +22,13 @@ pub struct Listing {
     pub asset: Asset,
     /// Its terms.
     pub terms: TermsHistory,
+}
+
+impl Listing {
+    /// Sources of its prices in order of preference, from now on.
+    pub fn priority(&self) -> &[String] {
+        self.terms.at(self.asset.key, Moment::MAX).map_or(&[], |terms| &terms.source_priority)
+    }
 }
 
 /// Things kept by key since the last time they were all forgotten.

@@ -5,26 +5,13 @@ use crate::domain::ids::AssetKey;
 use crate::domain::interval::Interval;
 use crate::domain::moment::Moment;
 use crate::domain::price::{InvalidQuote, Mark, Outcome, Quote};
-use crate::storage::assets;
 use crate::storage::database::{Database, Tx};
 use crate::storage::error::StorageError;
 use crate::storage::figures::{self, OpenPosition};
 use crate::storage::listings::Listing;
 use crate::storage::prices::{self, Series};
-use crate::workers::intake::asset_named;
+use crate::workers::listings;
 use std::sync::Arc;
-
-/// The asset a symbol or an id names, with its terms; held from then on.
-///
-/// # Errors
-/// The database's.
-pub async fn listing(tx: &mut Tx, name: &str) -> Result<Option<Arc<Listing>>, StorageError> {
-    let Some(asset) = asset_named(tx, name).await? else { return Ok(None) };
-    let terms = assets::terms(tx, &[asset.key], Moment::MAX).await?;
-    let listing = Arc::new(Listing { asset, terms });
-    tx.hold_listing(name, &listing);
-    Ok(Some(listing))
-}
 
 /// Every open position of an asset, held from then on.
 ///
@@ -89,17 +76,12 @@ impl Single {
         let open = tx.held_positions(listing.asset.key)?;
         let source = prices::known_source(tx, &self.source)?;
         self.check(&listing, arrived_at).ok()?;
-        let (asset, priority) = (listing.asset.key, priority(&listing));
+        let (asset, priority) = (listing.asset.key, listing.priority());
         let series = Series { asset, source, interval: self.candle(), source_priority: priority };
         let outcome =
             prices::continue_series(tx, series, self.observed_at, arrived_at, &self.quote).ok()??;
         Some(Continued { outcome, open })
     }
-}
-
-/// Sources of an asset in order of preference, from now on.
-fn priority(listing: &Listing) -> &[String] {
-    listing.terms.at(listing.asset.key, Moment::MAX).map_or(&[], |terms| &terms.source_priority)
 }
 
 /// Why a single price was not recorded.
@@ -122,10 +104,10 @@ impl Single {
     /// # Errors
     /// [`NotRecorded`] says why not.
     pub async fn record(self, tx: &mut Tx, arrived_at: Moment) -> Result<(AssetKey, Outcome), NotRecorded> {
-        let listing = listing(tx, &self.symbol).await?.ok_or(NotRecorded::UnknownAsset)?;
+        let listing = listings::find(tx, &self.symbol).await?.ok_or(NotRecorded::UnknownAsset)?;
         self.check(&listing, arrived_at).map_err(NotRecorded::Invalid)?;
         let source = prices::source(tx, &self.source).await?;
-        let (asset, priority) = (listing.asset.key, priority(&listing));
+        let (asset, priority) = (listing.asset.key, listing.priority());
         let series = Series { asset, source, interval: self.candle(), source_priority: priority };
         let mut observed_at = self.observed_at.unwrap_or(arrived_at);
         while self.observed_at.is_none() && prices::exists(tx, series, observed_at).await? {
