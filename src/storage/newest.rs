@@ -168,6 +168,13 @@ impl Newest {
         let state = self.state();
         assets.iter().map(|asset| state.mark(*asset)).collect()
     }
+
+    /// When the newest point of an asset was observed, after the last commit.
+    pub fn observed_at(&self, asset: AssetKey) -> Option<Moment> {
+        let state = self.state();
+        let points = state.assets.get(&asset)?.series.values().filter_map(|end| end.newest.as_ref());
+        points.map(|newest| newest.observed_at).max()
+    }
 }
 
 impl State {

@@ -13,6 +13,7 @@ use crate::storage::database::Tx;
 use crate::storage::error::StorageError;
 use crate::storage::listings::Listing;
 use crate::storage::prices::{self, Series};
+use crate::telemetry;
 use crate::workers::listings;
 use std::collections::{BTreeMap, HashMap};
 use std::ops::AddAssign;
@@ -194,7 +195,7 @@ impl Tally {
                 ("refused", counts.refused),
             ];
             for (outcome, count) in outcomes.into_iter().filter(|(_, count)| *count > 0) {
-                metrics::counter!("ingest_messages_total", "source" => source.clone(), "outcome" => outcome)
+                metrics::counter!(telemetry::INGEST_MESSAGES, "source" => source.clone(), "outcome" => outcome)
                     .increment(count);
             }
         }
