@@ -113,7 +113,10 @@ pub fn asks_how_it_is(path: &str) -> bool {
 pub async fn guarded(State(app): State<AppState>, request: Request, next: Next) -> Response {
     let guard = &app.guard;
     if let Err(error) = well_formed(&request, guard.limits.uri_bytes) {
-        return error.into_response();
+        let mut response = error.into_response();
+        // Whoever frames a request oddly once may do so again.
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        return response;
     }
     let owner = request.extensions().get::<Door>() == Some(&Door::Owner);
     if owner || asks_how_it_is(request.uri().path()) {
