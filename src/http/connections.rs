@@ -228,7 +228,10 @@ impl Visit {
                 () = sleep(self.shared.look) => match self.activity.verdict(&self.shared.limits) {
                     Verdict::Fine => refused = false,
                     Verdict::Idle => return ended("idle"),
-                    Verdict::SlowAnswer => return ended("slow_answer"),
+                    Verdict::SlowAnswer => {
+                        self.activity.cut_off();
+                        return ended("slow_answer");
+                    }
                     Verdict::SlowBody if refused => return,
                     Verdict::SlowBody => {
                         ended("slow_body");

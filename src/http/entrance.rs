@@ -73,6 +73,19 @@ impl Link {
         }
     }
 
+    /// Has the end of the connection drop what was written and not taken, which the system would otherwise keep for as
+    /// long as the client likes.
+    pub fn abandon(&self) {
+        let ended = match self {
+            Self::Tcp(stream) => stream.set_zero_linger(),
+            Self::Tls(stream) => stream.get_ref().0.set_zero_linger(),
+            Self::Unix(_) => Ok(()),
+        };
+        if let Err(error) = ended {
+            tracing::debug!(%error, "a connection ended before it was cut off");
+        }
+    }
+
     /// Waits until there is something to read.
     ///
     /// # Errors

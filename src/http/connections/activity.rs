@@ -98,6 +98,7 @@ pub struct Activity {
     /// An answer of the service is on its way out; what else is written is the HTTP library's own.
     owed: AtomicBool,
     unwanted: Notify,
+    cut_off: AtomicBool,
 }
 
 impl Activity {
@@ -114,6 +115,7 @@ impl Activity {
             answer: Pace::default(),
             owed: AtomicBool::new(false),
             unwanted: Notify::new(),
+            cut_off: AtomicBool::new(false),
         }
     }
 
@@ -196,6 +198,15 @@ impl Activity {
     pub(super) fn refuse_body(&self) {
         self.body_is_slow.store(true, Ordering::Relaxed);
         self.body_reader.wake();
+    }
+
+    /// What was written and not taken is of no use any more.
+    pub(super) fn cut_off(&self) {
+        self.cut_off.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn is_cut_off(&self) -> bool {
+        self.cut_off.load(Ordering::Relaxed)
     }
 
     /// Asks the connection to end unless it serves a request.

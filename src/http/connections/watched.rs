@@ -79,6 +79,14 @@ fn refusal(written: &[u8]) -> Option<Bytes> {
     Some(Bytes::from(head + &body))
 }
 
+impl Drop for Watched {
+    fn drop(&mut self) {
+        if self.activity.is_cut_off() {
+            self.link.abandon();
+        }
+    }
+}
+
 impl AsyncRead for Watched {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();

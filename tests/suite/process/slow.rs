@@ -76,27 +76,21 @@ async fn slow_clients(api: &Api, each: usize) -> (JoinSet<(&'static str, String)
         let socket = TcpSocket::new_v4().unwrap();
         socket.set_recv_buffer_size(4096).unwrap();
         let mut stream = socket.connect(api.address).await.unwrap();
-        let read = "GET /prices?symbol=GOLD&limit=10000 HTTP/1.1\r\nhost: localhost\r\n\r\n";
+        let read = "GET /docs/ui/swagger-ui-bundle.js HTTP/1.1\r\nhost: localhost\r\n\r\n";
         stream.write_all(read.repeat(5).as_bytes()).await.unwrap();
         deaf.push(stream);
     }
     (talking, deaf)
 }
 
-/// GOLD with 10,000 prices.
-async fn with_prices(api: &Api) {
+/// GOLD, which has no price yet.
+async fn with_gold(api: &Api) {
     let market =
         json!({ "code": "COMEX", "name": "COMEX", "market_type": "COMMODITIES_EXCHANGE", "timezone": "UTC" });
     api.post("/markets", &market).await.expect(201);
     let asset =
         json!({ "symbol": "GOLD", "name": "Gold", "asset_type": "COMMODITY", "market_code": "COMEX" });
     api.post("/assets", &asset).await.expect(201);
-    let row = |n: i64| {
-        let at = artifact::domain::moment::Moment(1_700_000_000_000_000 + n * 1_000_000).to_string();
-        json!({ "symbol": "GOLD", "price": "4000.25", "timestamp": at })
-    };
-    let rows: Vec<_> = (0..10_000).map(row).collect();
-    api.post("/prices/batch", &json!(rows)).await.expect(200);
 }
 
 fn resident_mib(service: &Service) -> u64 {
@@ -112,7 +106,7 @@ async fn slow_clients_are_sent_away_and_nobody_else_waits() {
     let config = place.file("slow.toml", text);
     let service = place.serve(&[&OPEN[..], &["--config", &config]].concat());
     let api = &service.api;
-    with_prices(api).await;
+    with_gold(api).await;
     let (mut talking, deaf) = slow_clients(api, CLIENTS).await;
     let (started, each) = (Instant::now(), u64::try_from(CLIENTS).unwrap());
     let mut slowest = Duration::ZERO;
