@@ -166,7 +166,7 @@ impl Visit {
     async fn greeted(&self, link: Link, stop: &CancellationToken) -> Option<Link> {
         // Until it says something, a connection costs next to nothing.
         let ready = tokio::select! {
-            ready = timeout(self.shared.limits.first_byte, link.readable()) => ready,
+            ready = timeout(self.shared.limits.first_byte, link.spoken()) => ready,
             () = self.activity.sent_away() => {
                 ended("full");
                 return None;

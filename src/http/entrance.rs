@@ -86,15 +86,15 @@ impl Link {
         }
     }
 
-    /// Waits until there is something to read.
+    /// Waits until the client has sent something, or ended the connection. The owner is not waited for.
     ///
     /// # Errors
     /// The operating system's.
-    pub async fn readable(&self) -> io::Result<()> {
+    pub async fn spoken(&self) -> io::Result<()> {
         match self {
-            Self::Tcp(stream) => stream.readable().await,
-            Self::Unix(stream) => stream.readable().await,
-            Self::Tls(stream) => stream.get_ref().0.readable().await,
+            // `readable` would return at once, once.
+            Self::Tcp(stream) => stream.peek(&mut [0]).await.map(drop),
+            Self::Unix(_) | Self::Tls(_) => Ok(()),
         }
     }
 }
