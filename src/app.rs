@@ -3,9 +3,14 @@
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::http::AppState;
-use crate::http::auth::{ADMIN, Access, Door, new_key};
+use crate::http::auth::{ADMIN, Access, new_key};
+use crate::http::client_address::TrustedProxies;
+use crate::http::connections::Connections;
+use crate::http::entrance::Entrance;
 use crate::http::error::ApiError;
+use crate::http::guard::Guard;
 use crate::http::router;
+use crate::http::tls::Certificates;
 use crate::random::Random;
 use crate::storage::access;
 use crate::storage::database::{Database, Location};
@@ -37,6 +42,7 @@ pub struct App {
     /// What handlers reach.
     pub state: AppState,
     directory: PathBuf,
+    certificates: Option<Arc<Certificates>>,
 }
 
 /// Where a configuration says the data is.
@@ -61,9 +67,32 @@ impl App {
         let presents = Arc::new(Presents::default());
         let records = Arc::new(RecordFiles::under(location.directory()));
         let streams = Arc::default();
-        let state =
-            AppState { db, presents, records, streams, clock, random: Random::System, access, draining };
-        Ok(Self { state, directory: location.directory().to_path_buf() })
+        let guard = Arc::default();
+        let state = AppState {
+            db,
+            presents,
+            records,
+            streams,
+            clock,
+            random: Random::System,
+            access,
+            draining,
+            guard,
+        };
+        Ok(Self { state, directory: location.directory().to_path_buf(), certificates: None })
+    }
+
+    /// The same service with TLS on the network.
+    #[must_use]
+    pub fn encrypted(self, certificates: Option<Arc<Certificates>>) -> Self {
+        Self { certificates, ..self }
+    }
+
+    /// The same service with another guard.
+    #[must_use]
+    pub fn guarded(mut self, guard: Guard) -> Self {
+        self.state.guard = Arc::new(guard);
+        self
     }
 
     /// Makes the first key when there is none yet; it is shown by the caller, once.
@@ -103,11 +132,14 @@ impl App {
     }
 
     /// Serves metrics and health to whoever reaches `listener`, as long as the process lives: also while it drains.
-    ///
-    /// # Errors
-    /// When the listener fails.
-    pub async fn serve_watch(&self, listener: TcpListener) -> std::io::Result<()> {
-        axum::serve(listener, router::watch(&self.state)).await
+    pub async fn serve_watch(&self, listener: TcpListener) {
+        let connections = Connections::new(
+            self.state.clock.clone(),
+            self.state.guard.limits.clone(),
+            TrustedProxies::default(),
+        );
+        let router = router::watch(&self.state);
+        connections.serve(Entrance::Network(listener), router, CancellationToken::new()).await;
     }
 
     /// Serves until `stop` is cancelled, then lets requests under way finish and closes the database.
@@ -128,43 +160,48 @@ impl App {
         socket: std::io::Result<UnixListener>,
         stop: CancellationToken,
     ) -> std::io::Result<()> {
-        let network = router::service(&self.state, Door::Network);
-        let owner = router::service(&self.state, Door::Owner);
-        let ending = |stop: CancellationToken| async move { stop.cancelled().await };
+        let guard = &self.state.guard;
+        let connections =
+            Connections::new(self.state.clock.clone(), guard.limits.clone(), guard.proxies.clone())
+                .encrypted(self.certificates.clone());
+        if let Some(certificates) = &self.certificates {
+            tokio::spawn(Arc::clone(certificates).supervise(stop.clone()));
+        }
+        let serve = |entrance: Entrance| {
+            let router = router::service(&self.state, entrance.door());
+            let (connections, stop) = (connections.clone(), stop.clone());
+            async move { connections.serve(entrance, router, stop).await }
+        };
         let over_socket = async {
             match socket {
-                Ok(socket) => axum::serve(socket, owner).with_graceful_shutdown(ending(stop.clone())).await,
+                Ok(socket) => serve(Entrance::Owner(socket)).await,
                 Err(error) => {
                     tracing::warn!(%error, "no owner's socket; commands need the service stopped");
                     stop.cancelled().await;
-                    Ok(())
                 }
             }
         };
         let sealing = tokio::spawn(sealing::supervise(self.state.db.clone(), stop.clone()));
         let (db, clock) = (self.state.db.clone(), self.state.clock.clone());
         tokio::spawn(gauges::supervise(db, self.directory.clone(), clock, stop.clone()));
-        let over_network = axum::serve(listener, network).with_graceful_shutdown(ending(stop.clone()));
-        let both = async { tokio::try_join!(over_socket, over_network) };
+        let over_network = serve(Entrance::Network(listener));
+        let both = async { tokio::join!(over_socket, over_network) };
         let drained = async {
             stop.cancelled().await;
             self.state.draining.store(true, Ordering::SeqCst);
             tokio::time::sleep(DRAIN).await;
         };
-        let outcome = tokio::select! {
-            served = both => served.map(|_| ()),
-            () = drained => {
-                tracing::warn!("some requests did not finish in time");
-                Ok(())
-            }
-        };
+        tokio::select! {
+            ((), ()) = both => {}
+            () = drained => tracing::warn!("some requests did not finish in time"),
+        }
         stop.cancel();
         self.end_sealing(sealing).await;
         self.state.db.close().await;
         if let Err(error) = std::fs::remove_file(self.directory.join(SOCKET)) {
             tracing::debug!(%error, "the owner's socket was gone");
         }
-        outcome
+        Ok(())
     }
 }
 

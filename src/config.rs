@@ -2,8 +2,13 @@
 //!
 //! The only reader of the environment.
 
+pub mod cors;
+pub mod limits;
 pub mod metrics;
+pub mod proxy;
+pub mod tls;
 
+use crate::http::guard::Guard;
 use crate::telemetry::LogFormat;
 use serde::Deserialize;
 use std::fmt;
@@ -115,6 +120,14 @@ struct File {
     log_format: Option<String>,
     #[serde(default)]
     metrics: metrics::Section,
+    #[serde(default)]
+    proxy: proxy::Section,
+    #[serde(default)]
+    limits: limits::Section,
+    #[serde(default)]
+    cors: cors::Section,
+    #[serde(default)]
+    tls: tls::Section,
 }
 
 /// The configuration of one process.
@@ -134,6 +147,14 @@ pub struct Config {
     pub log_format: Setting<LogFormat>,
     /// Where Prometheus reads.
     pub metrics: metrics::Metrics,
+    /// Proxies that are believed.
+    pub proxy: proxy::Proxy,
+    /// What one client may take.
+    pub limits: limits::Limits,
+    /// Pages from elsewhere.
+    pub cors: cors::Cors,
+    /// A certificate of its own.
+    pub tls: tls::Tls,
 }
 
 /// Looks a variable up. A test passes its own.
@@ -185,6 +206,11 @@ fn read_file(path: &Path, must_exist: bool) -> Result<Option<File>, ConfigError>
 }
 
 impl Config {
+    /// What guards the service.
+    pub fn guard(&self) -> Guard {
+        Guard::new(self.limits.values(), self.proxy.proxies(), self.cors.origins.value.clone())
+    }
+
     /// Puts the configuration together.
     ///
     /// # Errors
@@ -230,6 +256,10 @@ impl Config {
             log,
             log_format: parsed("log_format", format, log_format, "must be text or json")?,
             metrics: metrics::Metrics::load(file.metrics, &path, env)?,
+            proxy: proxy::Proxy::load(file.proxy, &path, env)?,
+            limits: limits::Limits::load(&file.limits, &path, env)?,
+            cors: cors::Cors::load(file.cors, &path, env)?,
+            tls: tls::Tls::load(file.tls, &path, env)?,
         };
         if config.open_loopback.value && !config.listen.value.ip().is_loopback() {
             return Err(ConfigError::OpenBeyondLoopback(config.listen.value));
@@ -250,6 +280,10 @@ impl Config {
             ("log_format", format.to_owned(), self.log_format.origin.to_string()),
         ];
         shown.extend(self.metrics.shown());
+        shown.extend(self.proxy.shown());
+        shown.extend(self.limits.shown());
+        shown.extend(self.cors.shown());
+        shown.extend(self.tls.shown());
         shown
     }
 }

@@ -5,12 +5,15 @@ pub mod assets;
 pub mod attribution;
 pub mod auth;
 pub mod candles;
+pub mod client_address;
+pub mod connections;
 pub mod conventions;
 pub mod currencies;
 pub mod difference;
 pub mod digest;
 pub mod docs;
 pub mod drafts;
+pub mod entrance;
 pub mod error;
 pub mod explain;
 pub mod export_prices;
@@ -19,6 +22,7 @@ pub mod exports;
 pub mod fields;
 pub mod fx;
 pub mod gains;
+pub mod guard;
 pub mod health;
 pub mod history;
 pub mod import_reports;
@@ -26,8 +30,10 @@ pub mod imports;
 pub mod keys;
 pub mod layers;
 pub mod ledger_imports;
+pub mod limits;
 pub mod mappings;
 pub mod markets;
+pub mod meters;
 pub mod metrics;
 pub mod openapi;
 pub mod performance;
@@ -48,16 +54,19 @@ pub mod record_files;
 pub mod recording;
 pub mod returns;
 pub mod router;
+pub mod security;
 pub mod several;
 pub mod statement;
 pub mod streams;
 pub mod tagged;
+pub mod tls;
 pub mod transactions;
 pub mod values;
 pub mod wire;
 
 use crate::clock::Clock;
 use crate::http::auth::Access;
+use crate::http::guard::Guard;
 use crate::http::price_stream::Admission;
 use crate::random::Random;
 use crate::storage::database::Database;
@@ -85,4 +94,6 @@ pub struct AppState {
     pub access: Access,
     /// Set when the service is stopping: it is live but no longer ready.
     pub draining: Arc<AtomicBool>,
+    /// What is asked of every request before its route.
+    pub guard: Arc<Guard>,
 }

@@ -34,6 +34,9 @@ table! {
     counter HTTP_REQUESTS = "http_requests_total", "Requests by method, route template and status; 499 when the caller went away first.";
     histogram HTTP_REQUEST_SECONDS = "http_request_duration_seconds", "Time from a request's head to its answer's head, by method and route template.";
     gauge HTTP_IN_FLIGHT = "http_requests_in_flight", "Requests that are being answered.";
+    counter HTTP_TURNED_AWAY = "http_requests_turned_away_total", "Requests refused before their route, by reason: the rate limit that was used up, or concurrency.";
+    gauge HTTP_CONNECTIONS = "http_connections", "Connections from the network that are open.";
+    counter HTTP_CONNECTIONS_ENDED = "http_connections_ended_total", "Connections ended for the sake of others, by reason: idle, slow body, slow answer, or a full house.";
     // What is computed.
     histogram PNL_SECONDS = "pnl_compute_seconds", "Time to compute the profit and loss that was asked for, by kind: present or past.";
     // What is recorded.

@@ -89,6 +89,12 @@ macro_rules! codes {
 codes! {
     /// The body is not JSON.
     MalformedJson = "malformed_json", BAD_REQUEST, "Malformed JSON";
+    /// The request is not HTTP as this service speaks it.
+    MalformedRequest = "malformed_request", BAD_REQUEST, "Malformed request";
+    /// The path with its query is too long.
+    UriTooLong = "uri_too_long", URI_TOO_LONG, "URI too long";
+    /// The headers are too many or too large.
+    HeadersTooLarge = "headers_too_large", REQUEST_HEADER_FIELDS_TOO_LARGE, "Headers too large";
     /// A field breaks a rule.
     InvalidRequest = "invalid_request", UNPROCESSABLE_ENTITY, "Invalid request";
     /// A name outside an enumeration, on a route of the earlier service.
@@ -177,6 +183,8 @@ codes! {
     TooSlow = "too_slow", REQUEST_TIMEOUT, "Too slow";
     /// The body is too large.
     BodyTooLarge = "body_too_large", PAYLOAD_TOO_LARGE, "Body too large";
+    /// Asked too often.
+    TooManyRequests = "too_many_requests", TOO_MANY_REQUESTS, "Too many requests";
     /// The database is busy.
     Busy = "busy", SERVICE_UNAVAILABLE, "Busy";
     /// The disk is full.
@@ -344,18 +352,26 @@ impl From<crate::random::NoRandomness> for ApiError {
 #[derive(Debug, Clone)]
 pub struct Failed(pub Problem);
 
-impl IntoResponse for ApiError {
-    fn into_response(self) -> Response {
+impl ApiError {
+    /// The failure as a problem document.
+    pub fn problem(&self) -> Problem {
         let (code, status, title) = self.code.parts();
-        let problem = Problem {
+        Problem {
             kind: format!("/docs/problems#{code}"),
             title,
             status: status.as_u16(),
-            detail: self.detail,
+            detail: self.detail.clone(),
             code,
             request_id: None,
-            errors: self.errors,
-        };
+            errors: self.errors.clone(),
+        }
+    }
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        let status = self.code.parts().1;
+        let problem = self.problem();
         let mut response = problem_response(status, &problem);
         if status == StatusCode::UNAUTHORIZED {
             response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));

@@ -1,5 +1,6 @@
 //! The OpenAPI document: what the router serves, with the failures every route shares and an example on every schema.
 
+use crate::domain::adjustment::Adjusted;
 use crate::http::error::Problem;
 use crate::http::router;
 use axum::extract::State;
@@ -17,7 +18,7 @@ use utoipa::OpenApi;
         description = "Markets, assets, prices and portfolios, with exact and reproducible profit and loss.",
         license(name = "MIT OR Apache-2.0", identifier = "MIT OR Apache-2.0")
     ),
-    components(schemas(Problem)),
+    components(schemas(Problem, Adjusted)),
     tags(
         (name = "markets", description = "Where assets trade"),
         (name = "assets", description = "What is held"),

@@ -13,24 +13,27 @@ pub use admission::Admission;
 
 use crate::http::AppState;
 use crate::http::auth::{Caller, PricesWrite};
+use crate::http::connections::activity::Activity;
 use crate::http::error::{ApiError, Code, Problem};
 use crate::http::posted::{self, media_type};
 use crate::http::prices::NewPrice;
 use crate::http::query::Query;
 use crate::storage::idempotency::{self, KeptAnswer, KeyedRequest};
 use crate::workers::intake::{self, LISTED, Tally};
-use axum::body::Body;
-use axum::extract::State;
-use axum::http::{HeaderMap, HeaderName};
+use axum::extract::{Request, State};
+use axum::http::HeaderName;
 use axum::response::{IntoResponse, Response};
 use groups::{Group, Reader};
 use serde::{Deserialize, Serialize};
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use tokio::sync::mpsc;
 use utoipa::ToSchema;
 
 /// Route of the keys.
 const ROUTE: &str = "POST /prices/stream";
+/// Lowest rate of a stream, in bytes a second: a feed may say little, but not nothing.
+const RATE: u64 = 16;
 /// Media types of lines of JSON.
 const TYPES: [&str; 4] =
     ["application/x-ndjson", "application/ndjson", "application/jsonl", "application/x-jsonlines"];
@@ -167,16 +170,19 @@ pub async fn stream_prices(
     State(app): State<AppState>,
     caller: Caller<PricesWrite>,
     mut query: Query,
-    headers: HeaderMap,
-    body: Body,
+    request: Request,
 ) -> Result<Response, ApiError> {
     query.finish()?;
-    let kind = media_type(&headers);
+    let (parts, body) = request.into_parts();
+    if let Some(activity) = parts.extensions.get::<Arc<Activity>>() {
+        activity.allow_body_rate(RATE);
+    }
+    let kind = media_type(&parts.headers);
     if !TYPES.contains(&kind.as_str()) {
         let detail = "this route takes lines of JSON; send `Content-Type: application/x-ndjson`";
         return Err(ApiError::new(Code::UnsupportedMediaType, detail));
     }
-    let request = posted::keyed(&headers, &caller.actor, ROUTE)?;
+    let request = posted::keyed(&parts.headers, &caller.actor, ROUTE)?;
     let admission = app.streams.enter(request.as_ref()).await?;
     let progress = Progress::find(&app, request).await?;
     let keyed = progress.request.as_ref().map(|request| request.request_hash.clone());

@@ -14,6 +14,7 @@ mod held;
 mod idempotency;
 mod incremental;
 mod ledger_imports;
+mod limits;
 mod markets;
 mod metrics;
 mod over_time;

@@ -8,12 +8,16 @@
 mod commands;
 mod demo;
 mod earlier;
+mod edge;
 mod ingest;
 mod kill;
 mod kill_sealing;
 mod life;
 mod load;
+mod proxies;
+mod raw_http;
 mod real_data;
+mod slow;
 mod transfer;
 mod watch;
 

@@ -6,6 +6,7 @@ use artifact::app::App;
 use artifact::clock::Clock;
 use artifact::domain::moment::Moment;
 use artifact::http::auth::Access;
+use artifact::http::guard::Guard;
 use artifact::storage::database::{Database, Location};
 use artifact::storage::error::StorageError;
 use axum::body::Bytes;
@@ -249,7 +250,17 @@ impl TestApp {
 
     /// A service on a given place.
     pub(crate) async fn start_on(location: Location, clock: Clock, access: Access) -> Self {
-        let app = App::open(&location, clock.clone(), access).await.unwrap();
+        Self::start_guarded(location, clock, access, Guard::default()).await
+    }
+
+    /// The same with a guard of its own.
+    pub(crate) async fn start_guarded(
+        location: Location,
+        clock: Clock,
+        access: Access,
+        guard: Guard,
+    ) -> Self {
+        let app = App::open(&location, clock.clone(), access).await.unwrap().guarded(guard);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let stop = CancellationToken::new();

@@ -4,6 +4,7 @@ use super::admission::{Admitted, Room};
 use super::is_stopping;
 use super::lines::{LineFault, Lines, Spelled};
 use crate::http::AppState;
+use crate::http::connections::is_too_slow;
 use crate::http::digest::hex;
 use crate::http::error::{ApiError, Code};
 use crate::telemetry;
@@ -22,7 +23,7 @@ const LINGER: Duration = Duration::from_millis(200);
 /// Longest line.
 const LINE_MAX: usize = 64 << 10;
 /// Longest time without a whole line.
-const IDLE: Duration = Duration::from_mins(1);
+const IDLE: Duration = Duration::from_secs(30);
 
 /// Lines that are stored together.
 pub(super) struct Group {
@@ -263,5 +264,8 @@ fn mismatch() -> ApiError {
 
 fn broken(error: &axum::Error) -> ApiError {
     tracing::debug!(%error, "a stream broke off");
+    if is_too_slow(error) {
+        return ApiError::new(Code::TooSlow, "the lines came too slowly");
+    }
     ApiError::new(Code::MalformedJson, "the body broke off or could not be decompressed")
 }
