@@ -1,5 +1,6 @@
 //! What the service is about: pure values and functions, no clock, no I/O.
 
+pub mod access;
 pub mod adjustment;
 pub mod asset;
 pub mod candle;

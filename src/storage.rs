@@ -34,5 +34,7 @@ mod recall;
 pub mod sealing;
 pub mod series;
 pub mod ticks;
+pub mod token_keys;
 pub mod transactions;
+pub mod users;
 pub mod writer;
