@@ -15,6 +15,7 @@ pub mod ledger;
 pub mod ledger_parse;
 pub mod login_attempts;
 pub mod passwords;
+pub mod outbound;
 pub mod pnl_engine;
 pub mod present;
 pub mod records;
