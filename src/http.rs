@@ -1,11 +1,13 @@
 //! The HTTP API: parse, ask the rule, one transaction, answer. Everything with a status code is here.
 
+pub mod access_change;
 pub mod actions;
 pub mod assets;
 pub mod attribution;
 pub mod auth;
 pub mod candles;
 pub mod conventions;
+pub mod credentials;
 pub mod currencies;
 pub mod difference;
 pub mod digest;
@@ -26,6 +28,7 @@ pub mod imports;
 pub mod keys;
 pub mod layers;
 pub mod ledger_imports;
+pub mod login;
 pub mod mappings;
 pub mod markets;
 pub mod openapi;
@@ -43,15 +46,19 @@ pub mod prices;
 pub mod query;
 pub mod rate_imports;
 pub mod reading;
+pub mod recheck;
 pub mod record_files;
 pub mod recording;
 pub mod returns;
+pub mod rights;
 pub mod router;
 pub mod several;
+pub mod signing_keys;
 pub mod statement;
 pub mod streams;
 pub mod tagged;
 pub mod transactions;
+pub mod users;
 pub mod values;
 pub mod wire;
 
@@ -60,6 +67,7 @@ use crate::http::auth::Access;
 use crate::http::price_stream::Admission;
 use crate::random::Random;
 use crate::storage::database::Database;
+use crate::workers::gate::Gate;
 use crate::workers::present::Presents;
 use crate::workers::records::RecordFiles;
 use std::sync::Arc;
@@ -82,6 +90,8 @@ pub struct AppState {
     pub random: Random,
     /// Who may come in without a key.
     pub access: Access,
+    /// Who may come in with one, and what guards the door.
+    pub gate: Arc<Gate>,
     /// Set when the service is stopping: it is live but no longer ready.
     pub draining: Arc<AtomicBool>,
 }

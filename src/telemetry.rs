@@ -2,6 +2,11 @@
 
 use tracing_subscriber::EnvFilter;
 
+/// Credentials and logins that were refused, by `kind`.
+pub const AUTH_FAILURES: &str = "auth_failures_total";
+/// Logins with a password.
+pub const LOGINS: &str = "auth_logins_total";
+
 /// How log lines look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LogFormat {

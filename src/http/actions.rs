@@ -313,7 +313,7 @@ fn refused(error: ActionError, places: &[Place]) -> ApiError {
 }
 
 fn visible<S>(caller: &Caller<S>, touched: &[Portfolio]) -> Vec<PortfolioId> {
-    touched.iter().filter(|one| caller.sees(&one.owner_id)).map(|one| one.id).collect()
+    touched.iter().filter(|one| caller.is_shown(&one.owner_id, one.id)).map(|one| one.id).collect()
 }
 
 /// Reads the drafts of a body, one or many.

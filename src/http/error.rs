@@ -1,6 +1,7 @@
 //! Every failure a client can see: one code, one status, one shape (RFC 9457).
 
 use crate::domain::pnl::book::LedgerError;
+use crate::http::credentials::NO_CREDENTIAL;
 use crate::storage::error::StorageError;
 use crate::workers::bookkeeping::BookError;
 use axum::http::{HeaderValue, StatusCode, header};
@@ -169,6 +170,12 @@ codes! {
     Unauthorized = "unauthorized", UNAUTHORIZED, "Authentication required";
     /// The key does not allow that.
     Forbidden = "forbidden", FORBIDDEN, "Not allowed";
+    /// No such API key.
+    KeyNotFound = "key_not_found", NOT_FOUND, "API key not found";
+    /// No such user.
+    UserNotFound = "user_not_found", NOT_FOUND, "User not found";
+    /// The user's name is taken.
+    DuplicateUser = "duplicate_user", CONFLICT, "Duplicate user";
     /// The Host header names another place.
     HostNotAllowed = "host_not_allowed", FORBIDDEN, "Host not allowed";
     /// The body is not of a type this route takes.
@@ -347,6 +354,8 @@ pub struct Failed(pub Problem);
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let (code, status, title) = self.code.parts();
+        // RFC 6750: only who showed something is told that it is not valid.
+        let challenge = if self.detail == NO_CREDENTIAL { "Bearer" } else { "Bearer error=\"invalid_token\"" };
         let problem = Problem {
             kind: format!("/docs/problems#{code}"),
             title,
@@ -358,7 +367,7 @@ impl IntoResponse for ApiError {
         };
         let mut response = problem_response(status, &problem);
         if status == StatusCode::UNAUTHORIZED {
-            response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+            response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
         }
         if status == StatusCode::SERVICE_UNAVAILABLE {
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));

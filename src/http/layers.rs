@@ -4,6 +4,7 @@ use crate::http::AppState;
 use crate::http::auth::Access;
 use crate::http::digest::sha256;
 use crate::http::error::{ApiError, Code, Failed, Problem, problem_response};
+use crate::http::recheck::recheck;
 use crate::http::{assets, markets, portfolios};
 use axum::Router;
 use axum::body::{Body, to_bytes};
@@ -30,6 +31,7 @@ pub fn around(routes: Router, app: &AppState) -> Router {
             .layer(from_fn_with_state(app.clone(), known_host))
             .layer(CompressionLayer::new())
             .layer(from_fn(entity_tag))
+            .layer(from_fn_with_state(app.clone(), recheck))
             .layer(RequestDecompressionLayer::new())
             .layer(DefaultBodyLimit::max(BODY_MAX)),
     )

@@ -184,9 +184,10 @@ pub async fn list_portfolios(
     if let Some(owner_id) = &owner_id {
         caller.may_own(owner_id)?;
     }
-    let owner_id = owner_id.or_else(|| (!caller.any_owner).then(|| caller.owner_id.clone()));
+    let owner_id = owner_id.or_else(|| (!caller.reach.any_owner).then(|| caller.reach.owner_id.clone()));
+    let only = caller.reach.portfolios.clone();
     let mut tx = app.db.read().await?;
-    let rows = portfolios::list(&mut tx, &PortfolioFilter { status, owner_id, text }, &page).await?;
+    let rows = portfolios::list(&mut tx, &PortfolioFilter { status, owner_id, text, only }, &page).await?;
     let full = i64::try_from(rows.len()).is_ok_and(|count| count == page.limit);
     let last = rows.last().filter(|_| full).map(|portfolio| match page.sort {
         PortfolioSort::CreatedAt => After { value: portfolio.seq.to_string(), key: portfolio.seq },
@@ -225,7 +226,7 @@ pub async fn get_portfolio(
     let past = query.text("as_of").is_some() || query.text("known_at").is_some();
     let named = PortfolioId::parse(&id).filter(|_| !past);
     let held = named.and_then(|id| app.presents.held_totals(app.db.ticks(), id, now));
-    if let Some(totals) = held.filter(|totals| caller.sees(&totals.portfolio.owner_id)) {
+    if let Some(totals) = held.filter(|totals| caller.sees(&totals.portfolio.owner_id, totals.portfolio.id)) {
         query.finish()?;
         return written(&totals);
     }
@@ -293,6 +294,7 @@ pub async fn create_portfolio(
     let metadata = fields.metadata().unwrap_or_else(|| "{}".to_owned());
     fields.finish(Unknown::Ignored)?;
     caller.may_own(&owner_id)?;
+    caller.may_add()?;
     let random = app.random;
     let id = PortfolioId(random.uuid_v7(app.clock.now())?);
     let deposit_id = TransactionId(random.uuid_v7(app.clock.now())?);

@@ -103,13 +103,13 @@ pub struct UpdatedPosition {
 }
 
 impl UpdatedPosition {
-    /// The open positions of an asset that a caller may see.
+    /// The open positions of an asset that a caller may see: none for one that may not read portfolios.
     ///
     /// # Errors
     /// The database's.
     pub async fn of<S>(tx: &mut Tx, caller: &Caller<S>, asset: AssetKey) -> Result<Vec<Self>, ApiError> {
         let open = figures::open_positions(tx, asset).await?.into_iter();
-        let seen = open.filter(|open| caller.sees(&open.owner_id));
+        let seen = open.filter(|open| caller.is_shown(&open.owner_id, open.portfolio_id));
         Ok(seen.map(|open| Self { portfolio_id: open.portfolio_id, position_id: open.position_id }).collect())
     }
 }
@@ -119,7 +119,7 @@ impl UpdatedPosition {
 pub struct PriceRecorded {
     #[schema(example = true)]
     success: bool,
-    /// Every open position of the asset, whatever the outcome.
+    /// Every open position of the asset that the caller may see, whatever the outcome.
     updated_positions: Vec<UpdatedPosition>,
     outcome: Outcome,
 }

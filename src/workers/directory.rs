@@ -225,7 +225,7 @@ impl Directory {
         }
         drop(tx);
         if !plain.is_empty() {
-            let rehash = db.writer().write(move |tx| {
+            let rehash = db.writer().housekeep(move |tx| {
                 Box::pin(async move {
                     for (prefix, hash) in &plain {
                         access::rehash_key(tx, prefix, hash).await?;
@@ -449,7 +449,7 @@ impl Directory {
             return Ok(());
         }
         let kept = uses.clone();
-        let note = db.writer().write(move |tx| {
+        let note = db.writer().housekeep(move |tx| {
             Box::pin(async move {
                 for (prefix, at) in &uses {
                     access::note_use(tx, prefix, *at).await?;

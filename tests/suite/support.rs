@@ -8,6 +8,7 @@ use artifact::domain::moment::Moment;
 use artifact::http::auth::Access;
 use artifact::storage::database::{Database, Location};
 use artifact::storage::error::StorageError;
+use artifact::workers::gate::Settings;
 use axum::body::Bytes;
 use http_body_util::{BodyExt as _, Full};
 use hyper::header::{HeaderMap, HeaderName, HeaderValue};
@@ -249,7 +250,17 @@ impl TestApp {
 
     /// A service on a given place.
     pub(crate) async fn start_on(location: Location, clock: Clock, access: Access) -> Self {
-        let app = App::open(&location, clock.clone(), access).await.unwrap();
+        Self::start_with(location, clock, access, Settings::default()).await
+    }
+
+    /// The same with access set up in another way.
+    pub(crate) async fn start_with(
+        location: Location,
+        clock: Clock,
+        access: Access,
+        settings: Settings,
+    ) -> Self {
+        let app = App::open_with(&location, clock.clone(), access, settings).await.unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let stop = CancellationToken::new();
@@ -262,8 +273,9 @@ impl TestApp {
     pub(crate) async fn restart(mut self) -> Self {
         let scratch = self.scratch.take();
         let (location, clock, access) = (self.location.clone(), self.clock.clone(), self.app.state.access);
+        let settings = self.app.state.gate.settings.clone();
         self.stop().await;
-        let mut again = Self::start_on(location, clock, access).await;
+        let mut again = Self::start_with(location, clock, access, settings).await;
         again.scratch = scratch;
         again
     }
