@@ -2,6 +2,7 @@
 
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::domain::audit::{Actor, ActorKind};
 use crate::http::AppState;
 use crate::http::auth::{ADMIN, Access, Door, new_key};
 use crate::http::error::ApiError;
@@ -81,11 +82,13 @@ impl App {
     /// The database's.
     pub async fn admin_key(&self, name: &str) -> Result<String, ApiError> {
         let (shown, kept) = new_key(self.state.random, self.state.clock.now(), name, ADMIN)?;
-        let keep = self
-            .state
-            .db
-            .writer()
-            .write(move |tx| Box::pin(async move { access::insert_key(tx, &kept).await }));
+        let keep = self.state.db.writer().write(Actor::new(ActorKind::Owner, "owner"), move |tx| {
+            Box::pin(async move {
+                access::insert_key(tx, &kept).await?;
+                tx.audit(access::told(&kept));
+                Ok::<_, StorageError>(())
+            })
+        });
         keep.await?;
         Ok(shown)
     }

@@ -53,6 +53,7 @@ pub mod streams;
 pub mod tagged;
 pub mod transactions;
 pub mod values;
+pub mod visit;
 pub mod wire;
 
 use crate::clock::Clock;

@@ -2,10 +2,12 @@
 //!
 //! A handler takes `Caller<Scope>`; without that scope it is not entered. There is no way to a handler around it.
 
+use crate::domain::audit::{Actor, ActorKind};
 use crate::domain::moment::Moment;
 use crate::http::AppState;
 use crate::http::digest::{hex, sha256};
 use crate::http::error::{ApiError, Code};
+use crate::http::visit::Visit;
 use crate::random::{NoRandomness, Random};
 use crate::storage::access::{self, ApiKey};
 use axum::extract::FromRequestParts;
@@ -79,8 +81,8 @@ scopes! {
 /// A caller that holds scope `S`.
 #[derive(Debug, Clone)]
 pub struct Caller<S> {
-    /// Who it is, for idempotency keys and, later, the audit trail.
-    pub actor: String,
+    /// Who it is, for idempotency keys and the audit trail.
+    pub actor: Actor,
     /// Whose portfolios it makes.
     pub owner_id: String,
     /// Whether it may act for any owner.
@@ -110,31 +112,31 @@ impl<S: Scope> FromRequestParts<AppState> for Caller<S> {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, app: &AppState) -> Result<Self, ApiError> {
-        let everything = |actor: &str| Self {
-            actor: actor.to_owned(),
+        let everything = |kind: ActorKind, name: &str| Self {
+            actor: Visit::of(parts).by(Actor::new(kind, name)),
             owner_id: FIRST_OWNER.to_owned(),
             any_owner: true,
             scope: PhantomData,
         };
         if parts.extensions.get::<Door>() == Some(&Door::Owner) {
-            return Ok(everything("owner"));
+            return Ok(everything(ActorKind::Owner, "owner"));
         }
         if let Some(presented) = presented_key(&parts.headers) {
             let key = valid_key(app, &presented).await?;
+            let actor = Actor {
+                key_prefix: Some(key.prefix.clone()),
+                ..Actor::new(ActorKind::Key, format!("key:{}", key.prefix))
+            };
+            let actor = Visit::of(parts).by(actor);
             let scopes: Vec<&str> = key.scopes.split(' ').collect();
             let any_owner = scopes.contains(&ADMIN);
             if !any_owner && !scopes.contains(&S::NAME) {
                 return Err(ApiError::new(Code::Forbidden, format!("the key lacks the scope {}", S::NAME)));
             }
-            return Ok(Self {
-                actor: format!("key:{}", key.prefix),
-                owner_id: key.owner_id,
-                any_owner,
-                scope: PhantomData,
-            });
+            return Ok(Self { actor, owner_id: key.owner_id, any_owner, scope: PhantomData });
         }
         match app.access {
-            Access::OpenLoopback => Ok(everything("loopback")),
+            Access::OpenLoopback => Ok(everything(ActorKind::Loopback, "loopback")),
             Access::Keys => Err(ApiError::new(
                 Code::Unauthorized,
                 "send an API key as `Authorization: Bearer art_...` or `X-API-Key: art_...`",

@@ -46,7 +46,7 @@ pub struct KeyCreated {
     responses((status = 201, description = "Made; the key is shown once", body = KeyCreated)))]
 pub async fn create_key(
     State(app): State<AppState>,
-    _: Caller<Admin>,
+    caller: Caller<Admin>,
     posted: Posted,
 ) -> Result<Response, ApiError> {
     let mut fields = Fields::of_body(&posted.bytes)?;
@@ -58,7 +58,13 @@ pub async fn create_key(
     let now = app.clock.now();
     let (key, kept) = new_key(app.random, now, &name, ADMIN)?;
     let id = kept.prefix.clone();
-    let keep = app.db.writer().write(move |tx| Box::pin(async move { access::insert_key(tx, &kept).await }));
+    let keep = app.db.writer().write(caller.actor, move |tx| {
+        Box::pin(async move {
+            access::insert_key(tx, &kept).await?;
+            tx.audit(access::told(&kept));
+            Ok::<_, ApiError>(())
+        })
+    });
     keep.await?;
     let body = KeyCreated { success: true, id, name, key, created_at: Time(now) };
     let headers = [(header::CACHE_CONTROL, HeaderValue::from_static("no-store"))];

@@ -1,5 +1,6 @@
 //! Table `api_keys`.
 
+use crate::domain::audit::Entry;
 use crate::domain::moment::Moment;
 use crate::storage::database::{Tx, on};
 use crate::storage::error::StorageError;
@@ -24,6 +25,13 @@ pub struct ApiKey {
     pub expires_at: Option<Moment>,
     /// When it was revoked.
     pub revoked_at: Option<Moment>,
+}
+
+/// A new key, as the audit trail is told of it.
+pub fn told(key: &ApiKey) -> Entry {
+    let shown = serde_json::json!({ "prefix": key.prefix, "name": key.name, "owner_id": key.owner_id,
+        "scopes": key.scopes, "expires_at": key.expires_at.map(|at| at.to_string()) });
+    Entry::created("key.create", &key.prefix, &shown)
 }
 
 /// The key with this prefix.

@@ -148,7 +148,7 @@ impl TestDb {
             + Send
             + 'static,
     {
-        self.db.writer().write(work).await.unwrap()
+        self.db.writer().housekeep(work).await.unwrap()
     }
 }
 
