@@ -10,6 +10,7 @@ pub mod ingest_parse;
 pub mod intake;
 pub mod ledger;
 pub mod ledger_parse;
+pub mod outbound;
 pub mod pnl_engine;
 pub mod present;
 pub mod records;
