@@ -60,6 +60,7 @@ pub mod tagged;
 pub mod transactions;
 pub mod users;
 pub mod values;
+pub mod visit;
 pub mod wire;
 
 use crate::clock::Clock;

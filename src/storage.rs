@@ -7,6 +7,8 @@
 pub mod access;
 pub mod actions;
 pub mod assets;
+pub mod audit;
+pub mod audit_key;
 mod carry_over;
 pub mod checkpoints;
 pub mod closes;

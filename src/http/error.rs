@@ -268,6 +268,8 @@ impl From<StorageError> for ApiError {
             | StorageError::NewerSchema { .. }
             | StorageError::Migration(_)
             | StorageError::File { .. }
+            | StorageError::AuditKey(_)
+            | StorageError::Unaudited
             | StorageError::Driver(_) => Code::Internal,
         };
         let detail = if code == Code::Busy {

@@ -158,7 +158,7 @@ pub fn new_key(
 
 /// What the audit trail is told of a new key.
 pub fn told(key: &ApiKey) -> Entry {
-    Entry::created("api_key.create", &key.prefix, &KeyView::of(key, None, Moment::MIN))
+    Entry::created("key.create", &key.prefix, &KeyView::of(key, None, Moment::MIN))
 }
 
 fn not_found(id: &str) -> ApiError {
@@ -274,7 +274,7 @@ pub async fn revoke_key(
                 access::revoke_key(tx, &key.prefix).await?;
                 let before = KeyView::of(&key, None, Moment::MIN);
                 let after = KeyView { status: "revoked", ..before.clone() };
-                tx.audit(Entry::changed("api_key.revoke", &key.prefix, (&before, &after)));
+                tx.audit(Entry::changed("key.revoke", &key.prefix, (&before, &after)));
             }
             Ok::<_, ApiError>(())
         })
@@ -324,7 +324,7 @@ pub async fn rotate_key(
             tx.audit(told(&kept));
             let ending = KeyView::of(&ApiKey { expires_at: Some(end), ..old.clone() }, None, Moment::MIN);
             let before = KeyView::of(&old, None, Moment::MIN);
-            tx.audit(Entry::changed("api_key.rotate", &old.prefix, (&before, &ending)));
+            tx.audit(Entry::changed("key.rotate", &old.prefix, (&before, &ending)));
             Ok((shown, kept, end))
         })
     });

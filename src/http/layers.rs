@@ -5,6 +5,7 @@ use crate::http::auth::Access;
 use crate::http::digest::sha256;
 use crate::http::error::{ApiError, Code, Failed, Problem, problem_response};
 use crate::http::recheck::recheck;
+use crate::http::visit::Visit;
 use crate::http::{assets, markets, portfolios};
 use axum::Router;
 use axum::body::{Body, to_bytes};
@@ -38,7 +39,7 @@ pub fn around(routes: Router, app: &AppState) -> Router {
 }
 
 /// Id of the request, made here unless the caller sent one; it is in the answer, the log and problem documents.
-async fn request_id(State(app): State<AppState>, request: Request, next: Next) -> Response {
+async fn request_id(State(app): State<AppState>, mut request: Request, next: Next) -> Response {
     let given = request.headers().get("x-request-id").and_then(|value| value.to_str().ok());
     let given =
         given.filter(|id| !id.is_empty() && id.len() <= 128 && id.bytes().all(|b| b.is_ascii_graphic()));
@@ -47,6 +48,8 @@ async fn request_id(State(app): State<AppState>, request: Request, next: Next) -
         None => app.random.uuid_v7(app.clock.now()).map(|id| id.to_string()).unwrap_or_default(),
     };
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+    let visit = Visit::new(id.clone(), Visit::peer(request.extensions()));
+    request.extensions_mut().insert(visit);
     let started = app.clock.elapsed();
     let mut response = next.run(request).await;
     if let Some(error) = stray(&response) {

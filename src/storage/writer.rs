@@ -5,7 +5,9 @@
 //! commits whatever the clock does. A job that is refused, or panics, is undone by its savepoint and leaves nothing.
 
 use crate::clock::Clock;
+use crate::domain::audit::Actor;
 use crate::domain::moment::{HOUR, Moment};
+use crate::storage::audit;
 use crate::storage::database::{Link, Shared, Tx, WriterPool, on};
 use crate::storage::error::StorageError;
 use crate::storage::prices;
@@ -179,12 +181,44 @@ impl WriterHandle {
         Ok(Self { queue })
     }
 
-    /// Runs `work` in the next commit and returns after that commit is on disk. When `work` fails, what it wrote
-    /// is undone and nothing else is.
+    /// Runs `work` for `actor` in the next commit and returns after that commit is on disk. When `work` fails, what it
+    /// wrote is undone and nothing else is. What it does it tells with [`Tx::audit`]; prices tell themselves.
+    ///
+    /// # Errors
+    /// The error of `work`, [`StorageError::NotCommitted`] when the commit failed, and in debug builds
+    /// [`StorageError::Unaudited`] when `work` changed something and told nothing.
+    pub async fn write<T, E, F>(&self, actor: Actor, work: F) -> Result<T, E>
+    where
+        T: Send + 'static,
+        E: From<StorageError> + Send + 'static,
+        F: for<'t> FnOnce(&'t mut Tx) -> BoxFuture<'t, Result<T, E>> + Send + 'static,
+    {
+        self.enqueue(move |tx| {
+            Box::pin(async move {
+                tx.trail.begin_as(actor);
+                tx.begin_watch().await?;
+                let done = work(tx).await?;
+                tx.end_watch().await?;
+                Ok(done)
+            })
+        })
+        .await
+    }
+
+    /// The same for work that changes no fact and is nobody's deed: sorting prices, leases, kept answers.
     ///
     /// # Errors
     /// The error of `work`, or [`StorageError::NotCommitted`] when the commit failed.
-    pub async fn write<T, E, F>(&self, work: F) -> Result<T, E>
+    pub async fn housekeep<T, E, F>(&self, work: F) -> Result<T, E>
+    where
+        T: Send + 'static,
+        E: From<StorageError> + Send + 'static,
+        F: for<'t> FnOnce(&'t mut Tx) -> BoxFuture<'t, Result<T, E>> + Send + 'static,
+    {
+        self.enqueue(work).await
+    }
+
+    async fn enqueue<T, E, F>(&self, work: F) -> Result<T, E>
     where
         T: Send + 'static,
         E: From<StorageError> + Send + 'static,
@@ -328,14 +362,19 @@ impl Writer {
         for run in runs {
             on!(tx, conn => sqlx::query("SAVEPOINT job").execute(conn).await.map(drop))?;
             tx.pending.begin_job();
+            tx.trail.begin_job();
             let keep = run(&mut tx).await;
-            if !keep {
+            if keep {
+                tx.trail.end_job();
+            } else {
                 tx.pending.undo_job();
+                tx.trail.undo_job();
                 on!(tx, conn => sqlx::query("ROLLBACK TO SAVEPOINT job").execute(conn).await.map(drop))?;
             }
             on!(tx, conn => sqlx::query("RELEASE SAVEPOINT job").execute(conn).await.map(drop))?;
         }
         prices::write_pending(&mut tx).await?;
+        let head = audit::write_told(&mut tx, &self.shared.chain).await?;
         let seq = tx.stamp.map_or(seq, |stamp| stamp.seq);
         on!(tx, conn => sqlx::query(NOTE).bind(seq).execute(conn).await.map(drop))?;
         let (touched, pending) = (std::mem::take(&mut tx.touched), std::mem::take(&mut tx.pending));
@@ -343,10 +382,13 @@ impl Writer {
             Link::Sqlite(open) => open.commit().await,
             Link::Postgres(open) => open.commit().await,
         };
-        match &committed {
-            Ok(()) => self.shared.newest.publish(pending, recorded_at),
+        if committed.is_ok() {
+            self.shared.newest.publish(pending, recorded_at);
+            self.shared.chain.ends_at(head);
+        } else {
             // It may have been made and only its answer lost.
-            Err(_) => self.shared.newest.doubt(),
+            self.shared.newest.doubt();
+            self.shared.chain.ends_at(None);
         }
         // Also after a failure, for the same reason.
         self.shared.ticks.note(&touched);

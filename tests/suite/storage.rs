@@ -7,6 +7,8 @@
 mod access;
 mod actions;
 mod assets;
+mod audit;
+mod audit_key;
 mod carry_over;
 mod checkpoints;
 mod closes;

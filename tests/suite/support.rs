@@ -149,7 +149,7 @@ impl TestDb {
             + Send
             + 'static,
     {
-        self.db.writer().write(work).await.unwrap()
+        self.db.writer().housekeep(work).await.unwrap()
     }
 }
 

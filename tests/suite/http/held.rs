@@ -209,7 +209,7 @@ on_both! {
             let (text, mut key) = new_key(random, now, owner, "portfolios:read").unwrap();
             owner.clone_into(&mut key.owner_id);
             let writer = app.app.state.db.writer();
-            writer.write::<_, artifact::storage::error::StorageError, _>(move |tx| Box::pin(async move { access::insert_key(tx, &key).await })).await.unwrap();
+            writer.housekeep::<_, artifact::storage::error::StorageError, _>(move |tx| Box::pin(async move { access::insert_key(tx, &key).await })).await.unwrap();
             keys.push(text);
         }
         let headers = [("x-api-key", admin.as_str()), ("content-type", "application/json")];

@@ -43,7 +43,7 @@ on_both! {
         for (prefix, is_new) in [("abcd", true), ("efgh", true), ("abcd", false)] {
             let key = key(prefix);
             let added: Result<(), StorageError> =
-                db.db.writer().write(move |tx| Box::pin(async move { access::insert_key(tx, &key).await })).await;
+                db.db.writer().housekeep(move |tx| Box::pin(async move { access::insert_key(tx, &key).await })).await;
             assert_eq!(added.is_ok(), is_new, "{added:?}");
             assert!(is_new || matches!(added, Err(StorageError::Conflict(_))));
         }
