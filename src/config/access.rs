@@ -109,19 +109,29 @@ impl Access {
             access_minutes: parsed("access.access_minutes", minutes, within(1, 60), "must be 1 to 60")?,
             refresh_days: parsed("access.refresh_days", refresh, within(1, 365), "must be 1 to 365")?,
             session_days: parsed("access.session_days", session, within(1, 365), "must be 1 to 365")?,
-            signing_key_days: parsed("access.signing_key_days", signing, within(1, 3_650), "must be 1 to 3650")?,
+            signing_key_days: parsed(
+                "access.signing_key_days",
+                signing,
+                within(1, 3_650),
+                "must be 1 to 3650",
+            )?,
             issuers: issuers(section.issuers, path, env)?,
         };
         let own = &access.issuer.value;
         if access.issuers.value.iter().any(|other| other.issuer == *own) {
-            return Err(fault(path, own, "is the name of our own tokens (access.issuer); give one of the two another"));
+            return Err(fault(
+                path,
+                own,
+                "is the name of our own tokens (access.issuer); give one of the two another",
+            ));
         }
         Ok(access)
     }
 
     pub(super) fn shown(&self) -> Vec<(&'static str, String, String)> {
         let file = self.secret_file.value.as_ref();
-        let file = file.map_or_else(|| "(in the data directory)".to_owned(), |file| file.display().to_string());
+        let file =
+            file.map_or_else(|| "(in the data directory)".to_owned(), |file| file.display().to_string());
         let issuers: Vec<&str> = self.issuers.value.iter().map(|rules| rules.issuer.as_str()).collect();
         let number = |setting: &Setting<u32>| (setting.value.to_string(), setting.origin.to_string());
         let with = |name, (value, origin)| (name, value, origin);
@@ -203,11 +213,15 @@ fn issuers(
 }
 
 fn issuer(section: IssuerSection, env: Environment<'_>) -> Result<IssuerRules, &'static str> {
-    let file = |text: String| resolved(&text, env).ok_or("names a credential, and there is no CREDENTIALS_DIRECTORY");
+    let file = |text: String| {
+        resolved(&text, env).ok_or("names a credential, and there is no CREDENTIALS_DIRECTORY")
+    };
     let keys = match (section.jwks_file, section.jwks_url, section.secret_file, section.kid) {
         (Some(jwks), None, None, None) => KeySource::File(file(jwks)?),
         (None, Some(url), None, None) => KeySource::Url(checked_url(url)?),
-        (None, None, Some(secret), Some(kid)) if !kid.is_empty() => KeySource::Secret { file: file(secret)?, kid },
+        (None, None, Some(secret), Some(kid)) if !kid.is_empty() => {
+            KeySource::Secret { file: file(secret)?, kid }
+        }
         (None, None, Some(_), _) => return Err("needs a kid beside its secret_file"),
         _ => return Err("needs one of jwks_file, jwks_url, and secret_file with kid"),
     };
@@ -248,11 +262,13 @@ mod tests {
 
     fn load(toml: &str, env: &[(&str, &str)]) -> Result<Access, String> {
         let section: Section = toml::from_str(toml).map_err(|error| error.message().to_owned())?;
-        let look = |name: &str| env.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned());
+        let look =
+            |name: &str| env.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned());
         Access::load(section, Path::new("artifact.toml"), &look).map_err(|error| error.to_string())
     }
 
-    const ISSUER: &str = "[[issuers]]\nissuer = \"https://idp/\"\naudience = \"artifact\"\nscopes = [\"markets:read\"]\n";
+    const ISSUER: &str =
+        "[[issuers]]\nissuer = \"https://idp/\"\naudience = \"artifact\"\nscopes = [\"markets:read\"]\n";
 
     #[test]
     fn an_issuer_needs_one_source_of_keys_and_a_ceiling() {
@@ -271,7 +287,11 @@ mod tests {
         assert!(with("jwks_url = \"http://127.0.0.1:8000/jwks\"").is_ok());
         let unknown = ISSUER.replace("markets:read", "markets:raed");
         assert!(load(&format!("{unknown}jwks_file = \"/a\""), &[]).unwrap_err().contains("scope"));
-        assert!(load(&format!("{ISSUER}jwks_file = \"/a\"\n{ISSUER}jwks_file = \"/a\""), &[]).unwrap_err().contains("twice"));
+        assert!(
+            load(&format!("{ISSUER}jwks_file = \"/a\"\n{ISSUER}jwks_file = \"/a\""), &[])
+                .unwrap_err()
+                .contains("twice")
+        );
         let own = format!("issuer = \"https://idp/\"\n{ISSUER}jwks_file = \"/a\"");
         assert!(load(&own, &[]).unwrap_err().contains("our own tokens"));
     }
@@ -280,7 +300,8 @@ mod tests {
     fn numbers_have_bounds_and_the_environment_beats_the_file() {
         let access = load("access_minutes = 5", &[("ARTIFACT_ACCESS__ACCESS_MINUTES", "15")]).unwrap();
         assert_eq!(access.settings().access, 15 * 60_000_000);
-        for wrong in ["access_minutes = 0", "access_minutes = 61", "session_days = 366", "acess_minutes = 5"] {
+        for wrong in ["access_minutes = 0", "access_minutes = 61", "session_days = 366", "acess_minutes = 5"]
+        {
             assert!(load(wrong, &[]).is_err(), "{wrong}");
         }
         let named = load("secret_file = \"credential:s\"", &[]).unwrap_err();

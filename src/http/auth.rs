@@ -131,7 +131,8 @@ impl<S> Caller<S> {
 
     /// The same where portfolios are named in passing: only to those who may read them.
     pub fn is_shown(&self, owner_id: &str, portfolio: PortfolioId) -> bool {
-        let reads = [PortfoliosRead::NAME, PortfoliosWrite::NAME].iter().any(|scope| self.scopes.allows(scope));
+        let reads =
+            [PortfoliosRead::NAME, PortfoliosWrite::NAME].iter().any(|scope| self.scopes.allows(scope));
         reads && self.sees(owner_id, portfolio)
     }
 

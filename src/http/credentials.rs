@@ -14,8 +14,7 @@ use axum::http::{HeaderMap, header};
 use std::sync::Arc;
 
 /// What somebody without a credential is told.
-pub const NO_CREDENTIAL: &str =
-    "send an API key as `Authorization: Bearer art_...` or `X-API-Key: art_...`, or an access token as `Authorization: Bearer ...`";
+pub const NO_CREDENTIAL: &str = "send an API key as `Authorization: Bearer art_...` or `X-API-Key: art_...`, or an access token as `Authorization: Bearer ...`";
 /// What everybody is told whose API key is not let in.
 const INVALID_KEY: &str = "the API key is not valid";
 /// What everybody is told whose token is not let in.

@@ -357,7 +357,8 @@ impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let (code, status, title) = self.code.parts();
         // RFC 6750: only who showed something is told that it is not valid.
-        let challenge = if self.detail == NO_CREDENTIAL { "Bearer" } else { "Bearer error=\"invalid_token\"" };
+        let challenge =
+            if self.detail == NO_CREDENTIAL { "Bearer" } else { "Bearer error=\"invalid_token\"" };
         let problem = Problem {
             kind: format!("/docs/problems#{code}"),
             title,

@@ -115,7 +115,9 @@ fn too_fast(wait: Duration) -> Response {
     let seconds = wait.as_millis().div_ceil(1_000).max(1);
     let detail = format!("too many failed logins; try again in {seconds} s");
     let mut response = ApiError::new(Code::TooManyRequests, detail).into_response();
-    response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(u64::try_from(seconds).unwrap_or(60)));
+    response
+        .headers_mut()
+        .insert(header::RETRY_AFTER, HeaderValue::from(u64::try_from(seconds).unwrap_or(60)));
     response
 }
 
@@ -183,7 +185,8 @@ async fn tokens(
     let signer = signing_keys::signer(app).await?;
     let jti = app.random.uuid_v7(now)?;
     let signed = sessions::access_token(&signer, &app.gate.settings, (user, session), jti, now);
-    let (access_token, expires_in) = signed.ok_or_else(|| ApiError::new(Code::Internal, "the service failed"))?;
+    let (access_token, expires_in) =
+        signed.ok_or_else(|| ApiError::new(Code::Internal, "the service failed"))?;
     let body = Tokens {
         success: true,
         access_token,

@@ -182,6 +182,7 @@ pub async fn revoke_tokens(
         })
     })
     .await?;
-    let body = RevocationCreated { success: true, revoked_at: Time(revoked_at), expires_at: Time(expires_at) };
+    let body =
+        RevocationCreated { success: true, revoked_at: Time(revoked_at), expires_at: Time(expires_at) };
     Ok((StatusCode::CREATED, Json(body)).into_response())
 }

@@ -110,11 +110,7 @@ pub async fn update(tx: &mut Tx, mut user: User) -> Result<User, StorageError> {
 }
 
 /// Begins a login that ends at `expires_at`, and forgets those that ended before `forget`.
-pub async fn begin_session(
-    tx: &mut Tx,
-    session: &Session,
-    forget: Moment,
-) -> Result<(), StorageError> {
+pub async fn begin_session(tx: &mut Tx, session: &Session, forget: Moment) -> Result<(), StorageError> {
     const FORGET: &str = "DELETE FROM sessions WHERE expires_at < $1";
     const SQL: &str = "INSERT INTO sessions (id, user_id, created_at, expires_at) VALUES ($1, $2, $3, $4)";
     let recorded_at = tx.recorded_at()?;
@@ -138,15 +134,15 @@ pub async fn end_session(tx: &mut Tx, id: Uuid, reason: &str) -> Result<(), Stor
 
 /// Ends every login of a user.
 pub async fn end_sessions(tx: &mut Tx, user: Uuid, reason: &str) -> Result<(), StorageError> {
-    const SQL: &str = "UPDATE sessions SET ended_at = $2, end_reason = $3 WHERE user_id = $1 AND ended_at IS NULL";
+    const SQL: &str =
+        "UPDATE sessions SET ended_at = $2, end_reason = $3 WHERE user_id = $1 AND ended_at IS NULL";
     let recorded_at = tx.recorded_at()?;
     on!(tx, conn => sqlx::query(SQL).bind(user).bind(recorded_at).bind(reason).execute(conn).await.map(drop))
 }
 
 /// Logins that were ended after `since`, the newest first.
 pub async fn ended_sessions(tx: &mut Tx, since: Moment) -> Result<Vec<Uuid>, StorageError> {
-    const SQL: &str =
-        "SELECT id FROM sessions WHERE ended_at > $1 ORDER BY ended_at DESC, id LIMIT 1000000";
+    const SQL: &str = "SELECT id FROM sessions WHERE ended_at > $1 ORDER BY ended_at DESC, id LIMIT 1000000";
     on!(tx, conn => sqlx::query_scalar(SQL).bind(since).fetch_all(conn).await)
 }
 

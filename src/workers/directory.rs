@@ -319,7 +319,8 @@ impl Directory {
         let kept = known.as_ref().map(|known| known.key.secret_hash.as_str());
         let keyed = self.secret.matches(kept, KEY_PURPOSE, &[prefix.as_bytes(), plain.as_bytes()]);
         // Only while a rehash at the start has failed: a plain hash of before.
-        let old = kept.is_some_and(|kept| is_plain(kept) && bool::from(kept.as_bytes().ct_eq(plain.as_bytes())));
+        let old =
+            kept.is_some_and(|kept| is_plain(kept) && bool::from(kept.as_bytes().ct_eq(plain.as_bytes())));
         let known = known.filter(|known| (keyed || old) && known.is_open(now)).ok_or(Refused::Key)?;
         known.used.last.store(now.0, Ordering::Relaxed);
         Ok(Identity {
@@ -393,7 +394,8 @@ impl Directory {
 
     fn is_revoked(&self, issuer: &str, token: &Believed) -> bool {
         let tokens = held(&self.tokens);
-        let of = |claim, value: &str| tokens.revoked.get(&(issuer.to_owned(), claim, value.to_owned())).copied();
+        let of =
+            |claim, value: &str| tokens.revoked.get(&(issuer.to_owned(), claim, value.to_owned())).copied();
         let by_id = token.jti.as_deref().is_some_and(|jti| of("jti", jti).is_some());
         let before = of("sub", &token.sub);
         by_id || before.is_some_and(|until| token.issued_at.is_none_or(|issued| issued <= until))
@@ -442,7 +444,8 @@ impl Directory {
         let keys = held(&self.keys);
         let used = |known: &KnownKey| {
             let last = known.used.last.load(Ordering::Relaxed);
-            (last != known.used.kept.load(Ordering::Relaxed)).then_some((known.key.prefix.clone(), Moment(last)))
+            (last != known.used.kept.load(Ordering::Relaxed))
+                .then_some((known.key.prefix.clone(), Moment(last)))
         };
         let uses: Vec<(String, Moment)> = keys.values().filter_map(|known| used(known)).collect();
         if uses.is_empty() {

@@ -4,9 +4,7 @@ use crate::workers::directory::Directory;
 use crate::workers::outbound::address::Reach;
 use crate::workers::outbound::target::Target;
 use crate::workers::outbound::{Outbound, Outgoing};
-use crate::workers::tokens::issuers::{
-    Issuer, JWKS_MAX, KeySource, Keys, KeysError, read_jwks, read_secret,
-};
+use crate::workers::tokens::issuers::{Issuer, JWKS_MAX, KeySource, Keys, KeysError, read_jwks, read_secret};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;

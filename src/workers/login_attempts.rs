@@ -88,9 +88,11 @@ impl LoginAttempts {
         let place = place(address);
         let pair = format!("{user} {place}");
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let under_attack = known(&state.users, user, now).is_some_and(|failures| failures.count >= UNDER_ATTACK);
+        let under_attack =
+            known(&state.users, user, now).is_some_and(|failures| failures.count >= UNDER_ATTACK);
         let of_pair = known(&state.pairs, &pair, now);
-        let mut left = wait(of_pair, FREE, now).max(wait(known(&state.places, &place, now), FREE_OF_PLACE, now));
+        let mut left =
+            wait(of_pair, FREE, now).max(wait(known(&state.places, &place, now), FREE_OF_PLACE, now));
         if under_attack && let Some(failures) = of_pair {
             left = left.max((failures.last + WAIT_MAX).saturating_sub(now));
         }
@@ -165,7 +167,9 @@ mod tests {
         let spray = |n: u32| attempts.begin(&format!("user{n}"), ip("192.0.2.9"), at(1)).is_ok();
         assert_eq!((0..100).filter(|n| spray(*n)).count(), 20);
         // A network of IPv6 is one place; a mapped address is its IPv4 address.
-        let six = (0..100).filter(|n| attempts.begin("bob", ip(&format!("2001:db8::{n:x}")), at(1)).is_ok()).count();
+        let six = (0..100)
+            .filter(|n| attempts.begin("bob", ip(&format!("2001:db8::{n:x}")), at(1)).is_ok())
+            .count();
         assert_eq!(six, 5);
         assert!(attempts.begin("alice", ip("::ffff:192.0.2.1"), at(1)).is_err());
     }

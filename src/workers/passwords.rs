@@ -139,7 +139,9 @@ mod tests {
         assert_ne!(kept, passwords.hash(given(), [8; 16]).await.unwrap());
         let before = passwords.computed();
         assert!(passwords.matches(given(), Some(kept.clone())).await.unwrap());
-        assert!(!passwords.matches(Password::new("Correct horse battery".to_owned()), Some(kept)).await.unwrap());
+        assert!(
+            !passwords.matches(Password::new("Correct horse battery".to_owned()), Some(kept)).await.unwrap()
+        );
         assert!(!passwords.matches(given(), None).await.unwrap());
         assert_eq!(passwords.computed(), before + 3);
         assert_eq!(format!("{:?}", given()), "Password(***)");

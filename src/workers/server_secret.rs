@@ -43,7 +43,9 @@ pub enum SecretError {
         source: io::Error,
     },
     /// A line is too short.
-    #[error("{path}: line {line} must have at least {LENGTH_MIN} characters, such as `openssl rand -hex 32` writes")]
+    #[error(
+        "{path}: line {line} must have at least {LENGTH_MIN} characters, such as `openssl rand -hex 32` writes"
+    )]
     Short {
         /// The file.
         path: String,
@@ -51,7 +53,9 @@ pub enum SecretError {
         line: usize,
     },
     /// There is no line in it.
-    #[error("{path}: is empty; put back the secret that was there, or remove the file to have a new one made")]
+    #[error(
+        "{path}: is empty; put back the secret that was there, or remove the file to have a new one made"
+    )]
     Empty {
         /// The file.
         path: String,
@@ -228,7 +232,10 @@ mod tests {
         let text = fs::read_to_string(folder.join(SECRET_FILE)).unwrap();
         assert!(!format!("{first:?}").contains(text.trim()), "a secret is never printed");
         fs::set_permissions(folder.join(SECRET_FILE), fs::Permissions::from_mode(0o640)).unwrap();
-        assert!(matches!(ServerSecret::load(&place, Random::System), Err(SecretError::Open { mode: 0o640, .. })));
+        assert!(matches!(
+            ServerSecret::load(&place, Random::System),
+            Err(SecretError::Open { mode: 0o640, .. })
+        ));
         fs::remove_dir_all(folder).unwrap();
     }
 
@@ -247,7 +254,9 @@ mod tests {
         assert!(matches!(ServerSecret::load(&place, Random::System), Err(SecretError::File { .. })));
         assert!(matches!(load("\n \n"), Err(SecretError::Empty { .. })));
         let error = load(&format!("{}\nhunter2\n", "x".repeat(32))).unwrap_err();
-        assert!(matches!(error, SecretError::Short { line: 2, .. }) && !error.to_string().contains("hunter2"));
+        assert!(
+            matches!(error, SecretError::Short { line: 2, .. }) && !error.to_string().contains("hunter2")
+        );
         load(&"x".repeat(32)).unwrap();
         fs::remove_dir_all(folder).unwrap();
     }
@@ -258,9 +267,12 @@ mod tests {
         let secret = |text: &str| ServerSecret::parse(text, Path::new("secret")).unwrap();
         let hash = secret(&old).hash("key", &[b"ab", b"c"]);
         assert!(secret(&old).matches(Some(&hash), "key", &[b"ab", b"c"]));
-        for (purpose, parts) in
-            [("key", [&b"a"[..], b"bc"]), ("key", [b"ab", b"d"]), ("ke", [b"ab", b"c"]), ("key", [b"", b"abc"])]
-        {
+        for (purpose, parts) in [
+            ("key", [&b"a"[..], b"bc"]),
+            ("key", [b"ab", b"d"]),
+            ("ke", [b"ab", b"c"]),
+            ("key", [b"", b"abc"]),
+        ] {
             assert!(!secret(&old).matches(Some(&hash), purpose, &parts), "{purpose} {parts:?}");
         }
         assert!(!secret(&new).matches(Some(&hash), "key", &[b"ab", b"c"]) && !secret(&new).knows(&hash));

@@ -114,7 +114,9 @@ pub async fn go_on(
         return Ok(Refreshed::Reused { session: session.id, user: session.user_id });
     }
     let user = users::find(tx, session.user_id).await?;
-    let Some(user) = user.filter(|user| user.status == UserStatus::Active) else { return Ok(Refreshed::Refused) };
+    let Some(user) = user.filter(|user| user.status == UserStatus::Active) else {
+        return Ok(Refreshed::Refused);
+    };
     users::use_refresh(tx, token.id).await?;
     users::insert_refresh(tx, &next.kept(&session, settings, now)).await?;
     Ok(Refreshed::Goes(Box::new((user, session))))
@@ -124,7 +126,11 @@ pub async fn go_on(
 ///
 /// # Errors
 /// The database's.
-pub async fn end(tx: &mut Tx, secret: &ServerSecret, presented: &str) -> Result<Option<Session>, StorageError> {
+pub async fn end(
+    tx: &mut Tx,
+    secret: &ServerSecret,
+    presented: &str,
+) -> Result<Option<Session>, StorageError> {
     let Some((_, session)) = find(tx, secret, presented).await? else { return Ok(None) };
     users::end_session(tx, session.id, "logged out").await?;
     Ok(Some(session))

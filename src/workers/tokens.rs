@@ -241,7 +241,8 @@ impl<'a> Presented<'a> {
             return Err(TokenFault::Header);
         }
         let claims: Claims = serde_json::from_str(&payload).map_err(|_| TokenFault::BadClaims)?;
-        let optional = |seconds: Option<i64>| seconds.map(|seconds| moment(seconds).ok_or(TokenFault::BadClaims));
+        let optional =
+            |seconds: Option<i64>| seconds.map(|seconds| moment(seconds).ok_or(TokenFault::BadClaims));
         let named = [Some(&claims.iss), Some(&claims.sub), claims.jti.as_ref(), claims.sid.as_ref()];
         if !named.into_iter().flatten().all(|text| is_name(text)) {
             return Err(TokenFault::BadClaims);

@@ -136,8 +136,10 @@ impl Jwk {
             && self.key_ops.as_ref().is_none_or(|ops| ops.iter().any(|op| op == "verify"));
         let known = match self.kty.as_str() {
             "RSA" => self.alg.as_deref().is_none_or(|alg| alg == "RS256"),
-            "OKP" => self.crv.as_deref() == Some("Ed25519")
-                && self.alg.as_deref().is_none_or(|alg| alg == "EdDSA" || alg == "Ed25519"),
+            "OKP" => {
+                self.crv.as_deref() == Some("Ed25519")
+                    && self.alg.as_deref().is_none_or(|alg| alg == "EdDSA" || alg == "Ed25519")
+            }
             _ => false,
         };
         signs && known
@@ -211,7 +213,8 @@ mod tests {
     }
 
     fn read(keys: &Value) -> Result<Vec<String>, String> {
-        let keys = read_jwks(json!({ "keys": keys }).to_string().as_bytes()).map_err(|error| error.to_string())?;
+        let keys =
+            read_jwks(json!({ "keys": keys }).to_string().as_bytes()).map_err(|error| error.to_string())?;
         let mut kids: Vec<String> =
             keys.iter().map(|(kid, key)| format!("{kid} {}", key.algorithm.name())).collect();
         kids.sort();
@@ -245,7 +248,11 @@ mod tests {
         let mut short = okp("a");
         short["x"] = json!("AAAA");
         assert!(read(&json!([short])).unwrap_err().contains("32 bytes"));
-        assert!(read_jwks(b"{}").is_err() && read_jwks(b"[]").is_err() && read_jwks(&vec![b' '; JWKS_MAX + 1]).is_err());
+        assert!(
+            read_jwks(b"{}").is_err()
+                && read_jwks(b"[]").is_err()
+                && read_jwks(&vec![b' '; JWKS_MAX + 1]).is_err()
+        );
     }
 
     #[test]

@@ -55,7 +55,8 @@ impl Signer {
     pub fn of(secret: &ServerSecret, key: &SigningKey) -> Option<Self> {
         let public = unhex(&key.public_key)?;
         let seeds = secret.derived(PURPOSE, &key.kid);
-        let pair = seeds.iter().find_map(|seed| Ed25519KeyPair::from_seed_and_public_key(seed, &public).ok())?;
+        let pair =
+            seeds.iter().find_map(|seed| Ed25519KeyPair::from_seed_and_public_key(seed, &public).ok())?;
         Some(Self { kid: key.kid.clone(), pair })
     }
 

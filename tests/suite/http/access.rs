@@ -110,7 +110,11 @@ const PUBLIC: &str = "https://public.test/";
 impl Idp {
     fn new() -> Self {
         let secret = b"0123456789abcdef0123456789abcdef!".to_vec();
-        Self { secret, ed: Ed25519KeyPair::generate().unwrap(), rsa: RsaKeyPair::generate(KeySize::Rsa2048).unwrap() }
+        Self {
+            secret,
+            ed: Ed25519KeyPair::generate().unwrap(),
+            rsa: RsaKeyPair::generate(KeySize::Rsa2048).unwrap(),
+        }
     }
 
     fn jwks(&self) -> Value {

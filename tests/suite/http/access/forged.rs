@@ -22,8 +22,11 @@ fn headers(idp: &Idp, kind: &str, now: Moment) -> Forgeries {
     };
     let mut list: Vec<(String, Value)> = Vec::new();
     let right = good["alg"].as_str().unwrap();
-    let names = ["none", "None", "NONE", "nOnE", "", "HS256", "HS384", "HS512", "RS256", "RS384", "RS512", "PS256", "PS512",
-        "ES256", "ES256K", "ES384", "EdDSA", "Ed25519", "hs256", "rs256", "eddsa", "HMAC", "RS256 ", "dir", "A256KW"];
+    let names = [
+        "none", "None", "NONE", "nOnE", "", "HS256", "HS384", "HS512", "RS256", "RS384", "RS512", "PS256",
+        "PS512", "ES256", "ES256K", "ES384", "EdDSA", "Ed25519", "hs256", "rs256", "eddsa", "HMAC", "RS256 ",
+        "dir", "A256KW",
+    ];
     for alg in names.iter().filter(|alg| **alg != right) {
         list.push((format!("alg {alg:?}"), changed("alg", json!(alg))));
     }
@@ -31,7 +34,8 @@ fn headers(idp: &Idp, kind: &str, now: Moment) -> Forgeries {
         list.push((format!("alg {alg}"), changed("alg", alg)));
     }
     let long = "k".repeat(300);
-    let kids = ["", "unknown", "HS", " hs", "hs\u{0}", "../../../dev/null", "' OR '1'='1", "hs,ed", "*", &long];
+    let kids =
+        ["", "unknown", "HS", " hs", "hs\u{0}", "../../../dev/null", "' OR '1'='1", "hs,ed", "*", &long];
     for kid in kids {
         list.push((format!("kid {kid:?}"), changed("kid", json!(kid))));
     }
@@ -42,9 +46,22 @@ fn headers(idp: &Idp, kind: &str, now: Moment) -> Forgeries {
         list.push((format!("kid {kid}"), changed("kid", kid)));
     }
     let url = json!("https://attacker.test/keys");
-    let asks = [("jku", url.clone()), ("x5u", url), ("jwk", idp.jwks()["keys"][0].clone()), ("x5c", json!(["MIIB"])),
-        ("crit", json!(["exp"])), ("crit", json!([])), ("crit", Value::Null), ("b64", json!(false)), ("zip", json!("DEF")),
-        ("enc", json!("A256GCM")), ("typ", json!("JWE")), ("typ", json!("")), ("typ", json!(7)), ("typ", json!("dpop+jwt"))];
+    let asks = [
+        ("jku", url.clone()),
+        ("x5u", url),
+        ("jwk", idp.jwks()["keys"][0].clone()),
+        ("x5c", json!(["MIIB"])),
+        ("crit", json!(["exp"])),
+        ("crit", json!([])),
+        ("crit", Value::Null),
+        ("b64", json!(false)),
+        ("zip", json!("DEF")),
+        ("enc", json!("A256GCM")),
+        ("typ", json!("JWE")),
+        ("typ", json!("")),
+        ("typ", json!(7)),
+        ("typ", json!("dpop+jwt")),
+    ];
     for (name, value) in asks {
         list.push((format!("{name} {value}"), changed(name, value)));
     }
@@ -54,10 +71,18 @@ fn headers(idp: &Idp, kind: &str, now: Moment) -> Forgeries {
         list.push((format!("no {name}"), header));
     }
     let claims = claims(kind, now).to_string();
-    let mut forged: Forgeries =
-        list.into_iter().map(|(name, header)| (name, idp.signed(kind, &header.to_string(), &claims))).collect();
+    let mut forged: Forgeries = list
+        .into_iter()
+        .map(|(name, header)| (name, idp.signed(kind, &header.to_string(), &claims)))
+        .collect();
     let twice = format!("{{\"alg\":\"none\",\"alg\":\"{right}\",\"kid\":\"{kind}\"}}");
-    for (name, header) in [("alg twice", twice.as_str()), ("no object", "[]"), ("no JSON", "{alg}"), ("empty", ""), ("null", "null")] {
+    for (name, header) in [
+        ("alg twice", twice.as_str()),
+        ("no object", "[]"),
+        ("no JSON", "{alg}"),
+        ("empty", ""),
+        ("null", "null"),
+    ] {
         forged.push((format!("header {name}"), idp.signed(kind, header, &claims)));
     }
     forged
@@ -81,20 +106,56 @@ fn wrong_claims(idp: &Idp, kind: &str, now: Moment) -> Forgeries {
     let other = if kind == "hs" { PUBLIC } else { SHARED };
     let long = "s".repeat(300);
     let wrong: Vec<(&str, Value)> = vec![
-        ("iss", json!("https://attacker.test/")), ("iss", json!(other)), ("iss", json!("artifact")), ("iss", json!("")),
-        ("iss", json!([good["iss"]])), ("iss", json!(format!("{} ", good["iss"].as_str().unwrap()))), ("iss", json!(7)),
+        ("iss", json!("https://attacker.test/")),
+        ("iss", json!(other)),
+        ("iss", json!("artifact")),
+        ("iss", json!("")),
+        ("iss", json!([good["iss"]])),
+        ("iss", json!(format!("{} ", good["iss"].as_str().unwrap()))),
+        ("iss", json!(7)),
         ("iss", json!(good["iss"].as_str().unwrap().to_uppercase())),
-        ("aud", json!("artifact")), ("aud", json!("artifact-api2")), ("aud", json!("ARTIFACT-API")), ("aud", json!("")),
-        ("aud", json!([])), ("aud", json!(["other"])), ("aud", json!([["artifact-api"]])), ("aud", json!(7)),
-        ("sub", json!("")), ("sub", json!("  ")), ("sub", json!(7)), ("sub", json!(["carol"])), ("sub", json!("a\u{0}b")),
-        ("sub", json!("a\nb")), ("sub", json!(long)),
-        ("exp", json!(seconds - 30)), ("exp", json!(seconds - 31)), ("exp", json!(seconds - 86_400)), ("exp", json!(0)),
-        ("exp", json!(-1)), ("exp", json!((seconds + 300).to_string())), ("exp", json!([seconds + 300])),
-        ("exp", json!(1.5e300)), ("exp", json!(i64::MAX)), ("exp", json!(u64::MAX)), ("exp", json!(seconds + 2 * 86_400)),
-        ("nbf", json!(seconds + 31)), ("nbf", json!(seconds + 300)), ("nbf", json!("0")), ("nbf", json!(-1)),
-        ("nbf", json!(i64::MAX)), ("iat", json!(seconds + 31)), ("iat", json!(seconds + 86_400)), ("iat", json!("0")),
-        ("iat", json!({})), ("jti", json!(7)), ("jti", json!("")), ("jti", json!("a\u{1}")), ("scope", json!(7)),
-        ("scope", json!([7])), ("scope", json!({ "admin": true })), ("sid", json!(7)),
+        ("aud", json!("artifact")),
+        ("aud", json!("artifact-api2")),
+        ("aud", json!("ARTIFACT-API")),
+        ("aud", json!("")),
+        ("aud", json!([])),
+        ("aud", json!(["other"])),
+        ("aud", json!([["artifact-api"]])),
+        ("aud", json!(7)),
+        ("sub", json!("")),
+        ("sub", json!("  ")),
+        ("sub", json!(7)),
+        ("sub", json!(["carol"])),
+        ("sub", json!("a\u{0}b")),
+        ("sub", json!("a\nb")),
+        ("sub", json!(long)),
+        ("exp", json!(seconds - 30)),
+        ("exp", json!(seconds - 31)),
+        ("exp", json!(seconds - 86_400)),
+        ("exp", json!(0)),
+        ("exp", json!(-1)),
+        ("exp", json!((seconds + 300).to_string())),
+        ("exp", json!([seconds + 300])),
+        ("exp", json!(1.5e300)),
+        ("exp", json!(i64::MAX)),
+        ("exp", json!(u64::MAX)),
+        ("exp", json!(seconds + 2 * 86_400)),
+        ("nbf", json!(seconds + 31)),
+        ("nbf", json!(seconds + 300)),
+        ("nbf", json!("0")),
+        ("nbf", json!(-1)),
+        ("nbf", json!(i64::MAX)),
+        ("iat", json!(seconds + 31)),
+        ("iat", json!(seconds + 86_400)),
+        ("iat", json!("0")),
+        ("iat", json!({})),
+        ("jti", json!(7)),
+        ("jti", json!("")),
+        ("jti", json!("a\u{1}")),
+        ("scope", json!(7)),
+        ("scope", json!([7])),
+        ("scope", json!({ "admin": true })),
+        ("sid", json!(7)),
     ];
     for (name, value) in wrong {
         let mut claims = good.clone();
@@ -102,13 +163,23 @@ fn wrong_claims(idp: &Idp, kind: &str, now: Moment) -> Forgeries {
         list.push((format!("{name} {}", value.to_string().chars().take(40).collect::<String>()), claims));
     }
     let header = header(kind).to_string();
-    let mut forged: Forgeries =
-        list.into_iter().map(|(name, claims)| (name, idp.signed(kind, &header, &claims.to_string()))).collect();
+    let mut forged: Forgeries = list
+        .into_iter()
+        .map(|(name, claims)| (name, idp.signed(kind, &header, &claims.to_string())))
+        .collect();
     for name in ["iss", "sub", "aud", "exp"] {
         let twice = good.to_string().replacen('{', &format!("{{\"{name}\":{},", good[name]), 1);
         forged.push((format!("{name} twice"), idp.signed(kind, &header, &twice)));
     }
-    for (name, text) in [("list", "[]"), ("null", "null"), ("no JSON", "{"), ("empty", ""), ("a text", "\"a\""), ("a number", "1"), ("two objects", "{}{}")] {
+    for (name, text) in [
+        ("list", "[]"),
+        ("null", "null"),
+        ("no JSON", "{"),
+        ("empty", ""),
+        ("a text", "\"a\""),
+        ("a number", "1"),
+        ("two objects", "{}{}"),
+    ] {
         forged.push((format!("claims {name}"), idp.signed(kind, &header, text)));
     }
     let padded = format!("{{\"pad\":\"{}\",{}", "x".repeat(8_192), good.to_string().trim_start_matches('{'));
@@ -133,9 +204,16 @@ fn broken(idp: &Idp, kind: &str, now: Moment) -> Forgeries {
         list.push((format!("bit of byte {at}"), format!("{message}.{}", b64(&flipped))));
     }
     let longer = [raw.as_slice(), &[0]].concat();
-    let signatures = [("none", Vec::new()), ("shorter", raw[1..].to_vec()), ("longer", longer), ("half", raw[..raw.len() / 2].to_vec()),
-        ("zeros", vec![0; raw.len()]), ("ones", vec![0xff; raw.len()]), ("of the claims", idp.signature(kind, claims_part.as_bytes())),
-        ("of another", idp.signature(kind, b"other"))];
+    let signatures = [
+        ("none", Vec::new()),
+        ("shorter", raw[1..].to_vec()),
+        ("longer", longer),
+        ("half", raw[..raw.len() / 2].to_vec()),
+        ("zeros", vec![0; raw.len()]),
+        ("ones", vec![0xff; raw.len()]),
+        ("of the claims", idp.signature(kind, claims_part.as_bytes())),
+        ("of another", idp.signature(kind, b"other")),
+    ];
     for (name, signature) in signatures {
         list.push((format!("signature {name}"), format!("{message}.{}", b64(signature))));
     }
@@ -149,12 +227,32 @@ fn broken(idp: &Idp, kind: &str, now: Moment) -> Forgeries {
         let header = b64(json!({ "alg": alg, "kid": kind }).to_string());
         list.push((format!("unsigned {alg}"), format!("{header}.{claims_part}.")));
     }
-    let shapes = [good.replacen('.', "", 1), message.clone(), format!("{good}.extra"), format!("{good}."), format!(".{good}"), "..".to_owned(),
-        ".".to_owned(), format!(".{claims_part}.{signature}"), format!("{header_part}..{signature}"), format!("{good}={}", ""),
-        format!("{header_part}=.{claims_part}.{signature}"), format!("{message}.{signature}=="), format!("{message}.!{signature}"),
-        format!("{message}.{}+/", &signature[..signature.len() - 2]), good.to_uppercase(), good.chars().rev().collect(), format!("{good}{good}"),
-        format!("Bearer {good}"), format!("{good},{good}"), format!("{{\"token\":\"{good}\"}}"), "a.b.c".to_owned(), "eyJ.eyJ.eyJ".to_owned(),
-        format!("{}.{claims_part}.{signature}", b64([0xff, 0xfe])), format!("{header_part}.{}.{signature}", b64([0xff, 0xfe]))];
+    let shapes = [
+        good.replacen('.', "", 1),
+        message.clone(),
+        format!("{good}.extra"),
+        format!("{good}."),
+        format!(".{good}"),
+        "..".to_owned(),
+        ".".to_owned(),
+        format!(".{claims_part}.{signature}"),
+        format!("{header_part}..{signature}"),
+        format!("{good}={}", ""),
+        format!("{header_part}=.{claims_part}.{signature}"),
+        format!("{message}.{signature}=="),
+        format!("{message}.!{signature}"),
+        format!("{message}.{}+/", &signature[..signature.len() - 2]),
+        good.to_uppercase(),
+        good.chars().rev().collect(),
+        format!("{good}{good}"),
+        format!("Bearer {good}"),
+        format!("{good},{good}"),
+        format!("{{\"token\":\"{good}\"}}"),
+        "a.b.c".to_owned(),
+        "eyJ.eyJ.eyJ".to_owned(),
+        format!("{}.{claims_part}.{signature}", b64([0xff, 0xfe])),
+        format!("{header_part}.{}.{signature}", b64([0xff, 0xfe])),
+    ];
     list.extend(shapes.into_iter().enumerate().map(|(number, token)| (format!("shape {number}"), token)));
     list
 }
@@ -165,11 +263,19 @@ fn confused(idp: &Idp, now: Moment) -> Forgeries {
     let jwks = idp.jwks();
     let n = jwks["keys"][1]["n"].as_str().unwrap();
     let x = jwks["keys"][0]["x"].as_str().unwrap();
-    let raw = |text: &str| base64::Engine::decode(&base64::engine::general_purpose::URL_SAFE_NO_PAD, text).unwrap();
+    let raw =
+        |text: &str| base64::Engine::decode(&base64::engine::general_purpose::URL_SAFE_NO_PAD, text).unwrap();
     let secrets: Vec<(&str, Vec<u8>)> = vec![
-        ("modulus", raw(n)), ("modulus in base64", n.as_bytes().to_vec()), ("jwk of rs", jwks["keys"][1].to_string().into_bytes()),
-        ("point", raw(x)), ("point in base64", x.as_bytes().to_vec()), ("jwk of ed", jwks["keys"][0].to_string().into_bytes()),
-        ("jwks", jwks.to_string().into_bytes()), ("nothing", Vec::new()), ("zeros", vec![0; 32]), ("secret", b"secret".to_vec()),
+        ("modulus", raw(n)),
+        ("modulus in base64", n.as_bytes().to_vec()),
+        ("jwk of rs", jwks["keys"][1].to_string().into_bytes()),
+        ("point", raw(x)),
+        ("point in base64", x.as_bytes().to_vec()),
+        ("jwk of ed", jwks["keys"][0].to_string().into_bytes()),
+        ("jwks", jwks.to_string().into_bytes()),
+        ("nothing", Vec::new()),
+        ("zeros", vec![0; 32]),
+        ("secret", b"secret".to_vec()),
     ];
     let mut list = Vec::new();
     for (name, secret) in secrets {
@@ -181,9 +287,16 @@ fn confused(idp: &Idp, now: Moment) -> Forgeries {
         }
     }
     let own = json!({ "kty": "OKP", "crv": "Ed25519", "kid": "ed", "x": b64(attacker.public_key()) });
-    for header in [json!({ "alg": "EdDSA", "kid": "ed", "jwk": own }), json!({ "alg": "EdDSA", "kid": "ed" }), json!({ "alg": "EdDSA", "kid": "mine" })] {
+    for header in [
+        json!({ "alg": "EdDSA", "kid": "ed", "jwk": own }),
+        json!({ "alg": "EdDSA", "kid": "ed" }),
+        json!({ "alg": "EdDSA", "kid": "mine" }),
+    ] {
         let message = format!("{}.{}", b64(header.to_string()), b64(claims("ed", now).to_string()));
-        list.push((format!("attacker's key, {header}"), format!("{message}.{}", b64(attacker.sign(message.as_bytes())))));
+        list.push((
+            format!("attacker's key, {header}"),
+            format!("{message}.{}", b64(attacker.sign(message.as_bytes()))),
+        ));
     }
     list
 }
@@ -198,7 +311,8 @@ fn shape(reply: &Reply) -> String {
 /// Sends each forgery; all are refused, and nothing is told of why.
 async fn refuse_all(guarded: &Guarded, forgeries: Forgeries, least: usize) {
     // A header line can carry neither line ends nor bytes beyond ASCII: those never reach the service.
-    let sent: Forgeries = forgeries.into_iter().filter(|(_, token)| token.bytes().all(|b| (0x20..0x7f).contains(&b))).collect();
+    let sent: Forgeries =
+        forgeries.into_iter().filter(|(_, token)| token.bytes().all(|b| (0x20..0x7f).contains(&b))).collect();
     let different: BTreeSet<&String> = sent.iter().map(|(_, token)| token).collect();
     assert!(different.len() >= least, "only {} different ones", different.len());
     let mut shapes = BTreeSet::new();

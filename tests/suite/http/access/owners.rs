@@ -10,7 +10,15 @@ use std::collections::BTreeSet;
 /// An id that nothing has.
 const ABSENT: &str = "0198c1d2-7c7a-7b1e-9a55-3f2b8d0c4e11";
 /// Scopes of somebody who runs portfolios.
-const ALL: [&str; 7] = ["portfolios:read", "portfolios:write", "prices:read", "prices:write", "assets:read", "assets:write", "markets:read"];
+const ALL: [&str; 7] = [
+    "portfolios:read",
+    "portfolios:write",
+    "prices:read",
+    "prices:write",
+    "assets:read",
+    "assets:write",
+    "markets:read",
+];
 
 /// A book with a position and transactions.
 struct Book {
@@ -21,19 +29,26 @@ struct Book {
 
 async fn book(guarded: &Guarded, owner: &str) -> Book {
     let body = json!({ "name": format!("book of {owner}"), "owner_id": owner, "initial_capital": "100000" });
-    let portfolio = guarded.admin("POST", "/portfolios", &body).await.expect(201)["id"].as_str().unwrap().to_owned();
+    let portfolio =
+        guarded.admin("POST", "/portfolios", &body).await.expect(201)["id"].as_str().unwrap().to_owned();
     let buy = json!({ "type": "buy", "symbol": "GOLD", "quantity": "2", "price": "100", "executed_at": "2026-11-20T00:00:00Z" });
-    let made = guarded.admin("POST", &format!("/portfolios/{portfolio}/transactions"), &buy).await.expect(201);
-    let positions = guarded.by(&guarded.admin, "GET", &format!("/portfolios/{portfolio}/positions"), None).await.expect(200);
+    let made =
+        guarded.admin("POST", &format!("/portfolios/{portfolio}/transactions"), &buy).await.expect(201);
+    let positions = guarded
+        .by(&guarded.admin, "GET", &format!("/portfolios/{portfolio}/positions"), None)
+        .await
+        .expect(200);
     let transaction = made["id"].as_str().unwrap().to_owned();
     Book { portfolio, position: positions[0]["id"].as_str().unwrap().to_owned(), transaction }
 }
 
 async fn world(backend: crate::support::Backend) -> (Guarded, Book, Book) {
     let guarded = Guarded::start(backend).await;
-    let market = json!({ "code": "COMEX", "name": "COMEX", "market_type": "COMMODITIES_EXCHANGE", "timezone": "UTC" });
+    let market =
+        json!({ "code": "COMEX", "name": "COMEX", "market_type": "COMMODITIES_EXCHANGE", "timezone": "UTC" });
     guarded.admin("POST", "/markets", &market).await.expect(201);
-    let asset = json!({ "symbol": "GOLD", "name": "Gold", "asset_type": "COMMODITY", "market_code": "COMEX" });
+    let asset =
+        json!({ "symbol": "GOLD", "name": "Gold", "asset_type": "COMMODITY", "market_code": "COMEX" });
     guarded.admin("POST", "/assets", &asset).await.expect(201);
     guarded.admin("POST", "/prices", &json!({ "symbol": "GOLD", "price": "101" })).await.expect(200);
     let (alice, bob) = (book(&guarded, "alice").await, book(&guarded, "bob").await);
@@ -45,7 +60,8 @@ fn requests(book: &Book) -> Vec<(&'static str, String, Option<Value>)> {
     let Book { portfolio, position, transaction } = book;
     let base = format!("/portfolios/{portfolio}");
     let trade = json!({ "type": "buy", "symbol": "GOLD", "quantity": "1", "price": "100" });
-    let open = json!({ "asset_symbol": "GOLD", "quantity": "1", "entry_price": "100", "position_type": "LONG" });
+    let open =
+        json!({ "asset_symbol": "GOLD", "quantity": "1", "entry_price": "100", "position_type": "LONG" });
     let mut list: Vec<(&'static str, String, Option<Value>)> = vec![
         ("GET", base.clone(), None),
         ("GET", format!("{base}?as_of=2026-11-22"), None),
@@ -53,8 +69,25 @@ fn requests(book: &Book) -> Vec<(&'static str, String, Option<Value>)> {
         ("PATCH", base.clone(), Some(json!({ "name": "mine now" }))),
         ("DELETE", base.clone(), None),
     ];
-    for read in ["attribution", "export", "export?what=ledger", "export?what=pnl&format=csv", "gains", "history", "lots", "performance",
-        "pnl", "pnl?by=lot", "pnl?as_of=2026-11-22", "pnl?explain=true", "pnl/diff?known_at=2026-11-23T12:00:00Z", "pnl/values?at=2026-11-22", "positions", "positions?status=CLOSED", "transactions"] {
+    for read in [
+        "attribution",
+        "export",
+        "export?what=ledger",
+        "export?what=pnl&format=csv",
+        "gains",
+        "history",
+        "lots",
+        "performance",
+        "pnl",
+        "pnl?by=lot",
+        "pnl?as_of=2026-11-22",
+        "pnl?explain=true",
+        "pnl/diff?known_at=2026-11-23T12:00:00Z",
+        "pnl/values?at=2026-11-22",
+        "positions",
+        "positions?status=CLOSED",
+        "transactions",
+    ] {
         list.push(("GET", format!("{base}/{read}"), None));
     }
     for action in ["freeze", "unfreeze", "deactivate", "activate"] {
@@ -65,7 +98,11 @@ fn requests(book: &Book) -> Vec<(&'static str, String, Option<Value>)> {
         ("GET", format!("{base}/positions/{position}"), None),
         ("GET", format!("{base}/positions/{ABSENT}"), None),
         ("POST", format!("{base}/positions/{position}/close"), Some(json!({ "price": "100" }))),
-        ("POST", format!("{base}/positions/{position}/reduce"), Some(json!({ "quantity": "1", "price": "100" }))),
+        (
+            "POST",
+            format!("{base}/positions/{position}/reduce"),
+            Some(json!({ "quantity": "1", "price": "100" })),
+        ),
         ("POST", format!("{base}/transactions"), Some(trade.clone())),
         ("POST", format!("{base}/transactions"), Some(json!([trade]))),
         ("GET", format!("{base}/transactions/{transaction}"), None),
@@ -93,14 +130,18 @@ fn told(reply: &Reply, book: &Book) -> String {
 
 /// Asks everything of a book that is out of reach, and the same of one that does not exist. How many checks that were.
 async fn alike(guarded: &Guarded, credential: &str, foreign: &Book) -> usize {
-    let absent = Book { portfolio: ABSENT.to_owned(), position: ABSENT.to_owned(), transaction: ABSENT.to_owned() };
+    let absent =
+        Book { portfolio: ABSENT.to_owned(), position: ABSENT.to_owned(), transaction: ABSENT.to_owned() };
     let (of_foreign, of_absent) = (requests(foreign), requests(&absent));
     for ((method, path, body), (_, other, _)) in of_foreign.iter().zip(&of_absent) {
         let kind = if path.contains(":import") { Some("text/csv") } else { None };
         let send = async |path: &str| match kind {
             Some(kind) => {
                 let bearer = format!("Bearer {credential}");
-                guarded.app.send(method, path, &[("authorization", &bearer), ("content-type", kind)], b"date,type\n").await
+                guarded
+                    .app
+                    .send(method, path, &[("authorization", &bearer), ("content-type", kind)], b"date,type\n")
+                    .await
             }
             None => guarded.by(credential, method, path, body.as_ref()).await,
         };

@@ -35,7 +35,9 @@ impl Line {
     }
 
     async fn get(&mut self, guarded: &Guarded, key: &str, path: &str) -> StatusCode {
-        let request = Request::get(path).header("host", guarded.app.address.to_string()).header("authorization", format!("Bearer {key}"));
+        let request = Request::get(path)
+            .header("host", guarded.app.address.to_string())
+            .header("authorization", format!("Bearer {key}"));
         let body = http_body_util::Empty::<Bytes>::new().boxed();
         self.sender.ready().await.unwrap();
         let response = self.sender.send_request(request.body(body).unwrap()).await.unwrap();
@@ -46,12 +48,19 @@ impl Line {
 }
 
 /// A stream of prices under way: the way to feed it, and its answer to come.
-async fn stream(guarded: &Guarded, key: &str) -> (mpsc::Sender<Bytes>, tokio::task::JoinHandle<(StatusCode, String)>) {
+async fn stream(
+    guarded: &Guarded,
+    key: &str,
+) -> (mpsc::Sender<Bytes>, tokio::task::JoinHandle<(StatusCode, String)>) {
     let mut line = Line::open(guarded).await;
     let (feed, mut pieces) = mpsc::channel::<Bytes>(1);
-    let body = StreamBody::new(futures_util::stream::poll_fn(move |context| pieces.poll_recv(context).map(|piece| piece.map(|bytes| Ok(Frame::data(bytes))))));
-    let request = Request::post("/prices/stream").header("host", guarded.app.address.to_string())
-        .header("authorization", format!("Bearer {key}")).header("content-type", "application/x-ndjson");
+    let body = StreamBody::new(futures_util::stream::poll_fn(move |context| {
+        pieces.poll_recv(context).map(|piece| piece.map(|bytes| Ok(Frame::data(bytes))))
+    }));
+    let request = Request::post("/prices/stream")
+        .header("host", guarded.app.address.to_string())
+        .header("authorization", format!("Bearer {key}"))
+        .header("content-type", "application/x-ndjson");
     let request = request.body(body.boxed()).unwrap();
     let answer = tokio::spawn(async move {
         let response = line.sender.send_request(request).await.unwrap();
@@ -68,9 +77,11 @@ fn price(number: usize) -> Bytes {
 }
 
 async fn gold(guarded: &Guarded) {
-    let market = json!({ "code": "COMEX", "name": "COMEX", "market_type": "COMMODITIES_EXCHANGE", "timezone": "UTC" });
+    let market =
+        json!({ "code": "COMEX", "name": "COMEX", "market_type": "COMMODITIES_EXCHANGE", "timezone": "UTC" });
     guarded.admin("POST", "/markets", &market).await.expect(201);
-    let asset = json!({ "symbol": "GOLD", "name": "Gold", "asset_type": "COMMODITY", "market_code": "COMEX" });
+    let asset =
+        json!({ "symbol": "GOLD", "name": "Gold", "asset_type": "COMMODITY", "market_code": "COMEX" });
     guarded.admin("POST", "/assets", &asset).await.expect(201);
 }
 
@@ -189,18 +200,24 @@ async fn keys_are_fetched_from_an_address_and_asked_for_when_a_token_names_a_new
     let address = listener.local_addr().unwrap();
     let served = std::sync::Arc::new(std::sync::Mutex::new((500, String::new())));
     let document = std::sync::Arc::clone(&served);
-    let router = axum::Router::new().route("/jwks", axum::routing::get(move || {
-        let (status, body) = document.lock().unwrap().clone();
-        async move { (StatusCode::from_u16(status).unwrap(), body) }
-    }));
+    let router = axum::Router::new().route(
+        "/jwks",
+        axum::routing::get(move || {
+            let (status, body) = document.lock().unwrap().clone();
+            async move { (StatusCode::from_u16(status).unwrap(), body) }
+        }),
+    );
     let stop = CancellationToken::new();
     let ending = stop.clone();
-    let server = tokio::spawn(async move { axum::serve(listener, router).with_graceful_shutdown(async move { ending.cancelled().await }).await });
+    let server = tokio::spawn(async move {
+        axum::serve(listener, router).with_graceful_shutdown(async move { ending.cancelled().await }).await
+    });
     let guarded = Guarded::start_with(crate::support::Backend::Sqlite, |folder| {
         let mut settings = idp.trusted(folder, "markets:read");
         settings.issuers[1].keys = KeySource::Url(format!("http://{address}/jwks"));
         settings
-    }).await;
+    })
+    .await;
     let now = guarded.app.clock.now();
     let token = idp.token("rs", &json!({}), now);
     let status = async || guarded.by(&token, "GET", "/markets", None).await.status.as_u16();
