@@ -3,6 +3,7 @@
 //! The only reader of the environment.
 
 pub mod access;
+pub mod metrics;
 
 use crate::telemetry::LogFormat;
 use serde::Deserialize;
@@ -115,6 +116,7 @@ struct File {
     log_format: Option<String>,
     #[serde(default)]
     access: access::Section,
+    metrics: metrics::Section,
 }
 
 /// The configuration of one process.
@@ -134,6 +136,8 @@ pub struct Config {
     pub log_format: Setting<LogFormat>,
     /// The server's secret and tokens.
     pub access: access::Access,
+    /// Where Prometheus reads.
+    pub metrics: metrics::Metrics,
 }
 
 /// Looks a variable up. A test passes its own.
@@ -230,6 +234,7 @@ impl Config {
             log,
             log_format: parsed("log_format", format, log_format, "must be text or json")?,
             access: access::Access::load(file.access, &path, env)?,
+            metrics: metrics::Metrics::load(file.metrics, &path, env)?,
         };
         if config.open_loopback.value && !config.listen.value.ip().is_loopback() {
             return Err(ConfigError::OpenBeyondLoopback(config.listen.value));
@@ -250,6 +255,7 @@ impl Config {
             ("log_format", format.to_owned(), self.log_format.origin.to_string()),
         ];
         shown.extend(self.access.shown());
+        shown.extend(self.metrics.shown());
         shown
     }
 }

@@ -31,6 +31,7 @@ pub mod ledger_imports;
 pub mod login;
 pub mod mappings;
 pub mod markets;
+pub mod metrics;
 pub mod openapi;
 pub mod performance;
 pub mod pnl;

@@ -38,5 +38,6 @@ pub mod series;
 pub mod ticks;
 pub mod token_keys;
 pub mod transactions;
+pub mod usage;
 pub mod users;
 pub mod writer;

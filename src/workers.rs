@@ -7,6 +7,7 @@ pub mod csv_records;
 pub mod difference;
 pub mod directory;
 pub mod gate;
+pub mod gauges;
 pub mod history;
 pub mod ingest_parse;
 pub mod intake;

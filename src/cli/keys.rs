@@ -127,7 +127,7 @@ fn wanted(args: &CreateArgs) -> Value {
 /// Every row of a list, page by page.
 pub(super) async fn every(client: &Client, path: &str) -> Result<Vec<Value>, Failure> {
     let (mut rows, mut next) = (Vec::new(), Some(path.to_owned()));
-    while let Some(path) = next {
+    while let Some(path) = next.take() {
         let reply = client.send(Method::GET, &path, None).await?;
         next.clone_from(&reply.next);
         match reply.success()? {

@@ -170,6 +170,8 @@ codes! {
     Unauthorized = "unauthorized", UNAUTHORIZED, "Authentication required";
     /// The key does not allow that.
     Forbidden = "forbidden", FORBIDDEN, "Not allowed";
+    /// Too many of them in a short time.
+    TooManyRequests = "too_many_requests", TOO_MANY_REQUESTS, "Too many requests";
     /// No such API key.
     KeyNotFound = "key_not_found", NOT_FOUND, "API key not found";
     /// No such user.

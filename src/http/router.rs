@@ -4,9 +4,9 @@ use crate::http::auth::Door;
 use crate::http::openapi::{self, Frame, Written};
 use crate::http::{
     AppState, actions, assets, attribution, candles, currencies, difference, docs, exports, fx, gains,
-    health, history, imports, keys, layers, ledger_imports, login, markets, pnl, portfolios, position_trades,
-    positions, price_batch, price_sources, price_stream, price_withdrawal, prices, rate_imports,
-    record_files, returns, several, signing_keys, statement, transactions, users, values,
+    health, history, imports, keys, layers, ledger_imports, login, markets, metrics, pnl, portfolios,
+    position_trades, positions, price_batch, price_sources, price_stream, price_withdrawal, prices,
+    rate_imports, record_files, returns, several, signing_keys, statement, transactions, users, values,
 };
 use axum::extract::DefaultBodyLimit;
 use axum::routing::get;
@@ -40,6 +40,7 @@ fn operations() -> OpenApiRouter<AppState> {
         .routes(routes!(health::live))
         .routes(routes!(health::ready))
         .routes(routes!(health::accept_clock))
+        .routes(routes!(metrics::metrics))
 }
 
 /// Who may use the service.
@@ -171,6 +172,17 @@ impl RoutesBuilder {
     pub fn into_openapi(self) -> utoipa::openapi::OpenApi {
         self.0.into_openapi()
     }
+}
+
+/// What watches the service, as one router: no key is asked for, so its listener decides who may come.
+pub fn watch(app: &AppState) -> Router {
+    let (routes, _) = OpenApiRouter::new()
+        .routes(routes!(health::health))
+        .routes(routes!(health::live))
+        .routes(routes!(health::ready))
+        .routes(routes!(metrics::metrics))
+        .split_for_parts();
+    layers::around(routes.with_state(app.clone()), app).layer(Extension(Door::Owner))
 }
 
 /// The whole service as one router, for one door.

@@ -16,6 +16,7 @@ mod idempotency;
 mod incremental;
 mod ledger_imports;
 mod markets;
+mod metrics;
 mod over_time;
 mod pnl;
 mod portfolios;
