@@ -188,7 +188,7 @@ pub async fn stream_prices(
     let progress = Progress::find(&app, request).await?;
     let keyed = progress.request.as_ref().map(|request| request.request_hash.clone());
     let taken_before = progress.report.lines;
-    let reader = Reader::new(&app, &admission, taken_before, keyed);
+    let reader = Reader::new((&app, &caller), &admission, taken_before, keyed);
     let (to_store, groups) = mpsc::channel(1);
     let (read, (report, failed)) =
         tokio::join!(reader.read_all(body, to_store), store_all(&app, &caller.actor, progress, groups));

@@ -30,5 +30,7 @@ mod rates;
 pub(crate) mod raw;
 mod samples;
 mod settling;
+mod token_keys;
 mod transactions;
+mod users;
 mod writer;

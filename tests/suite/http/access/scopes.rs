@@ -38,6 +38,7 @@ const DEMANDED: &[(&str, &str)] = &[
     ("GET /markets", "markets:read"),
     ("POST /markets", "markets:write"),
     ("PATCH /markets", "markets:write"),
+    ("GET /metrics", "metrics:read"),
     ("GET /performance", "portfolios:read"),
     ("GET /pnl", "portfolios:read"),
     ("POST /pnl", "portfolios:read"),
