@@ -1,7 +1,7 @@
 //! Owners (reliability.md A4): what is foreign and what does not exist answer alike, on every route that names or lists
 //! portfolios, and nobody gives itself more than it has.
 
-use super::Guarded;
+use super::{Guarded, PASSWORD};
 use crate::on_both;
 use crate::support::Reply;
 use serde_json::{Value, json};
@@ -9,6 +9,8 @@ use std::collections::BTreeSet;
 
 /// An id that nothing has.
 const ABSENT: &str = "0198c1d2-7c7a-7b1e-9a55-3f2b8d0c4e11";
+/// A line of a ledger.
+const DEPOSIT: &[u8] = b"{\"type\":\"deposit\",\"amount\":\"1\",\"currency\":\"USD\",\"executed_at\":\"2026-11-20T00:00:00Z\"}\n";
 /// Scopes of somebody who runs portfolios.
 const ALL: [&str; 7] = [
     "portfolios:read",
@@ -61,7 +63,7 @@ fn requests(book: &Book) -> Vec<(&'static str, String, Option<Value>)> {
     let base = format!("/portfolios/{portfolio}");
     let trade = json!({ "type": "buy", "symbol": "GOLD", "quantity": "1", "price": "100" });
     let open =
-        json!({ "asset_symbol": "GOLD", "quantity": "1", "entry_price": "100", "position_type": "LONG" });
+        json!({ "asset_symbol": "GOLD", "quantity": "1", "price": "100", "position_type": "LONG" });
     let mut list: Vec<(&'static str, String, Option<Value>)> = vec![
         ("GET", base.clone(), None),
         ("GET", format!("{base}?as_of=2026-11-22"), None),
@@ -108,7 +110,7 @@ fn requests(book: &Book) -> Vec<(&'static str, String, Option<Value>)> {
         ("GET", format!("{base}/transactions/{transaction}"), None),
         ("GET", format!("{base}/transactions/{ABSENT}"), None),
         ("POST", format!("{base}/transactions/{transaction}/void"), Some(json!({}))),
-        ("POST", format!("{base}/transactions:import?dry_run=true"), Some(json!({}))),
+        ("POST", format!("{base}/transactions:import?dry_run=true&format=ndjson"), Some(json!({}))),
         ("GET", format!("/pnl?portfolio={portfolio}"), None),
         ("GET", format!("/performance?portfolio={portfolio}"), None),
     ]);
@@ -134,13 +136,13 @@ async fn alike(guarded: &Guarded, credential: &str, foreign: &Book) -> usize {
         Book { portfolio: ABSENT.to_owned(), position: ABSENT.to_owned(), transaction: ABSENT.to_owned() };
     let (of_foreign, of_absent) = (requests(foreign), requests(&absent));
     for ((method, path, body), (_, other, _)) in of_foreign.iter().zip(&of_absent) {
-        let kind = if path.contains(":import") { Some("text/csv") } else { None };
+        let kind = if path.contains(":import") { Some("application/x-ndjson") } else { None };
         let send = async |path: &str| match kind {
             Some(kind) => {
                 let bearer = format!("Bearer {credential}");
                 guarded
                     .app
-                    .send(method, path, &[("authorization", &bearer), ("content-type", kind)], b"date,type\n")
+                    .send(method, path, &[("authorization", &bearer), ("content-type", kind)], DEPOSIT)
                     .await
             }
             None => guarded.by(credential, method, path, body.as_ref()).await,
@@ -282,9 +284,9 @@ on_both! {
         send(&other, &path, &trade).await.expect(201);
         assert_eq!(send(&key, &path, &trade).await.code(404), "portfolio_not_found");
         // A user whose rights were cut down gets no answer from before.
-        let body = json!({ "name": "carol", "password": super::PASSWORD, "owner_id": "bob", "scopes": ALL });
+        let body = json!({ "name": "carol", "password": PASSWORD, "owner_id": "bob", "scopes": ALL });
         guarded.admin("POST", "/users", &body).await.expect(201);
-        let tokens = guarded.login("carol", super::PASSWORD).await.expect(200);
+        let tokens = guarded.login("carol", PASSWORD).await.expect(200);
         let bearer = format!("Bearer {}", tokens["access_token"].as_str().unwrap());
         let as_carol = async || {
             let headers = [("authorization", bearer.as_str()), ("content-type", "application/json"), ("idempotency-key", "mine")];
@@ -316,9 +318,9 @@ on_both! {
         }
         for (method, path, body) in [
             ("POST", "/keys", json!({ "name": "x", "admin": true })),
-            ("POST", "/users", json!({ "name": "mallory", "password": super::PASSWORD, "admin": true })),
+            ("POST", "/users", json!({ "name": "mallory", "password": PASSWORD, "admin": true })),
             ("PATCH", "/users/bob", json!({ "admin": true })),
-            ("POST", "/users/bob/password", json!({ "password": super::PASSWORD })),
+            ("POST", "/users/bob/password", json!({ "password": PASSWORD })),
             ("POST", "/auth/revocations", json!({})),
         ] {
             assert_eq!(guarded.by(&key, method, path, Some(&body)).await.code(403), "forbidden", "{method} {path}");
