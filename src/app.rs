@@ -12,6 +12,8 @@ use crate::storage::access;
 use crate::storage::database::{Database, Location};
 use crate::storage::error::StorageError;
 use crate::storage::sealing::Effort;
+use crate::telemetry::recorder;
+use crate::workers::gauges;
 use crate::workers::present::Presents;
 use crate::workers::records::RecordFiles;
 use crate::workers::sealing;
@@ -53,8 +55,10 @@ impl App {
     /// # Errors
     /// What [`Database::open`] says.
     pub async fn open(location: &Location, clock: Clock, access: Access) -> Result<Self, StorageError> {
+        recorder::start();
         let db = Database::open(location, clock.clone()).await?;
         let draining = Arc::new(AtomicBool::new(false));
+        gauges::look_at_files(location.directory().to_path_buf()).await;
         let presents = Arc::new(Presents::default());
         let records = Arc::new(RecordFiles::under(location.directory()));
         let streams = Arc::default();
@@ -101,6 +105,14 @@ impl App {
         owner_socket(&self.directory)
     }
 
+    /// Serves metrics and health to whoever reaches `listener`, as long as the process lives: also while it drains.
+    ///
+    /// # Errors
+    /// When the listener fails.
+    pub async fn serve_watch(&self, listener: TcpListener) -> std::io::Result<()> {
+        axum::serve(listener, router::watch(&self.state)).await
+    }
+
     /// Serves until `stop` is cancelled, then lets requests under way finish and closes the database.
     ///
     /// # Errors
@@ -133,6 +145,8 @@ impl App {
             }
         };
         let sealing = tokio::spawn(sealing::supervise(self.state.db.clone(), stop.clone()));
+        let (db, clock) = (self.state.db.clone(), self.state.clock.clone());
+        tokio::spawn(gauges::supervise(db, self.directory.clone(), clock, stop.clone()));
         let over_network = axum::serve(listener, network).with_graceful_shutdown(ending(stop.clone()));
         let both = async { tokio::try_join!(over_socket, over_network) };
         let drained = async {

@@ -28,6 +28,7 @@ pub mod layers;
 pub mod ledger_imports;
 pub mod mappings;
 pub mod markets;
+pub mod metrics;
 pub mod openapi;
 pub mod performance;
 pub mod pnl;

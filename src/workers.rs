@@ -5,6 +5,7 @@ pub mod adjusted_prices;
 pub mod bookkeeping;
 pub mod csv_records;
 pub mod difference;
+pub mod gauges;
 pub mod history;
 pub mod ingest_parse;
 pub mod intake;

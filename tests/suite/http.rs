@@ -15,6 +15,7 @@ mod idempotency;
 mod incremental;
 mod ledger_imports;
 mod markets;
+mod metrics;
 mod over_time;
 mod pnl;
 mod portfolios;

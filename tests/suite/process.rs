@@ -15,6 +15,7 @@ mod life;
 mod load;
 mod real_data;
 mod transfer;
+mod watch;
 
 use crate::support::{Backend, Reply, Scratch, fresh_location};
 use artifact::storage::database::Location;
