@@ -430,12 +430,10 @@ pub async fn update_asset(
     posted: Posted,
 ) -> Result<Tagged<AssetView>, ApiError> {
     let random = app.random;
-    app.db
-        .writer()
-        .write(caller.actor, move |tx| {
-            Box::pin(async move { change_asset(tx, random, &name, &posted).await })
-        })
-        .await
+    let change = app.db.writer().write(caller.actor, move |tx| {
+        Box::pin(async move { change_asset(tx, random, &name, &posted).await })
+    });
+    change.await
 }
 
 /// What a change may set, but not clear.
@@ -584,21 +582,19 @@ pub async fn act_on_asset(
     query.finish()?;
     let named = ACTIONS.iter().find(|(name, _)| *name == action);
     let (_, status) = *named.ok_or_else(|| ApiError::new(Code::NotFound, "Not Found"))?;
-    app.db
-        .writer()
-        .write(caller.actor, move |tx| {
-            Box::pin(async move {
-                let mut asset = reading::asset(tx, &name).await?;
-                let before = view(tx, asset.clone()).await?;
-                if asset.status == status {
-                    return Ok::<_, ApiError>(Tagged { version: asset.version, body: before });
-                }
-                asset.status = status;
-                let asset = assets::update(tx, asset).await?;
-                let (id, version, after) = (asset.id, asset.version, view(tx, asset).await?);
-                tx.audit(audit::Entry::changed(format!("asset.{action}"), id, (&before, &after)));
-                Ok(Tagged { version, body: after })
-            })
+    let act = app.db.writer().write(caller.actor, move |tx| {
+        Box::pin(async move {
+            let mut asset = reading::asset(tx, &name).await?;
+            let before = view(tx, asset.clone()).await?;
+            if asset.status == status {
+                return Ok::<_, ApiError>(Tagged { version: asset.version, body: before });
+            }
+            asset.status = status;
+            let asset = assets::update(tx, asset).await?;
+            let (id, version, after) = (asset.id, asset.version, view(tx, asset).await?);
+            tx.audit(audit::Entry::changed(format!("asset.{action}"), id, (&before, &after)));
+            Ok(Tagged { version, body: after })
         })
-        .await
+    });
+    act.await
 }

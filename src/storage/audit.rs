@@ -13,7 +13,7 @@ use std::fmt::Write as _;
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// Most request ids that a row about prices names.
-const REQUESTS_MAX: usize = 256;
+const REQUESTS_MAX: usize = 16;
 /// Text of prices that is hashed at a time.
 const HASHED: usize = 16 * 1024;
 
@@ -65,8 +65,8 @@ impl Trail {
     }
 
     /// Who does the job under way.
-    pub(super) fn begin_as(&mut self, actor: Actor) {
-        self.job.actor = Some(Arc::new(actor));
+    pub(super) fn begin_as(&mut self, actor: Option<Arc<Actor>>) {
+        self.job.actor = actor;
     }
 
     /// The job ends, and stands.
@@ -132,7 +132,7 @@ impl Trail {
         }
         if let Some(id) = &actor.request_id
             && tally.requests.len() < REQUESTS_MAX
-            && !tally.requests.contains(id)
+            && tally.requests.last() != Some(id)
         {
             tally.requests.push(id.clone());
         }
@@ -195,6 +195,18 @@ fn write_line(lines: &mut String, series: SeriesKey, version: &Version) {
 }
 
 impl Tx {
+    /// A job begins: what was done before stands.
+    pub(super) fn begin_job(&mut self) {
+        self.pending.begin_job();
+        self.trail.begin_job();
+    }
+
+    /// The job is undone, but for what it wrote to disk.
+    pub(super) fn undo_job(&mut self) {
+        self.pending.undo_job();
+        self.trail.undo_job();
+    }
+
     /// Tells what this write did. The row is written with its commit, under the name of whoever asked for it.
     pub fn audit(&mut self, entry: Entry) {
         let actor = self.trail.job.actor.get_or_insert_with(|| Arc::new(Actor::system("artifact")));
