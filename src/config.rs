@@ -116,6 +116,7 @@ struct File {
     log_format: Option<String>,
     #[serde(default)]
     access: access::Section,
+    #[serde(default)]
     metrics: metrics::Section,
 }
 

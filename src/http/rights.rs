@@ -88,7 +88,9 @@ pub fn read_scopes(fields: &mut Fields<'_>) -> Option<Scopes> {
     };
     if admin {
         fields.fault("scopes", "contradicts", "must not be given with admin");
-    } else if names.is_empty() {
+        return Some(std::iter::once(ADMIN.to_owned()).collect());
+    }
+    if names.is_empty() {
         fields.fault("scopes", "empty", "must name at least one scope");
     } else if let Some(unknown) = names.iter().find(|name| !SCOPES.contains(&name.as_str())) {
         let known = SCOPES.join(", ");

@@ -55,30 +55,37 @@ on_both! {
 async fn what_makes_no_sense_on_the_command_line_is_told() {
     let place = Place::new(Backend::Sqlite).await;
     for (arguments, code, said) in [
-        (vec!["keys", "create"], 2, "--scopes"),
+        (vec!["keys", "create"], 2, "--admin"),
         (vec!["keys", "create", "--admin", "--scopes", "markets:read"], 2, "cannot be used with"),
         (vec!["keys", "create", "--scopes", "markets:read"], 2, "--owner"),
         (vec!["keys", "create", "--scopes", "markets:raed", "--owner", "a"], 1, "/scopes"),
         (vec!["keys", "create", "--admin", "--expires", "yesterday"], 1, "/expires_at"),
-        (vec!["keys", "create", "--scopes", "portfolios:read", "--owner", "a", "--portfolio", "nonsense"], 1, "/portfolios"),
+        (
+            vec!["keys", "create", "--scopes", "portfolios:read", "--owner", "a", "--portfolio", "nonsense"],
+            1,
+            "/portfolios",
+        ),
         (vec!["keys", "revoke", "nobody"], 1, "Key not found"),
         (vec!["keys", "rotate", "no/body?x"], 1, "Key not found"),
         (vec!["keys", "rotate", "x", "--overlap", "-1"], 2, "overlap"),
-        (vec!["users", "create", "alice"], 2, "--scopes"),
+        (vec!["users", "create", "alice"], 2, "--admin"),
         (vec!["users", "create", "a b", "--admin", "--password-file", "PASSWORD"], 1, "/name"),
         (vec!["users", "create", "alice", "--admin", "--password-file", "absent"], 1, "absent"),
         (vec!["users", "create", "alice", "--admin", "--password", "canary"], 2, "unexpected argument"),
         (vec!["users", "disable", "nobody"], 1, "User not found"),
     ] {
         let password = place.file("password", PASSWORD);
-        let arguments: Vec<&str> = arguments.iter().map(|word| if *word == "PASSWORD" { password.as_str() } else { word }).collect();
+        let arguments: Vec<&str> =
+            arguments.iter().map(|word| if *word == "PASSWORD" { password.as_str() } else { word }).collect();
         let told = place.run(&arguments).failed(code);
         assert!(told.contains(said), "{arguments:?}: {told}");
         assert!(!told.contains(PASSWORD), "{told}");
     }
     let told = place.run_with(&["users", "create", "alice", "--admin"], b"short\n").failed(1);
     assert!(told.contains("/password") && !told.contains("short\n"), "{told}");
-    let two = place.run_with(&["users", "create", "alice", "--admin"], format!("{PASSWORD}\nsecond\n").as_bytes()).failed(2);
+    let two = place
+        .run_with(&["users", "create", "alice", "--admin"], format!("{PASSWORD}\nsecond\n").as_bytes())
+        .failed(2);
     assert!(two.contains("one line"), "{two}");
 }
 
@@ -108,7 +115,13 @@ async fn the_servers_secret_comes_from_a_credential_and_is_guarded() {
     let mut service = place.serve(&CLOSED);
     service.api.key = Some(key);
     assert_eq!(service.api.get("/markets").await.code(401), "unauthorized");
-    assert!(service.err.all().iter().any(|line| line.contains("1 API keys were hashed with a server secret that is not here")));
+    assert!(
+        service
+            .err
+            .all()
+            .iter()
+            .any(|line| line.contains("1 API keys were hashed with a server secret that is not here"))
+    );
     service.stop();
     let made = place.data().join("artifact.secret");
     assert_eq!(fs::metadata(&made).unwrap().permissions().mode() & 0o777, 0o600);
@@ -142,7 +155,13 @@ async fn no_secret_appears_in_logs_metrics_errors_or_the_configuration() {
         command
     };
     let mut said: Vec<String> = Vec::new();
-    for arguments in [vec!["config", "show"], vec!["config", "show", "--json"], vec!["doctor"], vec!["keys", "list"], vec!["users", "list"]] {
+    for arguments in [
+        vec!["config", "show"],
+        vec!["config", "show", "--json"],
+        vec!["doctor"],
+        vec!["keys", "list"],
+        vec!["users", "list"],
+    ] {
         let ran = super::finish(command(&arguments), b"");
         assert_eq!(ran.code, 0, "{arguments:?}: {}", ran.err);
         said.extend([ran.out, ran.err]);
@@ -154,11 +173,22 @@ async fn no_secret_appears_in_logs_metrics_errors_or_the_configuration() {
     let user = json!({ "name": "alice", "password": PASSWORD, "scopes": ["markets:read"] });
     service.api.post("/users", &user).await.expect(201);
     service.api.key = None;
-    let tokens = service.api.post("/auth/login", &json!({ "name": "alice", "password": PASSWORD })).await.expect(200);
-    let (access, refresh) = (tokens["access_token"].as_str().unwrap().to_owned(), tokens["refresh_token"].as_str().unwrap().to_owned());
+    let tokens =
+        service.api.post("/auth/login", &json!({ "name": "alice", "password": PASSWORD })).await.expect(200);
+    let (access, refresh) = (
+        tokens["access_token"].as_str().unwrap().to_owned(),
+        tokens["refresh_token"].as_str().unwrap().to_owned(),
+    );
     let mut answers = Vec::new();
     let bearer = |credential: &str| format!("Bearer {credential}");
-    for credential in [key.clone(), access.clone(), refresh.clone(), format!("{access}x"), key.replace("art_", "art_0"), format!("{}x", key)] {
+    for credential in [
+        key.clone(),
+        access.clone(),
+        refresh.clone(),
+        format!("{access}x"),
+        key.replace("art_", "art_0"),
+        format!("{}x", key),
+    ] {
         for (method, path, body) in [
             ("GET", "/markets", String::new()),
             ("GET", "/keys", String::new()),
@@ -166,19 +196,35 @@ async fn no_secret_appears_in_logs_metrics_errors_or_the_configuration() {
             ("GET", "/health", String::new()),
             ("GET", "/nothing/here", String::new()),
             ("POST", "/keys", json!({ "name": 7, "key": key, "password": PASSWORD }).to_string()),
-            ("POST", "/users", json!({ "name": "a b", "password": PASSWORD, "scopes": [PASSWORD] }).to_string().replace(PASSWORD, "canary")),
+            (
+                "POST",
+                "/users",
+                json!({ "name": "a b", "password": PASSWORD, "scopes": [PASSWORD] })
+                    .to_string()
+                    .replace(PASSWORD, "canary"),
+            ),
             ("POST", "/users", json!({ "name": "bob", "password": 7 }).to_string()),
-            ("POST", "/auth/login", json!({ "name": "alice", "password": PASSWORD, "x": refresh }).to_string()),
+            (
+                "POST",
+                "/auth/login",
+                json!({ "name": "alice", "password": PASSWORD, "x": refresh }).to_string(),
+            ),
             ("POST", "/auth/login", format!("{{\"name\":\"alice\",\"password\":\"{PASSWORD}\"")),
             ("POST", "/auth/refresh", json!({ "refresh_token": refresh, "secret": key }).to_string()),
         ] {
             let header = bearer(&credential);
             let headers = [("authorization", header.as_str()), ("content-type", "application/json")];
-            answers.push(service.api.attempt(method, path, &headers, body.as_bytes()).await.expect("an answer").text());
+            answers.push(
+                service.api.attempt(method, path, &headers, body.as_bytes()).await.expect("an answer").text(),
+            );
         }
     }
     answers.push(service.api.get("/.well-known/jwks.json").await.text());
-    let audit = service.api.attempt("GET", "/audit?limit=1000", &[("authorization", bearer(&key).as_str())], b"").await.expect("an answer");
+    let audit = service
+        .api
+        .attempt("GET", "/audit?limit=1000", &[("authorization", bearer(&key).as_str())], b"")
+        .await
+        .expect("an answer");
     answers.push(audit.text());
     // What a reused token says is said too.
     for _ in 0..2 {
@@ -189,11 +235,22 @@ async fn no_secret_appears_in_logs_metrics_errors_or_the_configuration() {
     let log = service.err.all();
     assert!(log.iter().any(|line| line.contains("/auth/login")), "the log is there");
     said.extend(log);
-    let printed: Vec<String> = service.out.all().into_iter().filter(|line| !line.trim().starts_with("art_")).collect();
+    let printed: Vec<String> =
+        service.out.all().into_iter().filter(|line| !line.trim().starts_with("art_")).collect();
     said.extend(printed);
     said.extend(answers);
-    let canaries = [PASSWORD, &key_secret, &access, access.rsplit('.').next().unwrap(), &refresh, refresh.rsplit('_').next().unwrap(),
-        "canary-of-the-database", "canary-of-the-server-secret", "canary-of-the-shared-secret", "canary-of-the-remote"];
+    let canaries = [
+        PASSWORD,
+        &key_secret,
+        &access,
+        access.rsplit('.').next().unwrap(),
+        &refresh,
+        refresh.rsplit('_').next().unwrap(),
+        "canary-of-the-database",
+        "canary-of-the-server-secret",
+        "canary-of-the-shared-secret",
+        "canary-of-the-remote",
+    ];
     for canary in canaries {
         let found: Vec<&String> = said.iter().filter(|text| text.contains(canary)).collect();
         assert!(found.is_empty(), "{canary} is in {found:#?}");
