@@ -296,6 +296,9 @@ async fn dispatch(cli: Cli) -> Result<(), Failure> {
     }
     let context = Context { config: Config::load(flags, &process_environment)?, json: cli.common.json };
     start_log(&cli.command, &context.config);
+    if context.config.shows_password() {
+        tell("artifact: every process can read the password in --database-url; use ARTIFACT_DATABASE_URL");
+    }
     match cli.command {
         Command::Serve(_) => serve::run(&context).await,
         Command::Demo(_) => demo::run(&context).await,

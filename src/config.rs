@@ -243,6 +243,12 @@ impl Config {
         Ok(config)
     }
 
+    /// Whether the password of a database stands on the command line.
+    pub fn shows_password(&self) -> bool {
+        let url = self.database_url.value.as_deref().map(masked).unwrap_or_default();
+        self.database_url.origin == Origin::Flag && url.contains(":***@")
+    }
+
     /// Each setting with its value and origin; the password of a database URL is masked.
     pub fn shown(&self) -> Vec<(&'static str, String, String)> {
         let url = self.database_url.value.as_deref().map_or_else(|| "(SQLite)".to_owned(), masked);

@@ -263,6 +263,9 @@ pub async fn refresh(
     posted: Posted,
 ) -> Result<Response, ApiError> {
     let presented = presented(&posted)?;
+    if !sessions::knows(&mut app.db.read().await?, app.gate.directory.secret(), &presented).await? {
+        return refused("refresh");
+    }
     let next = NewRefresh::make(app.gate.directory.secret(), app.random, app.clock.now())?;
     let gate = Arc::clone(&app.gate);
     let done = change(&app, nameless(visit.as_deref()), Part::Users, move |tx| {
@@ -280,10 +283,6 @@ pub async fn refresh(
             Ok::<_, ApiError>((outcome, next))
         })
     });
-    let refused = |kind: &'static str| {
-        metrics::counter!(AUTH_FAILURES, "kind" => kind).increment(1);
-        Err(ApiError::new(Code::Unauthorized, NO_SESSION))
-    };
     match done.await? {
         (Refreshed::Goes(both), next) => tokens(&app, (&both.0, &both.1), next).await,
         (Refreshed::Reused { session, .. }, _) => {
@@ -292,6 +291,11 @@ pub async fn refresh(
         }
         (Refreshed::Refused, _) => refused("refresh"),
     }
+}
+
+fn refused<T>(kind: &'static str) -> Result<T, ApiError> {
+    metrics::counter!(AUTH_FAILURES, "kind" => kind).increment(1);
+    Err(ApiError::new(Code::Unauthorized, NO_SESSION))
 }
 
 fn presented(posted: &Posted) -> Result<String, ApiError> {
@@ -313,6 +317,9 @@ pub async fn logout(
     posted: Posted,
 ) -> Result<StatusCode, ApiError> {
     let presented = presented(&posted)?;
+    if !sessions::knows(&mut app.db.read().await?, app.gate.directory.secret(), &presented).await? {
+        return Ok(StatusCode::NO_CONTENT);
+    }
     let gate = Arc::clone(&app.gate);
     change(&app, nameless(visit.as_deref()), Part::Users, move |tx| {
         Box::pin(async move {

@@ -350,7 +350,7 @@ impl Directory {
             let said: Scopes = token.scopes.iter().cloned().collect();
             let scopes = Arc::new(said.within(&user.scopes));
             return Ok(Identity {
-                actor: format!("user:{}{}", user.user.name, mark_of(&user.reach)),
+                actor: format!("user:{}{}", escaped(&user.user.name), mark_of(&user.reach)),
                 key_prefix: None,
                 scopes,
                 reach: Arc::clone(&user.reach),
@@ -374,7 +374,7 @@ impl Directory {
         let scopes = said.within(&rules.ceiling);
         let reach = reach_of(&owner, &scopes, None);
         Ok(Identity {
-            actor: format!("token:{}#{}{}", rules.issuer, token.sub, mark_of(&reach)),
+            actor: format!("token:{}#{}{}", rules.issuer, escaped(&token.sub), mark_of(&reach)),
             key_prefix: None,
             scopes: Arc::new(scopes),
             reach,
@@ -470,10 +470,18 @@ impl Directory {
     }
 }
 
+/// A name as a part of an actor's: nobody chooses one that reads like that of somebody else.
+fn escaped(name: &str) -> String {
+    ["%", "@", "#", "/", "*"].iter().fold(name.to_owned(), |text, mark| {
+        let code = mark.bytes().map(|byte| format!("%{byte:02X}")).collect::<String>();
+        text.replace(mark, &code)
+    })
+}
+
 /// What tells apart the reaches one user or subject can have in the course of time: answers that are kept for one are
 /// not given to another.
 fn mark_of(reach: &Reach) -> String {
-    let owner = if reach.any_owner { "*" } else { reach.owner_id.as_str() };
+    let owner = if reach.any_owner { "*".to_owned() } else { escaped(&reach.owner_id) };
     let Some(only) = &reach.portfolios else { return format!("@{owner}") };
     let names: Vec<String> = only.iter().map(ToString::to_string).collect();
     format!("@{owner}/{}", plain_hash(&names.join(" ")))

@@ -136,6 +136,14 @@ pub async fn end(
     Ok(Some(session))
 }
 
+/// Whether a refresh token is one, used or not: what is none need not trouble the writer.
+///
+/// # Errors
+/// The database's.
+pub async fn knows(tx: &mut Tx, secret: &ServerSecret, presented: &str) -> Result<bool, StorageError> {
+    Ok(find(tx, secret, presented).await?.is_some())
+}
+
 async fn find(
     tx: &mut Tx,
     secret: &ServerSecret,
