@@ -2,21 +2,27 @@
 
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::domain::access::{ADMIN, Scopes};
+use crate::domain::audit::{Actor, ActorKind};
 use crate::http::AppState;
-use crate::http::auth::{ADMIN, Access, new_key};
+use crate::http::access_change::change;
+use crate::http::auth::{Access, FIRST_OWNER};
 use crate::http::client_address::TrustedProxies;
 use crate::http::connections::Connections;
 use crate::http::entrance::Entrance;
 use crate::http::error::ApiError;
 use crate::http::guard::Guard;
+use crate::http::keys::{new_key, told};
+use crate::http::rights::Rights;
 use crate::http::router;
 use crate::http::tls::Certificates;
 use crate::random::Random;
 use crate::storage::access;
 use crate::storage::database::{Database, Location};
-use crate::storage::error::StorageError;
 use crate::storage::sealing::Effort;
 use crate::telemetry::recorder;
+use crate::workers::directory::Part;
+use crate::workers::gate::{self, Gate, GateError, Settings};
 use crate::workers::gauges;
 use crate::workers::present::Presents;
 use crate::workers::records::RecordFiles;
@@ -55,31 +61,43 @@ pub fn location(config: &Config) -> Location {
 }
 
 impl App {
-    /// Opens the data at `location`.
+    /// Opens the data at `location`, with access as it is set up unless told otherwise.
     ///
     /// # Errors
-    /// What [`Database::open`] says.
-    pub async fn open(location: &Location, clock: Clock, access: Access) -> Result<Self, StorageError> {
+    /// What [`Database::open`] and [`Gate::open`] say.
+    pub async fn open(location: &Location, clock: Clock, access: Access) -> Result<Self, GateError> {
+        Self::open_with(location, clock, access, Settings::default()).await
+    }
+
+    /// The same with access set up in another way.
+    ///
+    /// # Errors
+    /// The same.
+    pub async fn open_with(
+        location: &Location,
+        clock: Clock,
+        access: Access,
+        settings: Settings,
+    ) -> Result<Self, GateError> {
         recorder::start();
         let db = Database::open(location, clock.clone()).await?;
+        let random = Random::System;
+        let directory = location.directory().to_path_buf();
+        let gate = match Gate::open(&db, &directory, settings, random, clock.now()).await {
+            Ok(gate) => Arc::new(gate),
+            Err(error) => {
+                db.close().await;
+                return Err(error);
+            }
+        };
         let draining = Arc::new(AtomicBool::new(false));
         gauges::look_at_files(location.directory().to_path_buf()).await;
         let presents = Arc::new(Presents::default());
         let records = Arc::new(RecordFiles::under(location.directory()));
         let streams = Arc::default();
         let guard = Arc::default();
-        let state = AppState {
-            db,
-            presents,
-            records,
-            streams,
-            clock,
-            random: Random::System,
-            access,
-            draining,
-            guard,
-        };
-        Ok(Self { state, directory: location.directory().to_path_buf(), certificates: None })
+        let state = AppState { db, presents, records, streams, clock, random, access, gate, draining, guard };
+        Ok(Self { state, directory, certificates: None })
     }
 
     /// The same service with TLS on the network.
@@ -113,12 +131,18 @@ impl App {
     /// # Errors
     /// The database's.
     pub async fn admin_key(&self, name: &str) -> Result<String, ApiError> {
-        let (shown, kept) = new_key(self.state.random, self.state.clock.now(), name, ADMIN)?;
-        let keep = self
-            .state
-            .db
-            .writer()
-            .write(move |tx| Box::pin(async move { access::insert_key(tx, &kept).await }));
+        let scopes: Scopes = std::iter::once(ADMIN.to_owned()).collect();
+        let rights = Rights { scopes, owner_id: FIRST_OWNER.to_owned(), portfolios: None };
+        let (random, now) = (self.state.random, self.state.clock.now());
+        let (shown, kept) = new_key(&self.state.gate.directory, random, now, name, &rights)?;
+        let owner = Actor::new(ActorKind::Owner, "owner");
+        let keep = change(&self.state, owner, Part::Keys, move |tx| {
+            Box::pin(async move {
+                access::insert_key(tx, &kept).await?;
+                tx.audit(told(&kept));
+                Ok::<_, ApiError>(())
+            })
+        });
         keep.await?;
         Ok(shown)
     }
@@ -182,6 +206,8 @@ impl App {
             }
         };
         let sealing = tokio::spawn(sealing::supervise(self.state.db.clone(), stop.clone()));
+        let guarding = gate::supervise(Arc::clone(&self.state.gate), self.state.db.clone(), stop.clone());
+        let guarding = tokio::spawn(guarding);
         let (db, clock) = (self.state.db.clone(), self.state.clock.clone());
         tokio::spawn(gauges::supervise(db, self.directory.clone(), clock, stop.clone()));
         let over_network = serve(Entrance::Network(listener));
@@ -197,6 +223,8 @@ impl App {
         }
         stop.cancel();
         self.end_sealing(sealing).await;
+        // Its last deed is to keep when keys were used; it waits for nothing else.
+        drop(tokio::time::timeout(TIDY, guarding).await);
         self.state.db.close().await;
         if let Err(error) = std::fs::remove_file(self.directory.join(SOCKET)) {
             tracing::debug!(%error, "the owner's socket was gone");

@@ -2,6 +2,7 @@
 //!
 //! The only reader of the environment.
 
+pub mod access;
 pub mod cors;
 pub mod limits;
 pub mod metrics;
@@ -119,6 +120,8 @@ struct File {
     log: Option<String>,
     log_format: Option<String>,
     #[serde(default)]
+    access: access::Section,
+    #[serde(default)]
     metrics: metrics::Section,
     #[serde(default)]
     proxy: proxy::Section,
@@ -145,6 +148,8 @@ pub struct Config {
     pub log: Setting<String>,
     /// How log lines look.
     pub log_format: Setting<LogFormat>,
+    /// The server's secret and tokens.
+    pub access: access::Access,
     /// Where Prometheus reads.
     pub metrics: metrics::Metrics,
     /// Proxies that are believed.
@@ -255,6 +260,7 @@ impl Config {
             open_loopback: parsed("open_loopback", open, |text| text.parse().ok(), "must be true or false")?,
             log,
             log_format: parsed("log_format", format, log_format, "must be text or json")?,
+            access: access::Access::load(file.access, &path, env)?,
             metrics: metrics::Metrics::load(file.metrics, &path, env)?,
             proxy: proxy::Proxy::load(file.proxy, &path, env)?,
             limits: limits::Limits::load(&file.limits, &path, env)?,
@@ -265,6 +271,12 @@ impl Config {
             return Err(ConfigError::OpenBeyondLoopback(config.listen.value));
         }
         Ok(config)
+    }
+
+    /// Whether the password of a database stands on the command line.
+    pub fn shows_password(&self) -> bool {
+        let url = self.database_url.value.as_deref().map(masked).unwrap_or_default();
+        self.database_url.origin == Origin::Flag && url.contains(":***@")
     }
 
     /// Each setting with its value and origin; the password of a database URL is masked.
@@ -279,6 +291,7 @@ impl Config {
             ("log", self.log.value.clone(), self.log.origin.to_string()),
             ("log_format", format.to_owned(), self.log_format.origin.to_string()),
         ];
+        shown.extend(self.access.shown());
         shown.extend(self.metrics.shown());
         shown.extend(self.proxy.shown());
         shown.extend(self.limits.shown());

@@ -1,5 +1,6 @@
 //! The HTTP API: parse, ask the rule, one transaction, answer. Everything with a status code is here.
 
+pub mod access_change;
 pub mod actions;
 pub mod assets;
 pub mod attribution;
@@ -8,6 +9,7 @@ pub mod candles;
 pub mod client_address;
 pub mod connections;
 pub mod conventions;
+pub mod credentials;
 pub mod currencies;
 pub mod difference;
 pub mod digest;
@@ -31,6 +33,7 @@ pub mod keys;
 pub mod layers;
 pub mod ledger_imports;
 pub mod limits;
+pub mod login;
 pub mod mappings;
 pub mod markets;
 pub mod meters;
@@ -50,18 +53,23 @@ pub mod prices;
 pub mod query;
 pub mod rate_imports;
 pub mod reading;
+pub mod recheck;
 pub mod record_files;
 pub mod recording;
 pub mod returns;
+pub mod rights;
 pub mod router;
 pub mod security;
 pub mod several;
+pub mod signing_keys;
 pub mod statement;
 pub mod streams;
 pub mod tagged;
 pub mod tls;
 pub mod transactions;
+pub mod users;
 pub mod values;
+pub mod visit;
 pub mod wire;
 
 use crate::clock::Clock;
@@ -70,6 +78,7 @@ use crate::http::guard::Guard;
 use crate::http::price_stream::Admission;
 use crate::random::Random;
 use crate::storage::database::Database;
+use crate::workers::gate::Gate;
 use crate::workers::present::Presents;
 use crate::workers::records::RecordFiles;
 use std::sync::Arc;
@@ -92,6 +101,8 @@ pub struct AppState {
     pub random: Random,
     /// Who may come in without a key.
     pub access: Access,
+    /// Who may come in with one, and what guards the door.
+    pub gate: Arc<Gate>,
     /// Set when the service is stopping: it is live but no longer ready.
     pub draining: Arc<AtomicBool>,
     /// What is asked of every request before its route.

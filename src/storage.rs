@@ -7,6 +7,8 @@
 pub mod access;
 pub mod actions;
 pub mod assets;
+pub mod audit;
+pub mod audit_key;
 mod carry_over;
 pub mod checkpoints;
 pub mod closes;
@@ -35,6 +37,8 @@ mod recall;
 pub mod sealing;
 pub mod series;
 pub mod ticks;
+pub mod token_keys;
 pub mod transactions;
 pub mod usage;
+pub mod users;
 pub mod writer;

@@ -1,8 +1,7 @@
 //! `artifact serve`.
 
 use super::{Context, Failure, say};
-use crate::app::{App, location, stop_on_signals};
-use crate::clock::Clock;
+use crate::app::stop_on_signals;
 use crate::http::auth::Access;
 use crate::http::tls::Certificates;
 use clap::Args;
@@ -30,8 +29,7 @@ pub(super) async fn run(context: &Context) -> Result<(), Failure> {
     allow_descriptors(config.limits.connections.value);
     let certificates = config.tls.files().map(Certificates::load).transpose();
     let certificates = certificates.map_err(Failure::other)?.map(Arc::new);
-    let app = App::open(&location(config), Clock::system(), access).await?;
-    let app = app.guarded(config.guard()).encrypted(certificates);
+    let app = super::open(config, access).await?.guarded(config.guard()).encrypted(certificates);
     let address = config.listen.value;
     let bound = async {
         let watch = match config.metrics.listen.value {

@@ -1,5 +1,6 @@
 //! Whether the service lives, and whether it can do its work.
 
+use crate::domain::audit::Entry;
 use crate::http::AppState;
 use crate::http::auth::{Admin, Caller};
 use crate::http::error::ApiError;
@@ -57,7 +58,7 @@ pub struct Checks {
 
 async fn look(app: &AppState) -> Health {
     let database = tokio::time::timeout(CHECK, app.db.engine()).await.ok().and_then(Result::ok);
-    let write = app.db.writer().write(|_| Box::pin(async { Ok::<_, StorageError>(()) }));
+    let write = app.db.writer().housekeep(|_| Box::pin(async { Ok::<_, StorageError>(()) }));
     let database_write = tokio::time::timeout(CHECK, write).await.is_ok_and(|done| done.is_ok());
     let clock = app.db.stamps().clock_health();
     let draining = app.draining.load(Ordering::SeqCst);
@@ -118,10 +119,17 @@ pub async fn live() -> Json<Alive> {
     responses((status = 200, description = "State of the service", body = Health)))]
 pub async fn accept_clock(
     State(app): State<AppState>,
-    _: Caller<Admin>,
+    caller: Caller<Admin>,
     mut query: Query,
 ) -> Result<Json<Health>, ApiError> {
     query.finish()?;
+    let tell = app.db.writer().write(caller.actor, |tx| {
+        Box::pin(async move {
+            tx.audit(Entry::done("clock.accept", "clock"));
+            Ok::<_, ApiError>(())
+        })
+    });
+    tell.await?;
     app.db.stamps().accept_clock();
     Ok(Json(look(&app).await))
 }

@@ -8,6 +8,8 @@ use crate::http::connections::activity::Activity;
 use crate::http::digest::sha256;
 use crate::http::error::{ApiError, Code, Failed, Problem, problem_response};
 use crate::http::guard::{asks_how_it_is, guarded};
+use crate::http::recheck::recheck;
+use crate::http::visit::Visit;
 use crate::http::{assets, markets, metrics, portfolios, security};
 use axum::Router;
 use axum::body::{Body, to_bytes};
@@ -43,13 +45,14 @@ pub fn around(routes: Router, app: &AppState) -> Router {
             .layer(from_fn_with_state(app.clone(), guarded))
             .layer(CompressionLayer::new())
             .layer(from_fn(entity_tag))
+            .layer(from_fn_with_state(app.clone(), recheck))
             .layer(RequestDecompressionLayer::new())
             .layer(DefaultBodyLimit::max(BODY_MAX)),
     )
 }
 
 /// Id of the request, made here unless the caller sent one; it is in the answer, the log and problem documents.
-async fn request_id(State(app): State<AppState>, request: Request, next: Next) -> Response {
+async fn request_id(State(app): State<AppState>, mut request: Request, next: Next) -> Response {
     let given = request.headers().get("x-request-id").and_then(|value| value.to_str().ok());
     let given =
         given.filter(|id| !id.is_empty() && id.len() <= 128 && id.bytes().all(|b| b.is_ascii_graphic()));
@@ -60,6 +63,8 @@ async fn request_id(State(app): State<AppState>, request: Request, next: Next) -
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
     let client = request.extensions().get::<ClientAddress>().and_then(|client| client.0);
     let encrypted = request.extensions().get::<Encrypted>().copied().unwrap_or(Encrypted(false));
+    let visit = Visit::new(id.clone(), client.map(|address| address.to_string()));
+    request.extensions_mut().insert(visit);
     let started = app.clock.elapsed();
     let mut response = next.run(request).await;
     if let Some(error) = stray(&response) {

@@ -1,5 +1,6 @@
 //! A whole table of exchange rates in one request: all of it is recorded, or nothing.
 
+use crate::domain::audit::{Entry, hex};
 use crate::domain::currency::Currency;
 use crate::domain::decimal::Decimal;
 use crate::domain::interval::Interval;
@@ -23,6 +24,8 @@ use axum::body::Bytes;
 use axum::extract::State;
 use axum::extract::rejection::BytesRejection;
 use serde::Serialize;
+use serde_json::json;
+use sha2::{Digest as _, Sha256};
 use utoipa::ToSchema;
 
 named_enum! {
@@ -114,7 +117,7 @@ fn read_asked(query: &mut Query) -> Asked {
     responses((status = 200, description = "Recorded", body = RateImportReport)))]
 pub async fn import_rates(
     State(app): State<AppState>,
-    _: Caller<PricesWrite>,
+    caller: Caller<PricesWrite>,
     mut query: Query,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Json<RateImportReport>, ApiError> {
@@ -129,7 +132,7 @@ pub async fn import_rates(
     let now = app.clock.now();
     app.db
         .writer()
-        .write(move |tx| Box::pin(async move { record(tx, asked, table, now).await.map(Json) }))
+        .write(caller.actor, move |tx| Box::pin(async move { record(tx, asked, table, now).await.map(Json) }))
         .await
 }
 
@@ -217,16 +220,19 @@ async fn store(
     let key = prices::source(tx, source).await?;
     let mut tally = Tally::default();
     let mut changed_from: Option<Moment> = None;
+    // Of the rates that were recorded, a line each: quote, moment, rate.
+    let mut hash = Sha256::new();
     for (quote, points) in known {
         let points: Vec<_> = points.iter().map(|(_, at, rate)| (*at, rate.clone())).collect();
         let outcomes = rates::record_many(tx, key, (base, *quote), &points).await?;
-        for (outcome, (at, _)) in outcomes.iter().zip(&points) {
+        for (outcome, (at, rate)) in outcomes.iter().zip(&points) {
             match outcome {
                 Outcome::Stored => tally.stored += 1,
                 Outcome::Duplicate => tally.duplicate += 1,
                 Outcome::Corrected => tally.corrected += 1,
             }
             if *outcome != Outcome::Duplicate {
+                hash.update(format!("{} {} {rate}\n", quote.code(), at.0));
                 changed_from = Some(changed_from.map_or(*at, |from| from.min(*at)));
             }
             tally.first = Some(tally.first.map_or(*at, |moment| moment.min(*at)));
@@ -235,6 +241,9 @@ async fn store(
     }
     if let Some(from) = changed_from {
         figures::mark_stale(tx, from).await?;
+        let counts = json!({ "base": base, "stored": tally.stored, "corrected": tally.corrected,
+            "sha256": hex(&hash.finalize()) });
+        tx.audit(Entry::created("rate.import", source, &counts).on("price_source", source));
     }
     Ok(tally)
 }

@@ -2,6 +2,7 @@
 
 #![cfg(test)]
 
+mod access;
 mod actions;
 mod assets;
 mod auth;

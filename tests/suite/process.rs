@@ -5,6 +5,7 @@
 
 #![cfg(test)]
 
+mod access;
 mod commands;
 mod demo;
 mod earlier;

@@ -7,6 +7,8 @@
 mod access;
 mod actions;
 mod assets;
+mod audit;
+mod audit_key;
 mod carry_over;
 mod checkpoints;
 mod closes;
@@ -28,5 +30,7 @@ mod rates;
 pub(crate) mod raw;
 mod samples;
 mod settling;
+mod token_keys;
 mod transactions;
+mod users;
 mod writer;

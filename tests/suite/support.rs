@@ -9,6 +9,7 @@ use artifact::http::auth::Access;
 use artifact::http::guard::Guard;
 use artifact::storage::database::{Database, Location};
 use artifact::storage::error::StorageError;
+use artifact::workers::gate::Settings;
 use axum::body::Bytes;
 use http_body_util::{BodyExt as _, Full};
 use hyper::header::{HeaderMap, HeaderName, HeaderValue};
@@ -149,7 +150,7 @@ impl TestDb {
             + Send
             + 'static,
     {
-        self.db.writer().write(work).await.unwrap()
+        self.db.writer().housekeep(work).await.unwrap()
     }
 }
 
@@ -250,7 +251,7 @@ impl TestApp {
 
     /// A service on a given place.
     pub(crate) async fn start_on(location: Location, clock: Clock, access: Access) -> Self {
-        Self::start_guarded(location, clock, access, Guard::default()).await
+        Self::start_both(location, clock, access, Settings::default(), Guard::default()).await
     }
 
     /// The same with a guard of its own.
@@ -260,7 +261,27 @@ impl TestApp {
         access: Access,
         guard: Guard,
     ) -> Self {
-        let app = App::open(&location, clock.clone(), access).await.unwrap().guarded(guard);
+        Self::start_both(location, clock, access, Settings::default(), guard).await
+    }
+
+    /// The same with access set up in another way.
+    pub(crate) async fn start_with(
+        location: Location,
+        clock: Clock,
+        access: Access,
+        settings: Settings,
+    ) -> Self {
+        Self::start_both(location, clock, access, settings, Guard::default()).await
+    }
+
+    async fn start_both(
+        location: Location,
+        clock: Clock,
+        access: Access,
+        settings: Settings,
+        guard: Guard,
+    ) -> Self {
+        let app = App::open_with(&location, clock.clone(), access, settings).await.unwrap().guarded(guard);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let stop = CancellationToken::new();
@@ -273,8 +294,9 @@ impl TestApp {
     pub(crate) async fn restart(mut self) -> Self {
         let scratch = self.scratch.take();
         let (location, clock, access) = (self.location.clone(), self.clock.clone(), self.app.state.access);
+        let settings = self.app.state.gate.settings.clone();
         self.stop().await;
-        let mut again = Self::start_on(location, clock, access).await;
+        let mut again = Self::start_with(location, clock, access, settings).await;
         again.scratch = scratch;
         again
     }
