@@ -5,6 +5,7 @@ use crate::config::Config;
 use crate::http::AppState;
 use crate::http::auth::{ADMIN, Access, Door, new_key};
 use crate::http::error::ApiError;
+use crate::http::feeds as http_feeds;
 use crate::http::router;
 use crate::random::Random;
 use crate::storage::access;
@@ -12,6 +13,8 @@ use crate::storage::database::{Database, Location};
 use crate::storage::error::StorageError;
 use crate::storage::sealing::Effort;
 use crate::telemetry::recorder;
+use crate::workers::feeds::definition::Definition;
+use crate::workers::feeds::{self, Feeds};
 use crate::workers::gauges;
 use crate::workers::present::Presents;
 use crate::workers::records::RecordFiles;
@@ -28,6 +31,8 @@ use tokio_util::sync::CancellationToken;
 pub const SOCKET: &str = "artifact.sock";
 /// Longest time requests under way may take once the service is stopping.
 const DRAIN: Duration = Duration::from_secs(10);
+/// Longest time feeds may take to store what they heard.
+const FEEDS: Duration = Duration::from_secs(5);
 /// Longest time prices may be tidied at the end.
 const TIDY: Duration = Duration::from_secs(2);
 
@@ -61,9 +66,16 @@ impl App {
         let presents = Arc::new(Presents::default());
         let records = Arc::new(RecordFiles::under(location.directory()));
         let streams = Arc::default();
-        let state =
-            AppState { db, presents, records, streams, clock, random: Random::System, access, draining };
+        let (feeds, random) = (Arc::default(), Random::System);
+        let state = AppState { db, presents, records, streams, feeds, clock, random, access, draining };
         Ok(Self { state, directory: location.directory().to_path_buf() })
+    }
+
+    /// The same with these feeds.
+    #[must_use]
+    pub fn with_feeds(mut self, definitions: Vec<Definition>) -> Self {
+        self.state.feeds = Arc::new(Feeds::of(definitions));
+        self
     }
 
     /// Makes the first key when there is none yet; it is shown by the caller, once.
@@ -141,6 +153,8 @@ impl App {
                 }
             }
         };
+        let context = http_feeds::context(&self.state);
+        let feeding = tokio::spawn(feeds::supervise(Arc::clone(&self.state.feeds), context, stop.clone()));
         let sealing = tokio::spawn(sealing::supervise(self.state.db.clone(), stop.clone()));
         let (db, clock) = (self.state.db.clone(), self.state.clock.clone());
         tokio::spawn(gauges::supervise(db, self.directory.clone(), clock, stop.clone()));
@@ -159,6 +173,7 @@ impl App {
             }
         };
         stop.cancel();
+        end_feeds(feeding).await;
         self.end_sealing(sealing).await;
         self.state.db.close().await;
         if let Err(error) = std::fs::remove_file(self.directory.join(SOCKET)) {
@@ -180,6 +195,13 @@ impl App {
             Ok(Err(error)) => tracing::warn!(%error, "prices were not tidied"),
             Err(_) => tracing::debug!("prices are tidied at the next start"),
         }
+    }
+}
+
+/// Waits until feeds have stored what they heard. What is cut off is asked for again at the next start.
+async fn end_feeds(feeding: JoinHandle<()>) {
+    if tokio::time::timeout(FEEDS, feeding).await.is_err() {
+        tracing::warn!("feeds did not stop in time");
     }
 }
 

@@ -71,6 +71,7 @@ impl Client {
             return Ok(Self::Running(socket));
         }
         let app = App::open(&location(config), Clock::system(), Access::Keys).await?;
+        let app = app.with_feeds(config.feeds.value.clone());
         let router = router::service(&app.state, Door::Owner);
         Ok(Self::Here(Box::new(app), router))
     }

@@ -25,6 +25,7 @@ pub(super) async fn run(context: &Context) -> Result<(), Failure> {
     let config = &context.config;
     let access = if config.open_loopback.value { Access::OpenLoopback } else { Access::Keys };
     let app = App::open(&location(config), Clock::system(), access).await?;
+    let app = app.with_feeds(config.feeds.value.clone());
     let address = config.listen.value;
     let bound = async {
         let watch = match config.metrics.listen.value {

@@ -109,6 +109,8 @@ codes! {
     TransactionNotFound = "transaction_not_found", NOT_FOUND, "Transaction not found";
     /// No such source of prices.
     SourceNotFound = "source_not_found", NOT_FOUND, "Source not found";
+    /// No such feed.
+    FeedNotFound = "feed_not_found", NOT_FOUND, "Feed not found";
     /// No such action of the asset.
     ActionNotFound = "action_not_found", NOT_FOUND, "Action not found";
     /// The asset has no price then.

@@ -8,6 +8,7 @@
 mod commands;
 mod demo;
 mod earlier;
+mod feeds;
 mod ingest;
 mod kill;
 mod kill_sealing;
