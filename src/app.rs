@@ -11,6 +11,7 @@ use crate::http::client_address::TrustedProxies;
 use crate::http::connections::Connections;
 use crate::http::entrance::Entrance;
 use crate::http::error::ApiError;
+use crate::http::feeds as http_feeds;
 use crate::http::guard::Guard;
 use crate::http::keys::{new_key, told};
 use crate::http::rights::Rights;
@@ -22,6 +23,8 @@ use crate::storage::database::{Database, Location};
 use crate::storage::sealing::Effort;
 use crate::telemetry::recorder;
 use crate::workers::directory::Part;
+use crate::workers::feeds::definition::Definition;
+use crate::workers::feeds::{self, Feeds};
 use crate::workers::gate::{self, Gate, GateError, Settings};
 use crate::workers::gauges;
 use crate::workers::present::Presents;
@@ -39,6 +42,8 @@ use tokio_util::sync::CancellationToken;
 pub const SOCKET: &str = "artifact.sock";
 /// Longest time requests under way may take once the service is stopping.
 const DRAIN: Duration = Duration::from_secs(10);
+/// Longest time feeds may take to store what they heard.
+const FEEDS: Duration = Duration::from_secs(5);
 /// Longest time prices may be tidied at the end.
 const TIDY: Duration = Duration::from_secs(2);
 
@@ -95,8 +100,9 @@ impl App {
         let presents = Arc::new(Presents::default());
         let records = Arc::new(RecordFiles::under(location.directory()));
         let streams = Arc::default();
-        let guard = Arc::default();
-        let state = AppState { db, presents, records, streams, clock, random, access, gate, draining, guard };
+        let (feeds, guard) = (Arc::default(), Arc::default());
+        let state =
+            AppState { db, presents, records, streams, feeds, clock, random, access, gate, draining, guard };
         Ok(Self { state, directory, certificates: None })
     }
 
@@ -110,6 +116,13 @@ impl App {
     #[must_use]
     pub fn guarded(mut self, guard: Guard) -> Self {
         self.state.guard = Arc::new(guard);
+        self
+    }
+
+    /// The same with these feeds.
+    #[must_use]
+    pub fn with_feeds(mut self, definitions: Vec<Definition>) -> Self {
+        self.state.feeds = Arc::new(Feeds::of(definitions));
         self
     }
 
@@ -205,6 +218,8 @@ impl App {
                 }
             }
         };
+        let context = http_feeds::context(&self.state);
+        let feeding = tokio::spawn(feeds::supervise(Arc::clone(&self.state.feeds), context, stop.clone()));
         let sealing = tokio::spawn(sealing::supervise(self.state.db.clone(), stop.clone()));
         let guarding = gate::supervise(Arc::clone(&self.state.gate), self.state.db.clone(), stop.clone());
         let guarding = tokio::spawn(guarding);
@@ -222,6 +237,7 @@ impl App {
             () = drained => tracing::warn!("some requests did not finish in time"),
         }
         stop.cancel();
+        end_feeds(feeding).await;
         self.end_sealing(sealing).await;
         // Its last deed is to keep when keys were used; it waits for nothing else.
         drop(tokio::time::timeout(TIDY, guarding).await);
@@ -245,6 +261,13 @@ impl App {
             Ok(Err(error)) => tracing::warn!(%error, "prices were not tidied"),
             Err(_) => tracing::debug!("prices are tidied at the next start"),
         }
+    }
+}
+
+/// Waits until feeds have stored what they heard. What is cut off is asked for again at the next start.
+async fn end_feeds(feeding: JoinHandle<()>) {
+    if tokio::time::timeout(FEEDS, feeding).await.is_err() {
+        tracing::warn!("feeds did not stop in time");
     }
 }
 

@@ -7,6 +7,7 @@ mod demo;
 mod doctor;
 mod earlier;
 mod ingest;
+mod ingest_feed;
 mod keys;
 mod seed;
 mod serve;
@@ -147,9 +148,9 @@ enum Command {
     /// Add sample markets, assets and a portfolio; a second time changes nothing
     #[command(after_help = "Example:\n  artifact seed gold-bitcoin")]
     Seed(seed::SeedArgs),
-    /// Import a file of prices (CSV or NDJSON), or a table of exchange rates (CSV)
+    /// Import a file of prices (CSV or NDJSON), or a table of exchange rates (CSV); or have a feed ask once
     #[command(
-        after_help = "Examples:\n  artifact ingest btc.csv --symbol BTC-USD --source coinbase --interval 1d\n  artifact ingest xau.csv --symbol GOLD --source oanda --interval 1d --bid-ask mid --tz America/New_York\n  cat ticks.ndjson | artifact ingest - --symbol GOLD --source desk\n  artifact ingest eurofxref-hist.csv --source ecb"
+        after_help = "Examples:\n  artifact ingest btc.csv --symbol BTC-USD --source coinbase --interval 1d\n  artifact ingest xau.csv --symbol GOLD --source oanda --interval 1d --bid-ask mid --tz America/New_York\n  cat ticks.ndjson | artifact ingest - --symbol GOLD --source desk\n  artifact ingest --source binance --since 2026-11-01\n  artifact ingest eurofxref-hist.csv --source ecb"
     )]
     Ingest(Box<ingest::IngestArgs>),
     /// Import a ledger into a portfolio: mapped CSV, an export, or Ghostfolio's JSON
@@ -349,7 +350,8 @@ fn start_log(command: &Command, config: &Config) {
 
 /// Opens the data as the configuration says.
 async fn open(config: &Config, access: Access) -> Result<App, GateError> {
-    App::open_with(&location(config), Clock::system(), access, config.access.settings()).await
+    let app = App::open_with(&location(config), Clock::system(), access, config.access.settings()).await?;
+    Ok(app.with_feeds(config.feeds.value.clone()))
 }
 
 async fn run_migrate(context: &Context) -> Result<(), Failure> {

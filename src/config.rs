@@ -4,13 +4,17 @@
 
 pub mod access;
 pub mod cors;
+mod feeds;
+mod keys;
 pub mod limits;
 pub mod metrics;
 pub mod proxy;
+mod secrets;
 pub mod tls;
 
 use crate::http::guard::Guard;
 use crate::telemetry::LogFormat;
+use crate::workers::feeds::definition::Definition;
 use serde::Deserialize;
 use std::fmt;
 use std::net::SocketAddr;
@@ -122,6 +126,8 @@ struct File {
     #[serde(default)]
     access: access::Section,
     #[serde(default)]
+    feeds: Vec<toml::Table>,
+    #[serde(default)]
     metrics: metrics::Section,
     #[serde(default)]
     proxy: proxy::Section,
@@ -150,6 +156,8 @@ pub struct Config {
     pub log_format: Setting<LogFormat>,
     /// The server's secret and tokens.
     pub access: access::Access,
+    /// What this service goes and gets.
+    pub feeds: Setting<Vec<Definition>>,
     /// Where Prometheus reads.
     pub metrics: metrics::Metrics,
     /// Proxies that are believed.
@@ -248,6 +256,7 @@ impl Config {
         let log =
             choose(None, var("ARTIFACT_LOG").or_else(|| var("RUST_LOG")), filed(file.log), LOG.to_owned());
         let format = choose(None, var("ARTIFACT_LOG_FORMAT"), filed(file.log_format), "text".to_owned());
+        let feeds = read_feeds(&path, file.feeds, env)?;
         let config = Self {
             data,
             database_url: database_url(url)?,
@@ -261,6 +270,7 @@ impl Config {
             log,
             log_format: parsed("log_format", format, log_format, "must be text or json")?,
             access: access::Access::load(file.access, &path, env)?,
+            feeds,
             metrics: metrics::Metrics::load(file.metrics, &path, env)?,
             proxy: proxy::Proxy::load(file.proxy, &path, env)?,
             limits: limits::Limits::load(&file.limits, &path, env)?,
@@ -290,6 +300,7 @@ impl Config {
             ("open_loopback", self.open_loopback.value.to_string(), self.open_loopback.origin.to_string()),
             ("log", self.log.value.clone(), self.log.origin.to_string()),
             ("log_format", format.to_owned(), self.log_format.origin.to_string()),
+            ("feeds", shown_feeds(&self.feeds.value), self.feeds.origin.to_string()),
         ];
         shown.extend(self.access.shown());
         shown.extend(self.metrics.shown());
@@ -299,6 +310,37 @@ impl Config {
         shown.extend(self.tls.shown());
         shown
     }
+}
+
+/// The feeds of the file; and those the environment asks for, unless the file has one of that name.
+fn read_feeds(
+    path: &Path,
+    tables: Vec<toml::Table>,
+    env: Environment<'_>,
+) -> Result<Setting<Vec<Definition>>, ConfigError> {
+    let malformed = |fault: keys::KeyFault| ConfigError::Malformed {
+        path: path.display().to_string(),
+        reason: fault.to_string(),
+    };
+    let origin = if tables.is_empty() { Origin::Default } else { Origin::File(path.to_path_buf()) };
+    let mut value = feeds::read(tables, env).map_err(malformed)?;
+    let asked = feeds::of_environment(env).map_err(|fault| ConfigError::Malformed {
+        path: "environment".to_owned(),
+        reason: fault.to_string(),
+    })?;
+    let is_new = |feed: &Definition| value.iter().all(|known| known.name != feed.name);
+    let asked: Vec<Definition> = asked.into_iter().filter(is_new).collect();
+    value.extend(asked);
+    Ok(Setting { value, origin })
+}
+
+fn shown_feeds(feeds: &[Definition]) -> String {
+    let shown = |feed: &Definition| {
+        let off = if feed.enabled { "" } else { ", off" };
+        format!("{} ({} {} {}{off})", feed.name, feed.kind, feed.transport, feed.channel)
+    };
+    let shown: Vec<String> = feeds.iter().map(shown).collect();
+    if shown.is_empty() { "(none)".to_owned() } else { shown.join(", ") }
 }
 
 fn log_format(text: &str) -> Option<LogFormat> {

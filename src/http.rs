@@ -21,6 +21,7 @@ pub mod explain;
 pub mod export_prices;
 pub mod export_records;
 pub mod exports;
+pub mod feeds;
 pub mod fields;
 pub mod fx;
 pub mod gains;
@@ -78,6 +79,7 @@ use crate::http::guard::Guard;
 use crate::http::price_stream::Admission;
 use crate::random::Random;
 use crate::storage::database::Database;
+use crate::workers::feeds::Feeds;
 use crate::workers::gate::Gate;
 use crate::workers::present::Presents;
 use crate::workers::records::RecordFiles;
@@ -95,6 +97,8 @@ pub struct AppState {
     pub records: Arc<RecordFiles>,
     /// Streams of prices that are open.
     pub streams: Arc<Admission>,
+    /// Feeds that are configured.
+    pub feeds: Arc<Feeds>,
     /// The time.
     pub clock: Clock,
     /// Randomness for new ids.

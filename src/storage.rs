@@ -17,6 +17,7 @@ pub mod currencies;
 pub mod database;
 pub mod earlier;
 pub mod error;
+pub mod feeds;
 pub mod figures;
 pub mod idempotency;
 pub mod learned;

@@ -41,6 +41,10 @@ table! {
     histogram PNL_SECONDS = "pnl_compute_seconds", "Time to compute the profit and loss that was asked for, by kind: present or past.";
     // What is recorded.
     counter INGEST_MESSAGES = "ingest_messages_total", "Rows of prices and rates, by source and outcome: stored, duplicate, corrected or refused.";
+    gauge INGEST_LAG = "ingest_lag_seconds", "From the newest moment of a feed's last group to its commit, by source.";
+    gauge FEED_CONNECTED = "feed_connected", "1 while a feed is connected, or its last fetch succeeded, by source.";
+    gauge FEED_LAST_MESSAGE = "feed_last_message_timestamp_seconds", "When anything came from a feed last, by source.";
+    counter FEED_RECONNECTS = "feed_reconnects_total", "Connections of feeds after their first, by source.";
     gauge PRICE_STALENESS = "price_staleness_seconds", "Age of the oldest newest price of an active asset, by asset type.";
     // The database.
     gauge WRITER_QUEUE = "writer_queue_depth", "Writes that wait for the one writer.";

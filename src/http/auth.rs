@@ -75,6 +75,8 @@ scopes! {
     PortfoliosRead = "portfolios:read";
     /// Add and change portfolios, positions and transactions.
     PortfoliosWrite = "portfolios:write";
+    /// Start, stop and run feeds.
+    FeedsWrite = "feeds:write";
     /// Read the metrics.
     MetricsRead = "metrics:read";
     /// Operate the service.

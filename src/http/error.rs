@@ -116,6 +116,8 @@ codes! {
     TransactionNotFound = "transaction_not_found", NOT_FOUND, "Transaction not found";
     /// No such source of prices.
     SourceNotFound = "source_not_found", NOT_FOUND, "Source not found";
+    /// No such feed.
+    FeedNotFound = "feed_not_found", NOT_FOUND, "Feed not found";
     /// No such action of the asset.
     ActionNotFound = "action_not_found", NOT_FOUND, "Action not found";
     /// The asset has no price then.
@@ -192,8 +194,6 @@ codes! {
     TooSlow = "too_slow", REQUEST_TIMEOUT, "Too slow";
     /// The body is too large.
     BodyTooLarge = "body_too_large", PAYLOAD_TOO_LARGE, "Body too large";
-    /// Asked too often.
-    TooManyRequests = "too_many_requests", TOO_MANY_REQUESTS, "Too many requests";
     /// The database is busy.
     Busy = "busy", SERVICE_UNAVAILABLE, "Busy";
     /// The disk is full.

@@ -3,7 +3,7 @@
 use crate::http::auth::Door;
 use crate::http::openapi::{self, Frame, Written};
 use crate::http::{
-    AppState, actions, assets, attribution, candles, currencies, difference, docs, exports, fx, gains,
+    AppState, actions, assets, attribution, candles, currencies, difference, docs, exports, feeds, fx, gains,
     health, history, imports, keys, layers, ledger_imports, login, markets, metrics, pnl, portfolios,
     position_trades, positions, price_batch, price_sources, price_stream, price_withdrawal, prices,
     rate_imports, record_files, returns, several, signing_keys, statement, transactions, users, values,
@@ -87,6 +87,11 @@ fn market_data() -> OpenApiRouter<AppState> {
         .routes(routes!(record_files::list_record_sources))
         .routes(routes!(record_files::get_records))
         .routes(routes!(record_files::get_manifest))
+        .routes(routes!(feeds::list_feeds))
+        .routes(routes!(feeds::get_feed))
+        .routes(routes!(feeds::start_feed))
+        .routes(routes!(feeds::stop_feed))
+        .routes(routes!(feeds::run_feed))
 }
 
 /// Portfolios, what they hold and what it is worth.

@@ -2,6 +2,7 @@
 
 mod architecture;
 mod explained;
+mod feeds;
 mod http;
 mod measures;
 mod migrations;

@@ -10,6 +10,7 @@ mod commands;
 mod demo;
 mod earlier;
 mod edge;
+mod feeds;
 mod ingest;
 mod kill;
 mod kill_sealing;

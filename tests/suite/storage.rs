@@ -14,6 +14,7 @@ mod checkpoints;
 mod closes;
 mod currencies;
 mod earlier;
+mod feeds;
 mod figures;
 mod idempotency;
 mod learned;
