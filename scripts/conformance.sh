@@ -29,7 +29,8 @@ done
 [ -n "$url" ] || { cat "$folder/log" >&2; echo "conformance: the service did not start" >&2; exit 1; }
 
 "$program" seed gold-bitcoin --data "$folder/data" >/dev/null
-"$tools/bin/schemathesis" run "$url/openapi.json" \
+# It cannot make lines of JSON: tests/suite/http/price_stream.rs drives that route.
+"$tools/bin/schemathesis" run "$url/openapi.json" --exclude-operation-id stream_prices \
     --checks not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance \
     --max-examples "$examples" --seed 1 --request-timeout 20 --workers 2 --no-color || {
     echo "--- the log of the service:" >&2
