@@ -1,6 +1,7 @@
 //! The command line: what may be said, and which deed it stands for. Data goes to standard output, words about it
 //! to standard error; exit codes are 0 done, 1 failed, 2 said wrongly.
 
+mod audit;
 pub mod checklist;
 pub mod client;
 mod demo;
@@ -168,6 +169,12 @@ enum Command {
     /// Make API keys
     #[command(subcommand, after_help = "Example:\n  artifact keys create --admin")]
     Keys(KeysCommand),
+    /// Read the audit trail, and hold it to its key and its anchors
+    #[command(
+        subcommand,
+        after_help = "Examples:\n  artifact audit list --limit 20\n  artifact audit verify"
+    )]
+    Audit(Box<audit::AuditCommand>),
     /// Print the OpenAPI document
     #[command(after_help = "Example:\n  artifact openapi > openapi.json")]
     Openapi,
@@ -278,6 +285,7 @@ async fn dispatch(cli: Cli) -> Result<(), Failure> {
         | Command::Doctor(_)
         | Command::Keys(_)
         | Command::Pnl(_)
+        | Command::Audit(_)
         | Command::Openapi
         | Command::Checklist
         | Command::Health
@@ -297,6 +305,7 @@ async fn dispatch(cli: Cli) -> Result<(), Failure> {
         Command::Config(command) => run_config(&context, &command),
         Command::Doctor(args) => doctor::run(&context, &args).await,
         Command::Keys(KeysCommand::Create { name, .. }) => create_key(&context, &name).await,
+        Command::Audit(command) => audit::run(&context, &command).await,
         Command::Pnl(args) => statement::run(&args),
         Command::Openapi => say(&serde_json::to_string_pretty(&openapi::document()).map_err(Failure::other)?),
         Command::Checklist => run_checklist(&context),
@@ -322,6 +331,7 @@ fn start_log(command: &Command, config: &Config) {
         | Command::Doctor(_)
         | Command::Keys(_)
         | Command::Pnl(_)
+        | Command::Audit(_)
         | Command::Openapi
         | Command::Checklist
         | Command::Health

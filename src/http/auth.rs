@@ -76,6 +76,8 @@ scopes! {
     PortfoliosWrite = "portfolios:write";
     /// Read the metrics.
     MetricsRead = "metrics:read";
+    /// Read the audit trail and verify it.
+    AuditRead = "audit:read";
     /// Operate the service.
     Admin = "admin";
 }
@@ -124,7 +126,7 @@ impl<S: Scope> FromRequestParts<AppState> for Caller<S> {
             return Ok(everything(ActorKind::Owner, "owner"));
         }
         if let Some(presented) = presented_key(&parts.headers) {
-            let key = valid_key(app, &presented).await?;
+            let key = valid_key(app, &presented).await.inspect_err(|_| remember(parts, &presented))?;
             let actor = Actor {
                 key_prefix: Some(key.prefix.clone()),
                 ..Actor::new(ActorKind::Key, format!("key:{}", key.prefix))
@@ -158,6 +160,15 @@ fn presented_key(headers: &HeaderMap) -> Option<String> {
     }
     let key = headers.get("x-api-key")?;
     Some(key.to_str().unwrap_or_default().to_owned())
+}
+
+/// Remembers which key somebody claimed to have, for the audit trail.
+fn remember(parts: &Parts, presented: &str) {
+    let claimed = split_key(presented).map(|(prefix, _)| prefix);
+    let claimed =
+        claimed.filter(|prefix| prefix.len() <= 32 && prefix.bytes().all(|b| b.is_ascii_alphanumeric()));
+    let nobody = Actor::new(ActorKind::Anonymous, "anonymous");
+    Visit::of(parts).by(Actor { key_prefix: claimed.map(str::to_owned), ..nobody });
 }
 
 async fn valid_key(app: &AppState, presented: &str) -> Result<ApiKey, ApiError> {

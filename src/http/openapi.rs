@@ -29,6 +29,7 @@ use utoipa::OpenApi;
         (name = "positions", description = "Runs from flat to flat"),
         (name = "transactions", description = "The append-only ledger"),
         (name = "pnl", description = "Profit and loss"),
+        (name = "audit", description = "Who did what, and proof that the record is whole"),
         (name = "operations", description = "Running the service"),
     )
 )]

@@ -239,8 +239,7 @@ impl Posted {
         Q: FnOnce(&mut Tx) -> Option<Result<Answer, ApiError>> + Send + 'static,
         F: for<'t> FnOnce(&'t mut Tx) -> BoxFuture<'t, Result<Answer, ApiError>> + Send + 'static,
     {
-        let Some(key) = self.key else { return app.db.writer().write_at_once(actor, at_once, work).await
- };
+        let Some(key) = self.key else { return app.db.writer().write_at_once(actor, at_once, work).await };
         let request_hash = sha256(&self.bytes);
         let request = KeyedRequest {
             actor: actor.name.clone(),

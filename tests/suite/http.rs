@@ -4,6 +4,7 @@
 
 mod actions;
 mod assets;
+mod audit;
 mod auth;
 mod bad_input;
 mod candles;
