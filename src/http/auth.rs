@@ -77,6 +77,8 @@ scopes! {
     PortfoliosWrite = "portfolios:write";
     /// Read the metrics.
     MetricsRead = "metrics:read";
+    /// Read the audit trail and verify it.
+    AuditRead = "audit:read";
     /// Operate the service.
     Admin = "admin";
 }
