@@ -22,6 +22,7 @@ use crate::storage::access;
 use crate::storage::database::{Database, Location};
 use crate::storage::sealing::Effort;
 use crate::telemetry::recorder;
+use crate::workers::audit_trail::{self, AuditTrail};
 use crate::workers::directory::Part;
 use crate::workers::feeds::definition::Definition;
 use crate::workers::feeds::{self, Feeds};
@@ -29,6 +30,7 @@ use crate::workers::gate::{self, Gate, GateError, Settings};
 use crate::workers::gauges;
 use crate::workers::present::Presents;
 use crate::workers::records::RecordFiles;
+use crate::workers::refusals;
 use crate::workers::sealing;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -100,9 +102,23 @@ impl App {
         let presents = Arc::new(Presents::default());
         let records = Arc::new(RecordFiles::under(location.directory()));
         let streams = Arc::default();
-        let (feeds, guard) = (Arc::default(), Arc::default());
-        let state =
-            AppState { db, presents, records, streams, feeds, clock, random, access, gate, draining, guard };
+        let trail = Arc::new(AuditTrail::under(location.directory(), db.audit_key().clone()));
+        let (refusals, feeds, guard) = (Arc::default(), Arc::default(), Arc::default());
+        let state = AppState {
+            db,
+            presents,
+            trail,
+            refusals,
+            records,
+            streams,
+            feeds,
+            clock,
+            random,
+            access,
+            gate,
+            draining,
+            guard,
+        };
         Ok(Self { state, directory, certificates: None })
     }
 
@@ -223,6 +239,7 @@ impl App {
         let sealing = tokio::spawn(sealing::supervise(self.state.db.clone(), stop.clone()));
         let guarding = gate::supervise(Arc::clone(&self.state.gate), self.state.db.clone(), stop.clone());
         let guarding = tokio::spawn(guarding);
+        self.tend_audit_trail(&stop);
         let (db, clock) = (self.state.db.clone(), self.state.clock.clone());
         tokio::spawn(gauges::supervise(db, self.directory.clone(), clock, stop.clone()));
         let over_network = serve(Entrance::Network(listener));
@@ -241,6 +258,7 @@ impl App {
         self.end_sealing(sealing).await;
         // Its last deed is to keep when keys were used; it waits for nothing else.
         drop(tokio::time::timeout(TIDY, guarding).await);
+        self.end_audit_trail().await;
         self.state.db.close().await;
         if let Err(error) = std::fs::remove_file(self.directory.join(SOCKET)) {
             tracing::debug!(%error, "the owner's socket was gone");
@@ -250,6 +268,22 @@ impl App {
 }
 
 impl App {
+    /// Anchors the audit trail and tells it of refused callers, until `stop` is cancelled.
+    fn tend_audit_trail(&self, stop: &CancellationToken) {
+        let AppState { db, clock, trail, refusals, .. } = self.state.clone();
+        tokio::spawn(refusals::supervise(refusals, db.clone(), clock.clone(), stop.clone()));
+        tokio::spawn(audit_trail::supervise(trail, db, clock, stop.clone()));
+    }
+
+    /// Tells what is still counted, and anchors where the trail ends.
+    async fn end_audit_trail(&self) {
+        let AppState { db, clock, trail, refusals, .. } = &self.state;
+        refusals.flush(db).await;
+        if let Err(error) = trail.anchor(db, clock.now()).await {
+            tracing::warn!(%error, "the audit trail was not anchored at the end");
+        }
+    }
+
     /// Waits for a step under way, and leaves few blocks of prices for the next start to read.
     async fn end_sealing(&self, sealing: JoinHandle<()>) {
         let end = async {

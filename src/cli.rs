@@ -1,6 +1,7 @@
 //! The command line: what may be said, and which deed it stands for. Data goes to standard output, words about it
 //! to standard error; exit codes are 0 done, 1 failed, 2 said wrongly.
 
+mod audit;
 pub mod checklist;
 pub mod client;
 mod demo;
@@ -192,6 +193,12 @@ enum Command {
     /// List and replace the keys that sign access tokens
     #[command(subcommand, after_help = "Example:\n  artifact signing-keys rotate")]
     SigningKeys(keys::SigningKeysCommand),
+    /// Read the audit trail, and hold it to its key and its anchors
+    #[command(
+        subcommand,
+        after_help = "Examples:\n  artifact audit list --limit 20\n  artifact audit verify"
+    )]
+    Audit(Box<audit::AuditCommand>),
     /// Print the OpenAPI document
     #[command(after_help = "Example:\n  artifact openapi > openapi.json")]
     Openapi,
@@ -290,6 +297,7 @@ async fn dispatch(cli: Cli) -> Result<(), Failure> {
         | Command::Users(_)
         | Command::SigningKeys(_)
         | Command::Pnl(_)
+        | Command::Audit(_)
         | Command::Openapi
         | Command::Checklist
         | Command::Health
@@ -314,6 +322,7 @@ async fn dispatch(cli: Cli) -> Result<(), Failure> {
         Command::Keys(command) => keys::run(&context, command).await,
         Command::Users(command) => users::run(&context, command).await,
         Command::SigningKeys(command) => keys::run_signing(&context, &command).await,
+        Command::Audit(command) => audit::run(&context, &command).await,
         Command::Pnl(args) => statement::run(&args),
         Command::Openapi => say(&serde_json::to_string_pretty(&openapi::document()).map_err(Failure::other)?),
         Command::Checklist => run_checklist(&context),
@@ -341,6 +350,7 @@ fn start_log(command: &Command, config: &Config) {
         | Command::Users(_)
         | Command::SigningKeys(_)
         | Command::Pnl(_)
+        | Command::Audit(_)
         | Command::Openapi
         | Command::Checklist
         | Command::Health

@@ -4,6 +4,7 @@ pub mod access_change;
 pub mod actions;
 pub mod assets;
 pub mod attribution;
+pub mod audit;
 pub mod auth;
 pub mod candles;
 pub mod client_address;
@@ -79,10 +80,12 @@ use crate::http::guard::Guard;
 use crate::http::price_stream::Admission;
 use crate::random::Random;
 use crate::storage::database::Database;
+use crate::workers::audit_trail::AuditTrail;
 use crate::workers::feeds::Feeds;
 use crate::workers::gate::Gate;
 use crate::workers::present::Presents;
 use crate::workers::records::RecordFiles;
+use crate::workers::refusals::Refusals;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
@@ -95,6 +98,10 @@ pub struct AppState {
     pub presents: Arc<Presents>,
     /// Records of sources, in files.
     pub records: Arc<RecordFiles>,
+    /// What is done for the audit trail outside the database.
+    pub trail: Arc<AuditTrail>,
+    /// Refused callers, on their way to the audit trail.
+    pub refusals: Arc<Refusals>,
     /// Streams of prices that are open.
     pub streams: Arc<Admission>,
     /// Feeds that are configured.

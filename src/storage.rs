@@ -6,9 +6,11 @@
 
 pub mod access;
 pub mod actions;
+pub mod anchor_file;
 pub mod assets;
 pub mod audit;
 pub mod audit_key;
+pub mod audit_rows;
 mod carry_over;
 pub mod checkpoints;
 pub mod closes;

@@ -57,6 +57,12 @@ table! {
     gauge WAL_BYTES = "sqlite_wal_bytes", "Size of SQLite's write-ahead log.";
     gauge DISK_FREE = "data_disk_free_bytes", "What is free, to this user, on the file system of the data directory.";
     gauge DISK_SIZE = "data_disk_size_bytes", "Size of the file system of the data directory.";
+    // The audit trail.
+    zeroed AUDIT_ROWS = "audit_rows_total", "Rows written to the audit trail.";
+    zeroed AUDIT_WRITE_FAILURES = "audit_write_failures_total", "Commits with rows of the audit trail that failed, and anchors that could not be written.";
+    gauge AUDIT_ANCHORED = "audit_anchor_last_timestamp_seconds", "When the audit trail was last seen to be anchored to its end.";
+    gauge AUDIT_VERIFIED = "audit_verify_last_timestamp_seconds", "When the audit trail was last verified.";
+    gauge AUDIT_WHOLE = "audit_verify_whole", "1 when the last verification found nothing wrong, else 0.";
     // The process.
     gauge RUNTIME_WORKERS = "tokio_workers", "Threads that run tasks.";
     gauge RUNTIME_BUSY = "tokio_workers_busy_seconds", "Time those threads were busy since the start, all together.";

@@ -2,6 +2,7 @@
 
 pub mod actions;
 pub mod adjusted_prices;
+pub mod audit_trail;
 pub mod bookkeeping;
 pub mod csv_records;
 pub mod difference;
@@ -24,6 +25,7 @@ pub mod present;
 pub mod quotes;
 pub mod rate_intake;
 pub mod records;
+pub mod refusals;
 pub mod rehearsal;
 pub mod sealing;
 pub mod server_secret;

@@ -182,6 +182,9 @@ impl Client {
             if let Err(error) = sealing::finish(&app.state.db, Effort::Routine).await {
                 tracing::warn!(%error, "prices were not sealed");
             }
+            if let Err(error) = app.state.trail.anchor(&app.state.db, app.state.clock.now()).await {
+                tracing::warn!(%error, "the audit trail was not anchored");
+            }
             app.state.db.close().await;
         }
     }

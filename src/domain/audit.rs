@@ -4,6 +4,9 @@
 //! nobody can take one out without breaking the next. What the chain cannot tell, a tail cut off, anchors outside the
 //! database do (docs/AUDIT.md).
 
+pub mod anchor;
+pub mod verification;
+
 use crate::domain::moment::Moment;
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use serde::Serialize;
@@ -98,6 +101,11 @@ pub enum Outcome {
 impl Outcome {
     /// The names, for parameters.
     pub const NAMES: &'static [&'static str] = &["done", "denied", "failed"];
+
+    /// The value a name stands for.
+    pub fn from_name(name: &str) -> Option<Self> {
+        [Self::Done, Self::Denied, Self::Failed].into_iter().find(|one| one.name() == name)
+    }
 
     /// Its name.
     pub const fn name(self) -> &'static str {

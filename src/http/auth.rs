@@ -79,6 +79,8 @@ scopes! {
     FeedsWrite = "feeds:write";
     /// Read the metrics.
     MetricsRead = "metrics:read";
+    /// Read the audit trail and verify it.
+    AuditRead = "audit:read";
     /// Operate the service.
     Admin = "admin";
 }

@@ -4,9 +4,11 @@
 //! are none: nobody should have to guess which one counted.
 
 use crate::domain::access::Reach;
+use crate::domain::audit::{Actor, ActorKind};
 use crate::http::AppState;
 use crate::http::auth::{Access, Door, FIRST_OWNER};
 use crate::http::error::{ApiError, Code};
+use crate::http::visit::Visit;
 use crate::telemetry::AUTH_FAILURES;
 use crate::workers::directory::{Identity, Refused, Standing};
 use axum::http::request::Parts;
@@ -78,6 +80,9 @@ pub async fn identify(parts: &Parts, app: &AppState) -> Result<Identity, ApiErro
         Presented::Neither => Err(Refused::Key),
     };
     found.map_err(|refused| {
+        if let Presented::Key(key) = presented(&parts.headers) {
+            remember(parts, key);
+        }
         metrics::counter!(AUTH_FAILURES, "kind" => refused.kind()).increment(1);
         let detail = match refused {
             Refused::Key => INVALID_KEY,
@@ -88,6 +93,15 @@ pub async fn identify(parts: &Parts, app: &AppState) -> Result<Identity, ApiErro
         };
         ApiError::new(Code::Unauthorized, detail)
     })
+}
+
+/// Remembers which key somebody claimed to have, for the audit trail.
+fn remember(parts: &Parts, shown: &str) {
+    let claimed = shown.strip_prefix("art_").and_then(|rest| rest.split_once('_')).map(|(prefix, _)| prefix);
+    let plain = |prefix: &&str| prefix.len() <= 32 && prefix.bytes().all(|b| b.is_ascii_alphanumeric());
+    let claimed = claimed.filter(plain).map(str::to_owned);
+    let nobody = Actor::new(ActorKind::Anonymous, "anonymous");
+    Visit::of(parts).by(Actor { key_prefix: claimed, ..nobody });
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! What happens to every request: its id, its size, its compression, its `ETag`, and an answer when nothing fits.
 
+use crate::domain::audit::{Actor, ActorKind};
 use crate::http::AppState;
 use crate::http::auth::Access;
 use crate::http::client_address::{ClientAddress, Encrypted, claims_to_be_forwarded};
@@ -11,6 +12,7 @@ use crate::http::guard::{asks_how_it_is, guarded};
 use crate::http::recheck::recheck;
 use crate::http::visit::Visit;
 use crate::http::{assets, markets, metrics, portfolios, security};
+use crate::workers::refusals::Refusal;
 use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::extract::{DefaultBodyLimit, MatchedPath, Request, State};
@@ -64,11 +66,21 @@ async fn request_id(State(app): State<AppState>, mut request: Request, next: Nex
     let client = request.extensions().get::<ClientAddress>().and_then(|client| client.0);
     let encrypted = request.extensions().get::<Encrypted>().copied().unwrap_or(Encrypted(false));
     let visit = Visit::new(id.clone(), client.map(|address| address.to_string()));
-    request.extensions_mut().insert(visit);
+    request.extensions_mut().insert(visit.clone());
+    let route = request.extensions().get::<MatchedPath>().map_or("none", MatchedPath::as_str);
+    // A caller may invent methods of any length.
+    let known = if method.as_str().len() <= 7 { method.as_str() } else { "other" };
+    let route = format!("{known} {route}");
     let started = app.clock.elapsed();
     let mut response = next.run(request).await;
     if let Some(error) = stray(&response) {
         response = error.into_response();
+    }
+    if let (401 | 403, Some(Failed(problem))) = (response.status().as_u16(), response.extensions().get()) {
+        let unknown = || visit.by(Actor::new(ActorKind::Anonymous, "anonymous"));
+        let actor = visit.who().cloned().unwrap_or_else(unknown);
+        let refusal = Refusal { actor, route, status: problem.status, code: problem.code };
+        app.refusals.note(&app.db, refusal, app.clock.now()).await;
     }
     if let Some(Failed(problem)) = response.extensions_mut().remove::<Failed>() {
         let problem = Problem { request_id: Some(id.clone()), ..problem };

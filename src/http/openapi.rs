@@ -31,6 +31,7 @@ use utoipa::OpenApi;
         (name = "transactions", description = "The append-only ledger"),
         (name = "pnl", description = "Profit and loss"),
         (name = "access", description = "Keys, users, tokens: who may do what"),
+        (name = "audit", description = "Who did what, and proof that the record is whole"),
         (name = "operations", description = "Running the service"),
     )
 )]

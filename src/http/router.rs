@@ -3,8 +3,8 @@
 use crate::http::auth::Door;
 use crate::http::openapi::{self, Frame, Written};
 use crate::http::{
-    AppState, actions, assets, attribution, candles, currencies, difference, docs, exports, feeds, fx, gains,
-    health, history, imports, keys, layers, ledger_imports, login, markets, metrics, pnl, portfolios,
+    AppState, actions, assets, attribution, audit, candles, currencies, difference, docs, exports, feeds, fx,
+    gains, health, history, imports, keys, layers, ledger_imports, login, markets, metrics, pnl, portfolios,
     position_trades, positions, price_batch, price_sources, price_stream, price_withdrawal, prices,
     rate_imports, record_files, returns, several, signing_keys, statement, transactions, users, values,
 };
@@ -41,6 +41,10 @@ fn operations() -> OpenApiRouter<AppState> {
         .routes(routes!(health::ready))
         .routes(routes!(health::accept_clock))
         .routes(routes!(metrics::metrics))
+        .routes(routes!(audit::list_audit))
+        .routes(routes!(audit::export_audit))
+        .routes(routes!(audit::verify_audit))
+        .routes(routes!(audit::accept_restore))
 }
 
 /// Who may use the service.

@@ -89,9 +89,10 @@ pub async fn signer(app: &AppState) -> Result<Arc<Signer>, ApiError> {
     let (directory, now) = (&app.gate.directory, app.clock.now());
     directory.settle(&app.db, now).await?;
     let old = |made: Moment| made.plus(app.gate.settings.signing_key) <= now;
-    match directory.signer() {
-        Some((signer, made)) if !old(made) => return Ok(signer),
-        _ => {}
+    if let Some((signer, made)) = directory.signer()
+        && !old(made)
+    {
+        return Ok(signer);
     }
     let seen = directory.signer().map(|(signer, _)| signer.kid.clone());
     renew(app, Actor::system("access"), Some(seen)).await?;

@@ -7,6 +7,7 @@ use crate::domain::audit::{Actor, AuditKey, Entry, Head, Link, RowText};
 use crate::domain::price_version::{SeriesKey, Version};
 use crate::storage::database::{Link as Connection, Tx, WriterPool, on};
 use crate::storage::error::StorageError;
+use crate::telemetry;
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
 use std::fmt::Write as _;
@@ -258,6 +259,10 @@ impl Chain {
         Self { key, head: Mutex::new(None) }
     }
 
+    pub(super) const fn key(&self) -> &AuditKey {
+        &self.key
+    }
+
     fn known(&self) -> Option<Head> {
         *self.head.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -270,6 +275,14 @@ impl Chain {
 
 /// Writes what the jobs of this commit told, and returns where the chain ends then.
 pub(super) async fn write_told(tx: &mut Tx, chain: &Chain) -> Result<Option<Head>, StorageError> {
+    let written = write_rows(tx, chain).await;
+    if written.is_err() {
+        metrics::counter!(telemetry::AUDIT_WRITE_FAILURES).increment(1);
+    }
+    written
+}
+
+async fn write_rows(tx: &mut Tx, chain: &Chain) -> Result<Option<Head>, StorageError> {
     const SQL: &str = "INSERT INTO audit_rows (seq, recorded_at, actor, actor_kind, key_prefix, address, action, \
         object_type, object_id, outcome, code, request_id, before_json, after_json, hash) \
         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)";
@@ -311,6 +324,7 @@ pub(super) async fn write_told(tx: &mut Tx, chain: &Chain) -> Result<Option<Head
         })?;
         end = Head { seq: row.seq, hash };
     }
+    metrics::counter!(telemetry::AUDIT_ROWS).increment(u64::try_from(told.len()).unwrap_or_default());
     Ok(Some(end))
 }
 

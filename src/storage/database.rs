@@ -305,6 +305,11 @@ impl Database {
         Ok(opened)
     }
 
+    /// The key of the audit trail.
+    pub fn audit_key(&self) -> &AuditKey {
+        self.shared.chain.key()
+    }
+
     /// The newest prices, as of the last commit.
     pub fn newest(&self) -> &Newest {
         &self.shared.newest

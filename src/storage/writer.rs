@@ -158,7 +158,7 @@ trait Work: Send {
     /// Tries to do it without a statement; whether it is to be kept, or `None` when it was not done.
     fn at_once(&mut self, tx: &mut Tx) -> Option<bool>;
     /// Does it, and says whether it is to be kept.
-    fn run<'t>(self: Box<Self>, tx: &'t mut Tx) -> BoxFuture<'t, bool>;
+    fn run(self: Box<Self>, tx: &mut Tx) -> BoxFuture<'_, bool>;
 }
 
 /// A write with the way to whoever waits for its result.
@@ -188,7 +188,7 @@ where
         Some(keep)
     }
 
-    fn run<'t>(self: Box<Self>, tx: &'t mut Tx) -> BoxFuture<'t, bool> {
+    fn run(self: Box<Self>, tx: &mut Tx) -> BoxFuture<'_, bool> {
         let Self { actor, work, result: waiting, .. } = *self;
         Box::pin(async move {
             let result = outlived(watched(tx, actor, work)).await;

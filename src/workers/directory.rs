@@ -472,10 +472,18 @@ impl Directory {
 
 /// A name as a part of an actor's: nobody chooses one that reads like that of somebody else.
 fn escaped(name: &str) -> String {
-    ["%", "@", "#", "/", "*"].iter().fold(name.to_owned(), |text, mark| {
-        let code = mark.bytes().map(|byte| format!("%{byte:02X}")).collect::<String>();
-        text.replace(mark, &code)
-    })
+    let mut text = String::with_capacity(name.len());
+    for letter in name.chars() {
+        match letter {
+            '%' => text.push_str("%25"),
+            '@' => text.push_str("%40"),
+            '#' => text.push_str("%23"),
+            '/' => text.push_str("%2F"),
+            '*' => text.push_str("%2A"),
+            plain => text.push(plain),
+        }
+    }
+    text
 }
 
 /// What tells apart the reaches one user or subject can have in the course of time: answers that are kept for one are

@@ -5,6 +5,7 @@
 mod access;
 mod actions;
 mod assets;
+mod audit;
 mod auth;
 mod bad_input;
 mod candles;

@@ -6,9 +6,11 @@
 
 mod access;
 mod actions;
+mod anchor_file;
 mod assets;
 mod audit;
 mod audit_key;
+mod audit_rows;
 mod carry_over;
 mod checkpoints;
 mod closes;

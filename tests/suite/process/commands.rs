@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use std::path::Path;
 
 /// Every command, as `--help` is asked for it.
-const COMMANDS: [&[&str]; 31] = [
+const COMMANDS: [&[&str]; 34] = [
     &["serve"],
     &["demo"],
     &["seed"],
@@ -35,6 +35,9 @@ const COMMANDS: [&[&str]; 31] = [
     &["signing-keys"],
     &["signing-keys", "list"],
     &["signing-keys", "rotate"],
+    &["audit"],
+    &["audit", "list"],
+    &["audit", "verify"],
     &["openapi"],
     &["checklist"],
     &["health"],

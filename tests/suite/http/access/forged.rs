@@ -12,6 +12,34 @@ use std::collections::BTreeSet;
 /// Forgeries by name.
 type Forgeries = Vec<(String, String)>;
 
+/// Names of algorithms, real ones and others.
+const ALGORITHMS: [&str; 25] = [
+    "none", "None", "NONE", "nOnE", "", "HS256", "HS384", "HS512", "RS256", "RS384", "RS512", "PS256",
+    "PS512", "ES256", "ES256K", "ES384", "EdDSA", "Ed25519", "hs256", "rs256", "eddsa", "HMAC", "RS256 ",
+    "dir", "A256KW",
+];
+
+/// What a header may not ask for.
+fn asks(idp: &Idp) -> [(&'static str, Value); 14] {
+    let url = json!("https://attacker.test/keys");
+    [
+        ("jku", url.clone()),
+        ("x5u", url),
+        ("jwk", idp.jwks()["keys"][0].clone()),
+        ("x5c", json!(["MIIB"])),
+        ("crit", json!(["exp"])),
+        ("crit", json!([])),
+        ("crit", Value::Null),
+        ("b64", json!(false)),
+        ("zip", json!("DEF")),
+        ("enc", json!("A256GCM")),
+        ("typ", json!("JWE")),
+        ("typ", json!("")),
+        ("typ", json!(7)),
+        ("typ", json!("dpop+jwt")),
+    ]
+}
+
 /// Headers that ask for something else, signed with the right key.
 fn headers(idp: &Idp, kind: &str, now: Moment) -> Forgeries {
     let good = header(kind);
@@ -22,12 +50,7 @@ fn headers(idp: &Idp, kind: &str, now: Moment) -> Forgeries {
     };
     let mut list: Vec<(String, Value)> = Vec::new();
     let right = good["alg"].as_str().unwrap();
-    let names = [
-        "none", "None", "NONE", "nOnE", "", "HS256", "HS384", "HS512", "RS256", "RS384", "RS512", "PS256",
-        "PS512", "ES256", "ES256K", "ES384", "EdDSA", "Ed25519", "hs256", "rs256", "eddsa", "HMAC", "RS256 ",
-        "dir", "A256KW",
-    ];
-    for alg in names.iter().filter(|alg| **alg != right) {
+    for alg in ALGORITHMS.iter().filter(|alg| **alg != right) {
         list.push((format!("alg {alg:?}"), changed("alg", json!(alg))));
     }
     for alg in [Value::Null, json!(256), json!([right]), json!({ "alg": right }), json!(true)] {
@@ -45,24 +68,7 @@ fn headers(idp: &Idp, kind: &str, now: Moment) -> Forgeries {
     for kid in [Value::Null, json!(1), json!([kind]), json!({ "kid": kind })] {
         list.push((format!("kid {kid}"), changed("kid", kid)));
     }
-    let url = json!("https://attacker.test/keys");
-    let asks = [
-        ("jku", url.clone()),
-        ("x5u", url),
-        ("jwk", idp.jwks()["keys"][0].clone()),
-        ("x5c", json!(["MIIB"])),
-        ("crit", json!(["exp"])),
-        ("crit", json!([])),
-        ("crit", Value::Null),
-        ("b64", json!(false)),
-        ("zip", json!("DEF")),
-        ("enc", json!("A256GCM")),
-        ("typ", json!("JWE")),
-        ("typ", json!("")),
-        ("typ", json!(7)),
-        ("typ", json!("dpop+jwt")),
-    ];
-    for (name, value) in asks {
+    for (name, value) in asks(idp) {
         list.push((format!("{name} {value}"), changed(name, value)));
     }
     for name in ["alg", "kid"] {
@@ -88,24 +94,11 @@ fn headers(idp: &Idp, kind: &str, now: Moment) -> Forgeries {
     forged
 }
 
-/// Claims that are missing, wrong or of the wrong kind, signed with the right key.
-fn wrong_claims(idp: &Idp, kind: &str, now: Moment) -> Forgeries {
-    let good = claims(kind, now);
-    let seconds = now.0 / 1_000_000;
-    let mut list: Vec<(String, Value)> = Vec::new();
-    for name in ["iss", "aud", "sub", "exp"] {
-        let mut claims = good.clone();
-        claims.as_object_mut().unwrap().remove(name);
-        list.push((format!("no {name}"), claims));
-        for value in [Value::Null, json!({}), json!(true)] {
-            let mut claims = good.clone();
-            claims[name] = value.clone();
-            list.push((format!("{name} {value}"), claims));
-        }
-    }
+/// Values that claims may not have.
+fn wrong_values(kind: &str, good: &Value, seconds: i64) -> Vec<(&'static str, Value)> {
     let other = if kind == "hs" { PUBLIC } else { SHARED };
     let long = "s".repeat(300);
-    let wrong: Vec<(&str, Value)> = vec![
+    vec![
         ("iss", json!("https://attacker.test/")),
         ("iss", json!(other)),
         ("iss", json!("artifact")),
@@ -156,8 +149,25 @@ fn wrong_claims(idp: &Idp, kind: &str, now: Moment) -> Forgeries {
         ("scope", json!([7])),
         ("scope", json!({ "admin": true })),
         ("sid", json!(7)),
-    ];
-    for (name, value) in wrong {
+    ]
+}
+
+/// Claims that are missing, wrong or of the wrong kind, signed with the right key.
+fn wrong_claims(idp: &Idp, kind: &str, now: Moment) -> Forgeries {
+    let good = claims(kind, now);
+    let seconds = now.0 / 1_000_000;
+    let mut list: Vec<(String, Value)> = Vec::new();
+    for name in ["iss", "aud", "sub", "exp"] {
+        let mut claims = good.clone();
+        claims.as_object_mut().unwrap().remove(name);
+        list.push((format!("no {name}"), claims));
+        for value in [Value::Null, json!({}), json!(true)] {
+            let mut claims = good.clone();
+            claims[name] = value.clone();
+            list.push((format!("{name} {value}"), claims));
+        }
+    }
+    for (name, value) in wrong_values(kind, &good, seconds) {
         let mut claims = good.clone();
         claims[name] = value.clone();
         list.push((format!("{name} {}", value.to_string().chars().take(40).collect::<String>()), claims));

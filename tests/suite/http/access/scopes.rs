@@ -30,6 +30,8 @@ const DEMANDED: &[(&str, &str)] = &[
     ("GET /assets/{asset}/candles", "prices:read"),
     ("GET /assets/{asset}/gaps", "prices:read"),
     ("GET /assets/{asset}/price", "prices:read"),
+    ("GET /audit", "audit:read"),
+    ("POST /audit/restores", "admin"),
     ("GET /currencies", "assets:read"),
     ("POST /currencies", "assets:write"),
     ("GET /fx", "prices:read"),
