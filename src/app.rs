@@ -2,9 +2,11 @@
 
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::config::health::Health;
 use crate::http::AppState;
 use crate::http::auth::{ADMIN, Access, Door, new_key};
 use crate::http::error::ApiError;
+use crate::http::health::Limits;
 use crate::http::router;
 use crate::random::Random;
 use crate::storage::access;
@@ -55,15 +57,28 @@ impl App {
     /// What [`Database::open`] says.
     pub async fn open(location: &Location, clock: Clock, access: Access) -> Result<Self, StorageError> {
         recorder::start();
+        gauges::begin(clock.now());
         let db = Database::open(location, clock.clone()).await?;
         let draining = Arc::new(AtomicBool::new(false));
         gauges::look_at_files(location.directory().to_path_buf()).await;
         let presents = Arc::new(Presents::default());
         let records = Arc::new(RecordFiles::under(location.directory()));
         let streams = Arc::default();
-        let state =
-            AppState { db, presents, records, streams, clock, random: Random::System, access, draining };
+        let limits = Arc::new(Limits::usual(location.directory()));
+        let random = Random::System;
+        let state = AppState { db, presents, records, streams, clock, random, access, draining, limits };
         Ok(Self { state, directory: location.directory().to_path_buf() })
+    }
+
+    /// The same, counted as unwell from when on the configuration says.
+    #[must_use]
+    pub fn with_limits(mut self, health: &Health) -> Self {
+        self.state.limits = Arc::new(Limits {
+            directory: self.directory.clone(),
+            disk_free_min_bytes: health.disk_free_min_bytes.value,
+            backup_age_max: Duration::from_secs(health.backup_age_max_hours.value.saturating_mul(3600)),
+        });
+        self
     }
 
     /// Makes the first key when there is none yet; it is shown by the caller, once.

@@ -10,6 +10,7 @@ mod ingest;
 mod seed;
 mod serve;
 mod statement;
+mod systemd;
 mod transfer;
 
 use crate::app::{App, location};

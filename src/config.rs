@@ -2,6 +2,7 @@
 //!
 //! The only reader of the environment.
 
+pub mod health;
 pub mod metrics;
 
 use crate::telemetry::LogFormat;
@@ -114,6 +115,8 @@ struct File {
     log: Option<String>,
     log_format: Option<String>,
     #[serde(default)]
+    health: health::Section,
+    #[serde(default)]
     metrics: metrics::Section,
 }
 
@@ -132,6 +135,8 @@ pub struct Config {
     pub log: Setting<String>,
     /// How log lines look.
     pub log_format: Setting<LogFormat>,
+    /// From when on something counts as unwell.
+    pub health: health::Health,
     /// Where Prometheus reads.
     pub metrics: metrics::Metrics,
 }
@@ -229,6 +234,7 @@ impl Config {
             open_loopback: parsed("open_loopback", open, |text| text.parse().ok(), "must be true or false")?,
             log,
             log_format: parsed("log_format", format, log_format, "must be text or json")?,
+            health: health::Health::load(&file.health, &path, env)?,
             metrics: metrics::Metrics::load(file.metrics, &path, env)?,
         };
         if config.open_loopback.value && !config.listen.value.ip().is_loopback() {
@@ -249,6 +255,7 @@ impl Config {
             ("log", self.log.value.clone(), self.log.origin.to_string()),
             ("log_format", format.to_owned(), self.log_format.origin.to_string()),
         ];
+        shown.extend(self.health.shown());
         shown.extend(self.metrics.shown());
         shown
     }

@@ -58,6 +58,7 @@ pub mod wire;
 
 use crate::clock::Clock;
 use crate::http::auth::Access;
+use crate::http::health::Limits;
 use crate::http::price_stream::Admission;
 use crate::random::Random;
 use crate::storage::database::Database;
@@ -85,4 +86,6 @@ pub struct AppState {
     pub access: Access,
     /// Set when the service is stopping: it is live but no longer ready.
     pub draining: Arc<AtomicBool>,
+    /// From when on the service counts as unwell.
+    pub limits: Arc<Limits>,
 }

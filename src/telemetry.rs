@@ -57,6 +57,7 @@ table! {
     gauge RUNTIME_QUEUE = "tokio_queue_depth", "Tasks that wait in the queue all threads share.";
     gauge CLOCK_BEHIND = "clock_behind", "1 while stamps are ahead of the clock, which was set back.";
     gauge CLOCK_AHEAD = "clock_ahead", "1 while the clock has run an hour ahead and is not followed.";
+    gauge SERVICE_START = "service_start_timestamp_seconds", "When the service opened its data, in seconds since 1970.";
     gauge BUILD = "build_info", "1, with version, commit and compiler.";
 }
 

@@ -14,6 +14,8 @@ mod kill_sealing;
 mod life;
 mod load;
 mod real_data;
+mod system_calls;
+mod systemd;
 mod transfer;
 mod watch;
 
