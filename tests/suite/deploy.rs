@@ -2,9 +2,11 @@
 
 #![cfg(test)]
 
+pub(crate) mod expressions;
 mod image;
 mod install;
 mod units;
+mod watching;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};

@@ -13,6 +13,7 @@ mod kill;
 mod kill_sealing;
 mod life;
 mod load;
+mod prometheus;
 mod real_data;
 mod system_calls;
 mod systemd;
