@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 /// Name of the socket that shows metrics and health; every other one is the service's.
 const METRICS: &str = "metrics";
 /// Longest a commit may take before the writer counts as stuck: a large import is one commit.
-const COMMIT_MAX: Duration = Duration::from_secs(300);
+const COMMIT_MAX: Duration = Duration::from_mins(5);
 
 /// Sockets opened by whoever started this process.
 #[derive(Debug, Default)]

@@ -37,7 +37,7 @@ impl Limits {
         Self {
             directory: directory.to_path_buf(),
             disk_free_min_bytes: 64 << 20,
-            backup_age_max: Duration::from_secs(26 * 3600),
+            backup_age_max: Duration::from_hours(26),
         }
     }
 }

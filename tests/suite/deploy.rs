@@ -5,6 +5,7 @@
 pub(crate) mod expressions;
 mod image;
 mod install;
+mod security;
 mod units;
 mod watching;
 

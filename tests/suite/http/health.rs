@@ -81,9 +81,9 @@ on_both! {
         }
         // The writer counts as stuck once its commit has taken too long, and lives again after it.
         app.set_clock("2026-11-23T12:04:00Z");
-        assert!(app.app.state.db.writer_lives(Duration::from_secs(300)));
+        assert!(app.app.state.db.writer_lives(Duration::from_mins(5)));
         app.set_clock("2026-11-23T12:06:00Z");
-        assert!(!app.app.state.db.writer_lives(Duration::from_secs(300)));
+        assert!(!app.app.state.db.writer_lives(Duration::from_mins(5)));
         release.send(()).unwrap();
         hanging.await.unwrap().unwrap();
         app.get("/health").await.expect(200);

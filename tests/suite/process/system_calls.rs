@@ -93,7 +93,7 @@ async fn a_service_at_work_makes_no_call_that_its_unit_refuses() {
     super::signal("TERM", child.trim().parse().unwrap());
     ended(&mut service.child, PATIENCE).expect("an end");
     let calls = made(&std::fs::read_to_string(&record).unwrap());
-    for sure in ["fdatasync", "epoll_wait", "accept4", "statx"] {
+    for sure in ["fsync", "epoll_wait", "accept4", "statx"] {
         assert!(calls.contains(sure), "{sure} was not seen: {calls:?}");
     }
     let allowed = let_through();
@@ -101,7 +101,8 @@ async fn a_service_at_work_makes_no_call_that_its_unit_refuses() {
         allowed.contains("read") && !allowed.contains("mount") && !allowed.contains("setuid"),
         "{allowed:?}"
     );
-    // The program itself is started before the filter is its own.
-    let refused: Vec<&String> = calls.iter().filter(|call| !allowed.contains(*call)).collect();
+    // As root SQLite gives new files to the owner of the database; the unit does not run as root.
+    let refused: Vec<&String> =
+        calls.iter().filter(|call| !allowed.contains(*call) && *call != "fchown").collect();
     assert!(refused.is_empty(), "the unit refuses {refused:?}");
 }
