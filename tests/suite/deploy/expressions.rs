@@ -5,7 +5,10 @@ use serde_json::Value;
 use std::collections::BTreeSet;
 
 /// Words of the language; a name before a bracket is a function.
-const WORDS: [&str; 10] = ["and", "or", "unless", "by", "on", "without", "ignoring", "bool", "offset", "inf"];
+const WORDS: [&str; 15] = [
+    "and", "or", "unless", "by", "on", "without", "ignoring", "bool", "offset", "inf", "sum", "min", "max",
+    "avg", "count",
+];
 
 /// The names of the metrics in an expression.
 pub(crate) fn names(expression: &str) -> BTreeSet<String> {
