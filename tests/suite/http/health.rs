@@ -4,13 +4,12 @@ use crate::on_both;
 use crate::support::{Backend, Scratch, TestApp, fresh_location};
 use artifact::app::App;
 use artifact::clock::Clock;
+use artifact::domain::moment::Moment;
 use artifact::http::auth::{Access, Door};
 use artifact::http::health::Limits;
 use artifact::http::router;
-use artifact::storage::database::Tx;
 use artifact::storage::error::StorageError;
 use axum::body::Body;
-use futures_util::future::BoxFuture;
 use http_body_util::BodyExt as _;
 use hyper::Request;
 use serde_json::{Value, json};
@@ -57,14 +56,13 @@ on_both! {
         let (release, held) = tokio::sync::oneshot::channel::<()>();
         let db = app.app.state.db.clone();
         let hanging = tokio::spawn(async move {
-            let work = |_: &mut Tx| -> BoxFuture<'_, Result<(), StorageError>> {
-                Box::pin(async { held.await.map_err(|_| StorageError::NotCommitted("let go".to_owned())) })
-            };
-            db.writer().write(work).await
+            let let_go = |_| StorageError::NotCommitted("let go".to_owned());
+            db.writer().write(|_| Box::pin(async move { held.await.map_err(let_go) })).await
         });
         let db = &app.app.state.db;
+        // The clock moves on until the commit under way has taken some time.
         while db.writer_lives(Duration::ZERO) {
-            app.set_clock("2026-11-23T12:00:01Z");
+            app.clock.set(Moment(app.clock.now().0 + 1));
             tokio::task::yield_now().await;
         }
         for (path, most) in [("/health", 1000), ("/health/ready", 1000), ("/health/live", 200)] {
