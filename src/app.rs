@@ -2,6 +2,7 @@
 
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::config::health::Health;
 use crate::domain::access::{ADMIN, Scopes};
 use crate::domain::audit::{Actor, ActorKind};
 use crate::http::AppState;
@@ -13,6 +14,7 @@ use crate::http::entrance::Entrance;
 use crate::http::error::ApiError;
 use crate::http::feeds as http_feeds;
 use crate::http::guard::Guard;
+use crate::http::health::Limits;
 use crate::http::keys::{new_key, told};
 use crate::http::rights::Rights;
 use crate::http::router;
@@ -87,6 +89,7 @@ impl App {
         settings: Settings,
     ) -> Result<Self, GateError> {
         recorder::start();
+        gauges::begin(clock.now());
         let db = Database::open(location, clock.clone()).await?;
         let random = Random::System;
         let directory = location.directory().to_path_buf();
@@ -103,6 +106,7 @@ impl App {
         let records = Arc::new(RecordFiles::under(location.directory()));
         let streams = Arc::default();
         let trail = Arc::new(AuditTrail::under(location.directory(), db.audit_key().clone()));
+        let limits = Arc::new(Limits::usual(location.directory()));
         let (refusals, feeds, guard) = (Arc::default(), Arc::default(), Arc::default());
         let state = AppState {
             db,
@@ -118,6 +122,7 @@ impl App {
             gate,
             draining,
             guard,
+            limits,
         };
         Ok(Self { state, directory, certificates: None })
     }
@@ -139,6 +144,17 @@ impl App {
     #[must_use]
     pub fn with_feeds(mut self, definitions: Vec<Definition>) -> Self {
         self.state.feeds = Arc::new(Feeds::of(definitions));
+        self
+    }
+
+    /// The same, counted as unwell from when on the configuration says.
+    #[must_use]
+    pub fn with_limits(mut self, health: &Health) -> Self {
+        self.state.limits = Arc::new(Limits {
+            directory: self.directory.clone(),
+            disk_free_min_bytes: health.disk_free_min_bytes.value,
+            backup_age_max: Duration::from_secs(health.backup_age_max_hours.value.saturating_mul(3600)),
+        });
         self
     }
 

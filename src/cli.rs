@@ -13,6 +13,7 @@ mod keys;
 mod seed;
 mod serve;
 mod statement;
+mod systemd;
 mod transfer;
 mod users;
 

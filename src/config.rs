@@ -5,6 +5,7 @@
 pub mod access;
 pub mod cors;
 mod feeds;
+pub mod health;
 mod keys;
 pub mod limits;
 pub mod metrics;
@@ -128,6 +129,8 @@ struct File {
     #[serde(default)]
     feeds: Vec<toml::Table>,
     #[serde(default)]
+    health: health::Section,
+    #[serde(default)]
     metrics: metrics::Section,
     #[serde(default)]
     proxy: proxy::Section,
@@ -158,6 +161,8 @@ pub struct Config {
     pub access: access::Access,
     /// What this service goes and gets.
     pub feeds: Setting<Vec<Definition>>,
+    /// From when on something counts as unwell.
+    pub health: health::Health,
     /// Where Prometheus reads.
     pub metrics: metrics::Metrics,
     /// Proxies that are believed.
@@ -271,6 +276,7 @@ impl Config {
             log_format: parsed("log_format", format, log_format, "must be text or json")?,
             access: access::Access::load(file.access, &path, env)?,
             feeds,
+            health: health::Health::load(&file.health, &path, env)?,
             metrics: metrics::Metrics::load(file.metrics, &path, env)?,
             proxy: proxy::Proxy::load(file.proxy, &path, env)?,
             limits: limits::Limits::load(&file.limits, &path, env)?,
@@ -303,6 +309,7 @@ impl Config {
             ("feeds", shown_feeds(&self.feeds.value), self.feeds.origin.to_string()),
         ];
         shown.extend(self.access.shown());
+        shown.extend(self.health.shown());
         shown.extend(self.metrics.shown());
         shown.extend(self.proxy.shown());
         shown.extend(self.limits.shown());

@@ -77,6 +77,7 @@ pub mod wire;
 use crate::clock::Clock;
 use crate::http::auth::Access;
 use crate::http::guard::Guard;
+use crate::http::health::Limits;
 use crate::http::price_stream::Admission;
 use crate::random::Random;
 use crate::storage::database::Database;
@@ -118,4 +119,6 @@ pub struct AppState {
     pub draining: Arc<AtomicBool>,
     /// What is asked of every request before its route.
     pub guard: Arc<Guard>,
+    /// From when on the service counts as unwell.
+    pub limits: Arc<Limits>,
 }

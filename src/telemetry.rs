@@ -70,6 +70,7 @@ table! {
     gauge RUNTIME_QUEUE = "tokio_queue_depth", "Tasks that wait in the queue all threads share.";
     gauge CLOCK_BEHIND = "clock_behind", "1 while stamps are ahead of the clock, which was set back.";
     gauge CLOCK_AHEAD = "clock_ahead", "1 while the clock has run an hour ahead and is not followed.";
+    gauge SERVICE_START = "service_start_timestamp_seconds", "When the service opened its data, in seconds since 1970.";
     // Who comes in.
     counter AUTH_FAILURES = "auth_failures_total", "Credentials and logins that were refused, by kind: none, api_key, token, scope, login, login_throttled, refresh or refresh_reused.";
     zeroed LOGINS = "auth_logins_total", "Logins with a password.";

@@ -342,6 +342,24 @@ impl Database {
         &self.writer
     }
 
+    /// Whether the writer takes writes, and is not stuck in a commit for longer than `longest`.
+    pub fn writer_lives(&self, longest: Duration) -> bool {
+        self.writer.lives(&self.stamps, longest)
+    }
+
+    /// Whether the schema is the one this binary brings it to.
+    ///
+    /// # Errors
+    /// Whatever the driver says.
+    pub async fn is_migrated(&self) -> Result<bool, StorageError> {
+        const SQL: &str = "SELECT MAX(version) FROM _sqlx_migrations WHERE success";
+        let version: Option<i64> = match &self.readers {
+            Readers::Sqlite(pool) => sqlx::query_scalar(SQL).fetch_one(pool).await?,
+            Readers::Postgres(pool) => sqlx::query_scalar(SQL).fetch_one(pool).await?,
+        };
+        Ok(version == Some(migrate::newest()))
+    }
+
     /// How many connections read, and how many of them wait for a read.
     pub(super) fn pool_sizes(&self) -> (u64, u64) {
         let (all, idle) = match &self.readers {

@@ -59,6 +59,8 @@ pub struct Stamps {
 struct StampState {
     last: i64,
     in_flight: Option<i64>,
+    /// Elapsed time when that commit began.
+    begun: Option<Duration>,
     /// Wall clock and elapsed time at the last stamp, to notice a wall clock that jumps ahead.
     seen: Option<(i64, Duration)>,
     ahead: bool,
@@ -102,13 +104,16 @@ impl Stamps {
     fn begin(&self) -> Moment {
         let mut state = self.locked();
         let now = self.followed(&mut state);
+        state.begun = Some(self.clock.elapsed());
         state.last = now.max(state.last.saturating_add(1));
         state.in_flight = Some(state.last);
         Moment(state.last)
     }
 
     fn end(&self) {
-        self.locked().in_flight = None;
+        let mut state = self.locked();
+        (state.in_flight, state.begun) = (None, None);
+        drop(state);
         self.committed.notify_waiters();
     }
 
@@ -116,6 +121,12 @@ impl Stamps {
     pub fn latest(&self) -> Moment {
         let last = self.locked().last;
         Moment(last.max(self.clock.now().0))
+    }
+
+    /// How long the commit under way has taken so far.
+    fn committing_for(&self) -> Option<Duration> {
+        let begun = self.locked().begun?;
+        Some(self.clock.elapsed().saturating_sub(begun))
     }
 
     /// How the clock stands to the stamps.
@@ -312,6 +323,12 @@ impl WriterHandle {
     /// Writes that wait for their commit.
     pub fn waiting(&self) -> usize {
         QUEUE.saturating_sub(self.queue.capacity())
+    }
+
+    /// Whether the writer takes writes, and no commit has been under way for longer than `longest`. Whether commits
+    /// succeed is another question.
+    pub(super) fn lives(&self, stamps: &Stamps, longest: Duration) -> bool {
+        !self.queue.is_closed() && stamps.committing_for().is_none_or(|time| time <= longest)
     }
 
     /// Commits what is queued, then stops.

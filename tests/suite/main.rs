@@ -1,6 +1,7 @@
 //! One integration binary: the service as its users meet it.
 
 mod architecture;
+mod deploy;
 mod explained;
 mod feeds;
 mod http;

@@ -16,10 +16,13 @@ mod kill;
 mod kill_sealing;
 mod life;
 mod load;
+mod prometheus;
 mod proxies;
 mod raw_http;
 mod real_data;
 mod slow;
+mod system_calls;
+mod systemd;
 mod transfer;
 mod watch;
 
