@@ -8,6 +8,7 @@ MAKEFLAGS += --no-builtin-rules --no-print-directory
 
 CARGO_DENY := 0.20.2
 TYPOS := 1.52.0
+DUCKDB := 2.0.1
 
 .PHONY: help run test check bench needs deny typos offline slow conformance
 
@@ -64,8 +65,14 @@ test: needs ## Format, lints, docs, the checklist, and every test on both databa
 
 check: deny typos offline slow conformance ## Slower: licences and sources of dependencies, spelling, an offline release build, slow clients, the document of the API
 
-bench: ## Measure
-	cargo bench --locked
+bench: needs target/tools/duckdb-$(DUCKDB) ## Measure
+	scripts/with-postgres.sh cargo bench --locked
+
+target/tools/duckdb-$(DUCKDB): # The peer of candles.
+	@scripts/needs.sh check
+	python3 -m venv target/tools
+	target/tools/bin/pip install --quiet duckdb==$(DUCKDB)
+	touch $@
 
 slow: offline # Slow clients and idle connections, with their full numbers.
 	python3 scripts/slow_clients.py target/release/artifact

@@ -1,8 +1,8 @@
 //! `artifact serve`.
 
-use super::{Context, Failure, say};
-use crate::app::{App, location, stop_on_signals};
-use crate::clock::Clock;
+use super::{Context, Failure, say, systemd};
+use crate::app::stop_on_signals;
+use crate::config::{Config, ConfigError, process_environment};
 use crate::http::auth::Access;
 use crate::http::tls::Certificates;
 use clap::Args;
@@ -30,17 +30,9 @@ pub(super) async fn run(context: &Context) -> Result<(), Failure> {
     allow_descriptors(config.limits.connections.value);
     let certificates = config.tls.files().map(Certificates::load).transpose();
     let certificates = certificates.map_err(Failure::other)?.map(Arc::new);
-    let app = App::open(&location(config), Clock::system(), access).await?;
-    let app = app.guarded(config.guard()).encrypted(certificates);
-    let address = config.listen.value;
-    let bound = async {
-        let watch = match config.metrics.listen.value {
-            Some(address) => Some(bind(address).await?),
-            None => None,
-        };
-        Ok::<_, Failure>((bind(address).await?, watch))
-    };
-    let (listener, watch) = match bound.await {
+    let app = super::open(config, access).await?.guarded(config.guard()).encrypted(certificates);
+    let app = app.with_limits(&config.health);
+    let (listener, watch) = match listeners(config).await {
         Ok(bound) => bound,
         Err(failure) => {
             app.state.db.close().await;
@@ -49,6 +41,7 @@ pub(super) async fn run(context: &Context) -> Result<(), Failure> {
     };
     let stop = CancellationToken::new();
     stop_on_signals(stop.clone())?;
+    tokio::spawn(systemd::say_stopping(stop.clone()));
     if access == Access::Keys
         && let Some(key) = app.first_key().await?
     {
@@ -63,13 +56,36 @@ pub(super) async fn run(context: &Context) -> Result<(), Failure> {
         let app = app.clone();
         tokio::spawn(async move { app.serve_watch(watch).await });
     }
-    say(&format!(
+    let line = format!(
         "artifact {} listening on {scheme}://{} ({engine})",
         env!("CARGO_PKG_VERSION"),
         listener.local_addr()?
-    ))?;
+    );
+    say(&line)?;
+    systemd::ready(&line);
+    tokio::spawn(systemd::give_signs(app.state.db.clone()));
     app.serve_both(listener, socket, stop).await?;
     say("stopped")
+}
+
+/// The service's listener and that of its metrics: handed over, or bound here.
+async fn listeners(config: &Config) -> Result<(TcpListener, Option<TcpListener>), Failure> {
+    let names = process_environment("LISTEN_FDNAMES");
+    let handed = systemd::handed(names.as_deref())?;
+    let service = match handed.service {
+        Some(listener) => listener,
+        None => bind(config.listen.value).await?,
+    };
+    let address = service.local_addr()?;
+    if config.open_loopback.value && !address.ip().is_loopback() {
+        return Err(ConfigError::OpenBeyondLoopback(address).into());
+    }
+    let watch = match (handed.watch, config.metrics.listen.value) {
+        (Some(listener), _) => Some(listener),
+        (None, Some(address)) => Some(bind(address).await?),
+        (None, None) => None,
+    };
+    Ok((service, watch))
 }
 
 async fn bind(address: SocketAddr) -> Result<TcpListener, Failure> {

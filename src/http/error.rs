@@ -1,6 +1,7 @@
 //! Every failure a client can see: one code, one status, one shape (RFC 9457).
 
 use crate::domain::pnl::book::LedgerError;
+use crate::http::credentials::NO_CREDENTIAL;
 use crate::storage::error::StorageError;
 use crate::workers::bookkeeping::BookError;
 use axum::http::{HeaderValue, StatusCode, header};
@@ -115,6 +116,8 @@ codes! {
     TransactionNotFound = "transaction_not_found", NOT_FOUND, "Transaction not found";
     /// No such source of prices.
     SourceNotFound = "source_not_found", NOT_FOUND, "Source not found";
+    /// No such feed.
+    FeedNotFound = "feed_not_found", NOT_FOUND, "Feed not found";
     /// No such action of the asset.
     ActionNotFound = "action_not_found", NOT_FOUND, "Action not found";
     /// The asset has no price then.
@@ -175,6 +178,14 @@ codes! {
     Unauthorized = "unauthorized", UNAUTHORIZED, "Authentication required";
     /// The key does not allow that.
     Forbidden = "forbidden", FORBIDDEN, "Not allowed";
+    /// Too many of them in a short time.
+    TooManyRequests = "too_many_requests", TOO_MANY_REQUESTS, "Too many requests";
+    /// No such API key.
+    KeyNotFound = "key_not_found", NOT_FOUND, "API key not found";
+    /// No such user.
+    UserNotFound = "user_not_found", NOT_FOUND, "User not found";
+    /// The user's name is taken.
+    DuplicateUser = "duplicate_user", CONFLICT, "Duplicate user";
     /// The Host header names another place.
     HostNotAllowed = "host_not_allowed", FORBIDDEN, "Host not allowed";
     /// The body is not of a type this route takes.
@@ -183,8 +194,6 @@ codes! {
     TooSlow = "too_slow", REQUEST_TIMEOUT, "Too slow";
     /// The body is too large.
     BodyTooLarge = "body_too_large", PAYLOAD_TOO_LARGE, "Body too large";
-    /// Asked too often.
-    TooManyRequests = "too_many_requests", TOO_MANY_REQUESTS, "Too many requests";
     /// The database is busy.
     Busy = "busy", SERVICE_UNAVAILABLE, "Busy";
     /// The disk is full.
@@ -269,6 +278,8 @@ impl From<StorageError> for ApiError {
             | StorageError::NewerSchema { .. }
             | StorageError::Migration(_)
             | StorageError::File { .. }
+            | StorageError::AuditKey(_)
+            | StorageError::Unaudited
             | StorageError::Driver(_) => Code::Internal,
         };
         let detail = if code == Code::Busy {
@@ -374,7 +385,10 @@ impl IntoResponse for ApiError {
         let problem = self.problem();
         let mut response = problem_response(status, &problem);
         if status == StatusCode::UNAUTHORIZED {
-            response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+            // RFC 6750: only who showed something is told that it is not valid.
+            let challenge =
+                if self.detail == NO_CREDENTIAL { "Bearer" } else { "Bearer error=\"invalid_token\"" };
+            response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
         }
         if status == StatusCode::SERVICE_UNAVAILABLE {
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));

@@ -1,5 +1,6 @@
 //! What happens to every request: its id, its size, its compression, its `ETag`, and an answer when nothing fits.
 
+use crate::domain::audit::{Actor, ActorKind};
 use crate::http::AppState;
 use crate::http::auth::Access;
 use crate::http::client_address::{ClientAddress, Encrypted, claims_to_be_forwarded};
@@ -8,7 +9,10 @@ use crate::http::connections::activity::Activity;
 use crate::http::digest::sha256;
 use crate::http::error::{ApiError, Code, Failed, Problem, problem_response};
 use crate::http::guard::{asks_how_it_is, guarded};
+use crate::http::recheck::recheck;
+use crate::http::visit::Visit;
 use crate::http::{assets, markets, metrics, portfolios, security};
+use crate::workers::refusals::Refusal;
 use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::extract::{DefaultBodyLimit, MatchedPath, Request, State};
@@ -43,13 +47,14 @@ pub fn around(routes: Router, app: &AppState) -> Router {
             .layer(from_fn_with_state(app.clone(), guarded))
             .layer(CompressionLayer::new())
             .layer(from_fn(entity_tag))
+            .layer(from_fn_with_state(app.clone(), recheck))
             .layer(RequestDecompressionLayer::new())
             .layer(DefaultBodyLimit::max(BODY_MAX)),
     )
 }
 
 /// Id of the request, made here unless the caller sent one; it is in the answer, the log and problem documents.
-async fn request_id(State(app): State<AppState>, request: Request, next: Next) -> Response {
+async fn request_id(State(app): State<AppState>, mut request: Request, next: Next) -> Response {
     let given = request.headers().get("x-request-id").and_then(|value| value.to_str().ok());
     let given =
         given.filter(|id| !id.is_empty() && id.len() <= 128 && id.bytes().all(|b| b.is_ascii_graphic()));
@@ -60,10 +65,22 @@ async fn request_id(State(app): State<AppState>, request: Request, next: Next) -
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
     let client = request.extensions().get::<ClientAddress>().and_then(|client| client.0);
     let encrypted = request.extensions().get::<Encrypted>().copied().unwrap_or(Encrypted(false));
+    let visit = Visit::new(id.clone(), client.map(|address| address.to_string()));
+    request.extensions_mut().insert(visit.clone());
+    let route = request.extensions().get::<MatchedPath>().map_or("none", MatchedPath::as_str);
+    // A caller may invent methods of any length.
+    let known = if method.as_str().len() <= 7 { method.as_str() } else { "other" };
+    let route = format!("{known} {route}");
     let started = app.clock.elapsed();
     let mut response = next.run(request).await;
     if let Some(error) = stray(&response) {
         response = error.into_response();
+    }
+    if let (401 | 403, Some(Failed(problem))) = (response.status().as_u16(), response.extensions().get()) {
+        let unknown = || visit.by(Actor::new(ActorKind::Anonymous, "anonymous"));
+        let actor = visit.who().cloned().unwrap_or_else(unknown);
+        let refusal = Refusal { actor, route, status: problem.status, code: problem.code };
+        app.refusals.note(&app.db, refusal, app.clock.now()).await;
     }
     if let Some(Failed(problem)) = response.extensions_mut().remove::<Failed>() {
         let problem = Problem { request_id: Some(id.clone()), ..problem };

@@ -2,8 +2,10 @@
 
 #![cfg(test)]
 
+mod access;
 mod actions;
 mod assets;
+mod audit;
 mod auth;
 mod bad_input;
 mod candles;
