@@ -11,6 +11,8 @@ use crate::storage::access;
 use crate::storage::database::{Database, Location};
 use crate::storage::error::StorageError;
 use crate::storage::sealing::Effort;
+use crate::workers::background::supervise;
+use crate::workers::outbox::{self, Remote};
 use crate::workers::present::Presents;
 use crate::workers::records::RecordFiles;
 use crate::workers::sealing;
@@ -35,6 +37,8 @@ pub struct App {
     /// What handlers reach.
     pub state: AppState,
     directory: PathBuf,
+    /// Where prices are posted on to.
+    remote: Option<Arc<Remote>>,
 }
 
 /// Where a configuration says the data is.
@@ -59,7 +63,21 @@ impl App {
         let streams = Arc::default();
         let state =
             AppState { db, presents, records, streams, clock, random: Random::System, access, draining };
-        Ok(Self { state, directory: location.directory().to_path_buf() })
+        Ok(Self { state, directory: location.directory().to_path_buf(), remote: None })
+    }
+
+    /// Posts prices on to another instance from now on, once [`App::posting`] or the service runs.
+    pub fn post_on(&mut self, remote: Remote) {
+        self.state.db.outlet().open(&remote.place());
+        self.remote = Some(Arc::new(remote));
+    }
+
+    /// The task that posts prices on until `stop` is cancelled; none when they are posted nowhere.
+    pub fn posting(&self, stop: &CancellationToken) -> Option<JoinHandle<()>> {
+        let (db, clock) = (self.state.db.clone(), self.state.clock.clone());
+        let (remote, ending) = (Arc::clone(self.remote.as_ref()?), stop.clone());
+        let post = move || outbox::run(db.clone(), clock.clone(), Arc::clone(&remote), ending.clone());
+        Some(tokio::spawn(supervise("posting on", stop.clone(), post)))
     }
 
     /// Makes the first key when there is none yet; it is shown by the caller, once.
@@ -130,6 +148,7 @@ impl App {
             }
         };
         let sealing = tokio::spawn(sealing::supervise(self.state.db.clone(), stop.clone()));
+        let posting = self.posting(&stop);
         let over_network = axum::serve(listener, network).with_graceful_shutdown(ending(stop.clone()));
         let both = async { tokio::try_join!(over_socket, over_network) };
         let drained = async {
@@ -145,6 +164,9 @@ impl App {
             }
         };
         stop.cancel();
+        if let Some(posting) = posting {
+            posting.await.unwrap_or_default();
+        }
         self.end_sealing(sealing).await;
         self.state.db.close().await;
         if let Err(error) = std::fs::remove_file(self.directory.join(SOCKET)) {

@@ -2,6 +2,9 @@
 //!
 //! The only reader of the environment.
 
+pub mod outbox;
+pub mod secret;
+
 use crate::telemetry::LogFormat;
 use serde::Deserialize;
 use std::fmt;
@@ -111,6 +114,8 @@ struct File {
     open_loopback: Option<bool>,
     log: Option<String>,
     log_format: Option<String>,
+    #[serde(default)]
+    outbox: outbox::Section,
 }
 
 /// The configuration of one process.
@@ -128,6 +133,8 @@ pub struct Config {
     pub log: Setting<String>,
     /// How log lines look.
     pub log_format: Setting<LogFormat>,
+    /// Where prices are posted on to.
+    pub outbox: outbox::Outbox,
 }
 
 /// Looks a variable up. A test passes its own.
@@ -223,6 +230,7 @@ impl Config {
             open_loopback: parsed("open_loopback", open, |text| text.parse().ok(), "must be true or false")?,
             log,
             log_format: parsed("log_format", format, log_format, "must be text or json")?,
+            outbox: outbox::Outbox::load(file.outbox, &path, env)?,
         };
         if config.open_loopback.value && !config.listen.value.ip().is_loopback() {
             return Err(ConfigError::OpenBeyondLoopback(config.listen.value));
@@ -234,14 +242,16 @@ impl Config {
     pub fn shown(&self) -> Vec<(&'static str, String, String)> {
         let url = self.database_url.value.as_deref().map_or_else(|| "(SQLite)".to_owned(), masked);
         let format = if self.log_format.value == LogFormat::Json { "json" } else { "text" };
-        vec![
+        let mut shown = vec![
             ("data", self.data.value.display().to_string(), self.data.origin.to_string()),
             ("database_url", url, self.database_url.origin.to_string()),
             ("listen", self.listen.value.to_string(), self.listen.origin.to_string()),
             ("open_loopback", self.open_loopback.value.to_string(), self.open_loopback.origin.to_string()),
             ("log", self.log.value.clone(), self.log.origin.to_string()),
             ("log_format", format.to_owned(), self.log_format.origin.to_string()),
-        ]
+        ];
+        shown.extend(self.outbox.shown());
+        shown
     }
 }
 

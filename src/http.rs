@@ -29,6 +29,7 @@ pub mod ledger_imports;
 pub mod mappings;
 pub mod markets;
 pub mod openapi;
+pub mod outbox;
 pub mod performance;
 pub mod pnl;
 pub mod portfolios;

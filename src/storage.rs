@@ -21,6 +21,7 @@ pub mod learned;
 pub mod markets;
 pub mod migrate;
 pub mod newest;
+pub mod outbox;
 pub mod page;
 mod pending;
 pub mod portfolios;

@@ -2,6 +2,15 @@
 
 use tracing_subscriber::EnvFilter;
 
+/// Prices that wait to be posted on.
+pub const OUTBOX_DEPTH: &str = "outbox_depth";
+/// Age of the oldest of them.
+pub const OUTBOX_OLDEST: &str = "outbox_oldest_seconds";
+/// Prices the other instance refused.
+pub const OUTBOX_DEAD_LETTERS: &str = "outbox_dead_letters";
+/// Prices posted on, by `outcome`: delivered, superseded or refused.
+pub const OUTBOX_POSTS: &str = "outbox_posts_total";
+
 /// How log lines look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LogFormat {

@@ -2,6 +2,7 @@
 
 pub mod actions;
 pub mod adjusted_prices;
+pub mod background;
 pub mod bookkeeping;
 pub mod csv_records;
 pub mod difference;
@@ -11,6 +12,7 @@ pub mod intake;
 pub mod ledger;
 pub mod ledger_parse;
 pub mod outbound;
+pub mod outbox;
 pub mod pnl_engine;
 pub mod present;
 pub mod records;

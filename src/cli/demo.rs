@@ -103,7 +103,7 @@ pub(super) async fn run(context: &Context) -> Result<(), Failure> {
 /// Makes the key, the book and its history, and prints the tour.
 async fn prepare(app: &App, address: &str, folder: &Path) -> Result<(Client, Walks), Failure> {
     let key = app.admin_key("demo").await?;
-    let client = Client::Here(Box::new(app.clone()), router::service(&app.state, Door::Owner));
+    let client = Client::Here(Box::new(Here::new(app.clone())));
     let seeded = seed::plant(&client, "gold-bitcoin").await?;
     let mut walks = walks();
     for (symbol, walk) in &mut walks {

@@ -23,7 +23,10 @@ pub(super) struct ServeArgs {
 pub(super) async fn run(context: &Context) -> Result<(), Failure> {
     let config = &context.config;
     let access = if config.open_loopback.value { Access::OpenLoopback } else { Access::Keys };
-    let app = App::open(&location(config), Clock::system(), access).await?;
+    let mut app = App::open(&location(config), Clock::system(), access).await?;
+    if let Some(remote) = config.outbox.remote().map_err(Failure::other)? {
+        app.post_on(remote);
+    }
     let address = config.listen.value;
     let listener = match TcpListener::bind(address).await {
         Ok(listener) => listener,

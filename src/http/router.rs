@@ -4,9 +4,9 @@ use crate::http::auth::Door;
 use crate::http::openapi::{self, Frame, Written};
 use crate::http::{
     AppState, actions, assets, attribution, candles, currencies, difference, docs, exports, fx, gains,
-    health, history, imports, keys, layers, ledger_imports, markets, pnl, portfolios, position_trades,
-    positions, price_batch, price_sources, price_stream, price_withdrawal, prices, rate_imports,
-    record_files, returns, several, statement, transactions, values,
+    health, history, imports, keys, layers, ledger_imports, markets, outbox, pnl, portfolios,
+    position_trades, positions, price_batch, price_sources, price_stream, price_withdrawal, prices,
+    rate_imports, record_files, returns, several, statement, transactions, values,
 };
 use axum::extract::DefaultBodyLimit;
 use axum::routing::get;
@@ -63,6 +63,11 @@ fn market_data() -> OpenApiRouter<AppState> {
         .routes(routes!(prices::list_prices, prices::record_price, price_withdrawal::withdraw_price))
         .routes(routes!(prices::latest_prices))
         .routes(routes!(fx::list_rates, fx::record_rate))
+        .routes(routes!(outbox::get_outbox))
+        .routes(routes!(outbox::list_refused_posts))
+        .routes(routes!(outbox::retry_refused_posts))
+        .routes(routes!(outbox::retry_refused_post))
+        .routes(routes!(outbox::discard_refused_post))
         .routes(routes!(record_files::list_record_sources))
         .routes(routes!(record_files::get_records))
         .routes(routes!(record_files::get_manifest))

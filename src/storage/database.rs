@@ -6,6 +6,7 @@ use crate::domain::moment::Moment;
 use crate::storage::error::StorageError;
 use crate::storage::migrate;
 use crate::storage::newest::Newest;
+use crate::storage::outbox::Outlet;
 use crate::storage::pending::Pending;
 use crate::storage::recall;
 use crate::storage::series::{Series, Shelf};
@@ -16,6 +17,7 @@ use sqlx::sqlite::{
     SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
 };
 use sqlx::{Connection as _, PgConnection, Postgres, Sqlite, Transaction};
+use std::collections::BTreeSet;
 use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 use std::str::FromStr as _;
@@ -69,6 +71,8 @@ pub(super) struct Shared {
     pub(super) newest: Arc<Newest>,
     /// Price series held in memory.
     pub(super) shelf: Arc<Shelf>,
+    /// Where prices are posted on to.
+    pub(super) outlet: Arc<Outlet>,
 }
 
 /// A database transaction. One from [`Database::read`] sees one snapshot and cannot write.
@@ -79,6 +83,8 @@ pub struct Tx {
     pub(super) touched: Touched,
     /// Prices it has recorded so far.
     pub(super) pending: Pending,
+    /// Assets that somebody told a price of, known before or not.
+    pub(super) quoted: BTreeSet<AssetKey>,
     /// The newest prices, as of the last commit.
     pub(super) newest: Arc<Newest>,
     /// The last commit its snapshot has, once that was asked for.
@@ -121,6 +127,7 @@ impl Tx {
             stamp: None,
             touched: Touched::default(),
             pending: Pending::default(),
+            quoted: BTreeSet::new(),
             newest: Arc::clone(&shared.newest),
             snapshot: None,
             tick,
@@ -265,6 +272,11 @@ impl Database {
     /// What has changed since which tick.
     pub fn ticks(&self) -> &Ticks {
         &self.shared.ticks
+    }
+
+    /// Where prices are posted on to.
+    pub fn outlet(&self) -> &Outlet {
+        &self.shared.outlet
     }
 
     /// The stamps given out, and what `known_at` may ask for.

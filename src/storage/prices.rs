@@ -110,6 +110,9 @@ pub async fn record(
             sealing::write_recorded(tx, taken).await?;
         }
     }
+    if !points.is_empty() {
+        tx.quoted.insert(series.asset);
+    }
     if outcomes.iter().any(|outcome| *outcome != Outcome::Duplicate) {
         prefer(tx, series.asset, series.source_priority);
     }
@@ -206,6 +209,7 @@ pub async fn withdraw(tx: &mut Tx, series: Series<'_>, observed_at: Moment) -> R
         }
         tx.pending.set_end(key, end);
     }
+    tx.quoted.insert(series.asset);
     prefer(tx, series.asset, series.source_priority);
     Ok(true)
 }
@@ -282,7 +286,7 @@ pub fn refresh_latest(tx: &mut Tx, asset: AssetKey, source_priority: &[String]) 
 /// snapshot has.
 pub async fn latest(tx: &mut Tx, assets: &[AssetKey]) -> Result<BTreeMap<AssetKey, Mark>, StorageError> {
     if tx.stamp.is_some() {
-        return Ok(assets.iter().filter_map(|asset| Some((*asset, own_mark(tx, *asset)?))).collect());
+        return Ok(assets.iter().filter_map(|asset| Some((*asset, own_point(tx, *asset)?.into()))).collect());
     }
     let snapshot = recall::last_commit(tx).await?;
     let (mut marks, mut other) = (BTreeMap::new(), Vec::new());
@@ -308,8 +312,8 @@ pub async fn latest(tx: &mut Tx, assets: &[AssetKey]) -> Result<BTreeMap<AssetKe
     Ok(marks)
 }
 
-/// The newest price of an asset inside the commit under way.
-fn own_mark(tx: &Tx, asset: AssetKey) -> Option<Mark> {
+/// The newest point of an asset inside the commit under way.
+pub(super) fn own_point(tx: &Tx, asset: AssetKey) -> Option<PricePoint> {
     let state = tx.newest.state();
     let kept = state.assets.get(&asset);
     let mut ends: BTreeMap<SeriesKey, &SeriesEnd> = kept
@@ -323,7 +327,7 @@ fn own_mark(tx: &Tx, asset: AssetKey) -> Option<Mark> {
     let points = ends.into_iter().filter_map(|(series, end)| Some((series, end.newest.as_ref()?)));
     let name = |source: SourceKey| of(source).map(|source| Arc::clone(&source.name));
     let (series, version) = newest::best(points, name, priority.map(AsRef::as_ref).unwrap_or_default())?;
-    Some(newest::mark(series, version, of(series.source)?))
+    Some(point(series, version.clone(), of(series.source)?))
 }
 
 /// Whether an asset has a price, in force or not.

@@ -8,6 +8,7 @@ use crate::clock::Clock;
 use crate::domain::moment::{HOUR, Moment};
 use crate::storage::database::{Link, Shared, Tx, WriterPool, on};
 use crate::storage::error::StorageError;
+use crate::storage::outbox;
 use crate::storage::prices;
 use crate::storage::recall;
 use futures_util::future::BoxFuture;
@@ -335,6 +336,7 @@ impl Writer {
             }
             on!(tx, conn => sqlx::query("RELEASE SAVEPOINT job").execute(conn).await.map(drop))?;
         }
+        let offered = outbox::offer(&mut tx, &self.shared.outlet).await?;
         prices::write_pending(&mut tx).await?;
         let seq = tx.stamp.map_or(seq, |stamp| stamp.seq);
         on!(tx, conn => sqlx::query(NOTE).bind(seq).execute(conn).await.map(drop))?;
@@ -347,6 +349,9 @@ impl Writer {
             Ok(()) => self.shared.newest.publish(pending, recorded_at),
             // It may have been made and only its answer lost.
             Err(_) => self.shared.newest.doubt(),
+        }
+        if offered {
+            self.shared.outlet.wake();
         }
         // Also after a failure, for the same reason.
         self.shared.ticks.note(&touched);
