@@ -9,25 +9,7 @@ MAKEFLAGS += --no-builtin-rules --no-print-directory
 CARGO_DENY := 0.20.2
 TYPOS := 1.52.0
 
-# Installs Debian packages, or says why it cannot. Nobody is asked anything.
-define apt
-if ! command -v apt-get >/dev/null; then
-    echo "make: $(1) is missing and there is no apt-get here: install it by hand" >&2; exit 1
-fi
-as_root=(env)
-if [ "$$(id -u)" -ne 0 ]; then
-    if ! command -v sudo >/dev/null; then
-        echo "make: $(1) is missing: run 'apt-get install $(1)' as root, or this as a user with sudo" >&2; exit 1
-    fi
-    as_root=(sudo env)
-fi
-"$${as_root[@]}" apt-get update &&
-    "$${as_root[@]}" DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends $(1) || {
-        echo "make: apt-get could not install $(1)" >&2; exit 1
-    }
-endef
-
-.PHONY: help run test check bench postgres deny typos offline
+.PHONY: help run test check bench needs deny typos offline
 
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -35,7 +17,7 @@ help: ## List the commands
 run: ## Start a server with demonstration data
 	cargo run --release -- demo
 
-test: postgres ## Format, lints, docs, the checklist, and every test on both databases
+test: needs ## Format, lints, docs, the checklist, and every test on both databases
 	@step() { printf '\n== %s\n' "$$*"; "$$@"; }
 	results=$$(mktemp -d)
 	trap 'rm -rf "$$results"' EXIT
@@ -85,11 +67,8 @@ check: deny typos offline ## Slower: licences and sources of dependencies, spell
 bench: ## Measure
 	cargo bench --locked
 
-postgres: # The server the tests run against, if there is none. They only need its programs.
-	@found() { compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null || command -v initdb >/dev/null; }
-	if found; then exit 0; fi
-	$(call apt,postgresql)
-	found || { echo "make: PostgreSQL is installed but has no initdb" >&2; exit 1; }
+needs: ## Install what the tests start: scripts/needs.txt
+	@scripts/needs.sh test
 
 deny: # Without advisories: they need a clone of a database from the network.
 	@cargo deny --version >/dev/null 2>&1 || cargo install --locked cargo-deny@$(CARGO_DENY)
@@ -99,9 +78,7 @@ typos: target/tools/typos-$(TYPOS)
 	target/tools/bin/typos
 
 target/tools/typos-$(TYPOS):
-	@if ! python3 -c 'import ensurepip, venv' 2>/dev/null; then
-	$(call apt,python3-venv)
-	fi
+	@scripts/needs.sh check
 	python3 -m venv target/tools
 	target/tools/bin/pip install --quiet typos==$(TYPOS)
 	touch $@

@@ -19,7 +19,7 @@ fi
 bin=$(printf '%s\n' /usr/lib/postgresql/*/bin/initdb | sort -V | tail -n 1)
 [ -x "$bin" ] || bin=$(command -v initdb || true)
 if [ -z "$bin" ]; then
-    say "no PostgreSQL server found: 'make postgres' installs one"
+    say "no PostgreSQL server found: 'make needs' installs one"
     exit "$UNAVAILABLE"
 fi
 bin=$(dirname "$bin")

@@ -11,7 +11,9 @@ use crate::storage::access;
 use crate::storage::database::{Database, Location};
 use crate::storage::error::StorageError;
 use crate::storage::sealing::Effort;
+use crate::telemetry::recorder;
 use crate::workers::background::supervise;
+use crate::workers::gauges;
 use crate::workers::outbox::{self, Remote};
 use crate::workers::present::Presents;
 use crate::workers::records::RecordFiles;
@@ -56,8 +58,10 @@ impl App {
     /// # Errors
     /// What [`Database::open`] says.
     pub async fn open(location: &Location, clock: Clock, access: Access) -> Result<Self, StorageError> {
+        recorder::start();
         let db = Database::open(location, clock.clone()).await?;
         let draining = Arc::new(AtomicBool::new(false));
+        gauges::look_at_files(location.directory().to_path_buf()).await;
         let presents = Arc::new(Presents::default());
         let records = Arc::new(RecordFiles::under(location.directory()));
         let streams = Arc::default();
@@ -116,6 +120,14 @@ impl App {
         owner_socket(&self.directory)
     }
 
+    /// Serves metrics and health to whoever reaches `listener`, as long as the process lives: also while it drains.
+    ///
+    /// # Errors
+    /// When the listener fails.
+    pub async fn serve_watch(&self, listener: TcpListener) -> std::io::Result<()> {
+        axum::serve(listener, router::watch(&self.state)).await
+    }
+
     /// Serves until `stop` is cancelled, then lets requests under way finish and closes the database.
     ///
     /// # Errors
@@ -149,6 +161,8 @@ impl App {
         };
         let sealing = tokio::spawn(sealing::supervise(self.state.db.clone(), stop.clone()));
         let posting = self.posting(&stop);
+        let (db, clock) = (self.state.db.clone(), self.state.clock.clone());
+        tokio::spawn(gauges::supervise(db, self.directory.clone(), clock, stop.clone()));
         let over_network = axum::serve(listener, network).with_graceful_shutdown(ending(stop.clone()));
         let both = async { tokio::try_join!(over_socket, over_network) };
         let drained = async {

@@ -21,7 +21,7 @@ use crate::http::error::ApiError;
 use crate::http::openapi;
 use crate::storage::error::StorageError;
 use crate::storage::migrate;
-use crate::telemetry;
+use crate::telemetry::{self, recorder};
 use clap::{Args, CommandFactory as _, Parser, Subcommand};
 use serde_json::{Value, json};
 use std::ffi::OsString;
@@ -410,6 +410,11 @@ async fn run_version(context: &Context) -> Result<(), Failure> {
     let version = env!("CARGO_PKG_VERSION");
     let sqlite = crate::storage::database::sqlite_version().await?;
     let schema = migrate::newest();
-    let value = json!({ "version": version, "sqlite": sqlite, "schema": schema });
-    show(context, &value, &[format!("artifact {version} (SQLite {sqlite}, schema {schema})")])
+    let (commit, rustc) = (recorder::COMMIT, recorder::RUSTC);
+    let value = json!({
+        "version": version, "commit": commit, "rustc": rustc, "sqlite": sqlite, "schema": schema,
+    });
+    let line =
+        format!("artifact {version} (SQLite {sqlite}, schema {schema}, commit {commit}, rustc {rustc})");
+    show(context, &value, &[line])
 }

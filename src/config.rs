@@ -2,6 +2,7 @@
 //!
 //! The only reader of the environment.
 
+pub mod metrics;
 pub mod outbox;
 pub mod secret;
 
@@ -116,6 +117,8 @@ struct File {
     log_format: Option<String>,
     #[serde(default)]
     outbox: outbox::Section,
+    #[serde(default)]
+    metrics: metrics::Section,
 }
 
 /// The configuration of one process.
@@ -135,6 +138,8 @@ pub struct Config {
     pub log_format: Setting<LogFormat>,
     /// Where prices are posted on to.
     pub outbox: outbox::Outbox,
+    /// Where Prometheus reads.
+    pub metrics: metrics::Metrics,
 }
 
 /// Looks a variable up. A test passes its own.
@@ -231,6 +236,7 @@ impl Config {
             log,
             log_format: parsed("log_format", format, log_format, "must be text or json")?,
             outbox: outbox::Outbox::load(file.outbox, &path, env)?,
+            metrics: metrics::Metrics::load(file.metrics, &path, env)?,
         };
         if config.open_loopback.value && !config.listen.value.ip().is_loopback() {
             return Err(ConfigError::OpenBeyondLoopback(config.listen.value));
@@ -251,6 +257,7 @@ impl Config {
             ("log_format", format.to_owned(), self.log_format.origin.to_string()),
         ];
         shown.extend(self.outbox.shown());
+        shown.extend(self.metrics.shown());
         shown
     }
 }

@@ -36,4 +36,5 @@ pub mod sealing;
 pub mod series;
 pub mod ticks;
 pub mod transactions;
+pub mod usage;
 pub mod writer;

@@ -1,15 +1,69 @@
-//! The log: lines on standard error, for people or as JSON.
+//! The log, on standard error, for people or as JSON; and the metrics, by name.
+//!
+//! A new metric is one line of the table below, and is counted where it happens: `metrics::counter!(NAME, ..)`. Labels
+//! hold routes, sources, outcomes and other words of which there are few; never an id, a symbol, a key or a path.
+
+pub mod recorder;
 
 use tracing_subscriber::EnvFilter;
 
-/// Prices that wait to be posted on.
-pub const OUTBOX_DEPTH: &str = "outbox_depth";
-/// Age of the oldest of them.
-pub const OUTBOX_OLDEST: &str = "outbox_oldest_seconds";
-/// Prices the other instance refused.
-pub const OUTBOX_DEAD_LETTERS: &str = "outbox_dead_letters";
-/// Prices posted on, by `outcome`: delivered, superseded or refused.
-pub const OUTBOX_POSTS: &str = "outbox_posts_total";
+/// Declares each metric once: its kind, its constant, its name and what it tells. A `zeroed` counter has no labels and
+/// is shown from the start, so that its first event is an increase.
+macro_rules! table {
+    ($($kind:ident $name:ident = $text:literal, $help:literal;)+) => {
+        $(#[doc = $help] pub const $name: &str = $text;)+
+
+        /// Every name.
+        pub const METRICS: &[&str] = &[$($text),+];
+
+        fn describe() {
+            $(table!(@ $kind $name $help);)+
+        }
+    };
+    (@ zeroed $name:ident $help:literal) => {
+        metrics::describe_counter!($name, $help);
+        metrics::counter!($name).absolute(0);
+    };
+    (@ counter $name:ident $help:literal) => { metrics::describe_counter!($name, $help); };
+    (@ gauge $name:ident $help:literal) => { metrics::describe_gauge!($name, $help); };
+    (@ histogram $name:ident $help:literal) => { metrics::describe_histogram!($name, $help); };
+}
+
+table! {
+    // Requests.
+    counter HTTP_REQUESTS = "http_requests_total", "Requests by method, route template and status; 499 when the caller went away first.";
+    histogram HTTP_REQUEST_SECONDS = "http_request_duration_seconds", "Time from a request's head to its answer's head, by method and route template.";
+    gauge HTTP_IN_FLIGHT = "http_requests_in_flight", "Requests that are being answered.";
+    // What is computed.
+    histogram PNL_SECONDS = "pnl_compute_seconds", "Time to compute the profit and loss that was asked for, by kind: present or past.";
+    // What is recorded.
+    counter INGEST_MESSAGES = "ingest_messages_total", "Rows of prices and rates, by source and outcome: stored, duplicate, corrected or refused.";
+    gauge PRICE_STALENESS = "price_staleness_seconds", "Age of the oldest newest price of an active asset, by asset type.";
+    // What is posted on to another instance.
+    gauge OUTBOX_DEPTH = "outbox_depth", "Prices that wait to be posted on.";
+    gauge OUTBOX_OLDEST = "outbox_oldest_seconds", "Age of the price that has waited longest to be posted on.";
+    gauge OUTBOX_DEAD_LETTERS = "outbox_dead_letters", "Prices the other instance refused.";
+    counter OUTBOX_POSTS = "outbox_posts_total", "Prices that were to be posted on, by outcome: delivered, superseded or refused.";
+    // The database.
+    gauge WRITER_QUEUE = "writer_queue_depth", "Writes that wait for the one writer.";
+    histogram WRITER_COMMIT_SECONDS = "writer_commit_seconds", "Time from the beginning of a commit until it is on disk.";
+    histogram WRITER_COMMIT_WRITES = "writer_commit_writes", "Writes that shared a commit.";
+    zeroed WRITER_COMMIT_FAILURES = "writer_commit_failures_total", "Commits that failed; their writes were refused.";
+    gauge DB_CONNECTIONS = "db_pool_connections", "Connections that read, by state: idle or used.";
+    histogram DB_WAIT_SECONDS = "db_pool_wait_seconds", "Time until a read had its connection.";
+    gauge DATABASE_BYTES = "db_size_bytes", "Size of the SQLite database without its write-ahead log.";
+    gauge WAL_BYTES = "sqlite_wal_bytes", "Size of SQLite's write-ahead log.";
+    gauge DISK_FREE = "data_disk_free_bytes", "What is free, to this user, on the file system of the data directory.";
+    gauge DISK_SIZE = "data_disk_size_bytes", "Size of the file system of the data directory.";
+    // The process.
+    gauge RUNTIME_WORKERS = "tokio_workers", "Threads that run tasks.";
+    gauge RUNTIME_BUSY = "tokio_workers_busy_seconds", "Time those threads were busy since the start, all together.";
+    gauge RUNTIME_TASKS = "tokio_tasks", "Tasks that are alive.";
+    gauge RUNTIME_QUEUE = "tokio_queue_depth", "Tasks that wait in the queue all threads share.";
+    gauge CLOCK_BEHIND = "clock_behind", "1 while stamps are ahead of the clock, which was set back.";
+    gauge CLOCK_AHEAD = "clock_ahead", "1 while the clock has run an hour ahead and is not followed.";
+    gauge BUILD = "build_info", "1, with version, commit and compiler.";
+}
 
 /// How log lines look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,13 +1,12 @@
 //! `artifact demo`: a throw-away service with the gold-bitcoin book, a simulated price history and live ticks.
 
-use super::client::Client;
+use super::client::{Client, Here};
 use super::{Context, Failure, say, seed};
 use crate::app::{App, stop_on_signals};
 use crate::clock::Clock;
 use crate::domain::decimal::Decimal;
 use crate::domain::moment::{DAY, Moment};
-use crate::http::auth::{Access, Door};
-use crate::http::router;
+use crate::http::auth::Access;
 use crate::random::Random;
 use crate::storage::database::Location;
 use axum::http::Method;

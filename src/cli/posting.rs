@@ -2,8 +2,9 @@
 
 use super::client::Client;
 use super::{Context, Failure};
+use crate::clock::Clock;
 use serde_json::{Value, json};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// Time between two looks at the outbox.
 const LOOK: Duration = Duration::from_millis(100);
@@ -53,13 +54,13 @@ impl Outbox {
     /// # Errors
     /// When the service is gone.
     pub(super) async fn finish(self, client: &Client, longest: Duration) -> Result<PostedOn, Failure> {
-        let begun = Instant::now();
+        let clock = Clock::system();
         let mut now = client.get("/ingest/outbox").await?;
         if let Some(until) = now.get("last").and_then(Value::as_i64) {
             let path = format!("/ingest/outbox?until={until}");
             loop {
                 now = client.get(&path).await?;
-                if count(&now, "depth") == 0 || begun.elapsed() >= longest {
+                if count(&now, "depth") == 0 || clock.elapsed() >= longest {
                     break;
                 }
                 tokio::time::sleep(LOOK).await;

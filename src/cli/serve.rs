@@ -5,6 +5,7 @@ use crate::app::{App, location, stop_on_signals};
 use crate::clock::Clock;
 use crate::http::auth::Access;
 use clap::Args;
+use std::net::SocketAddr;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -28,11 +29,18 @@ pub(super) async fn run(context: &Context) -> Result<(), Failure> {
         app.post_on(remote);
     }
     let address = config.listen.value;
-    let listener = match TcpListener::bind(address).await {
-        Ok(listener) => listener,
-        Err(error) => {
+    let bound = async {
+        let watch = match config.metrics.listen.value {
+            Some(address) => Some(bind(address).await?),
+            None => None,
+        };
+        Ok::<_, Failure>((bind(address).await?, watch))
+    };
+    let (listener, watch) = match bound.await {
+        Ok(bound) => bound,
+        Err(failure) => {
             app.state.db.close().await;
-            return Err(Failure::failed(format!("cannot listen on {address}: {error}")));
+            return Err(failure);
         }
     };
     let stop = CancellationToken::new();
@@ -45,6 +53,11 @@ pub(super) async fn run(context: &Context) -> Result<(), Failure> {
     let engine = app.state.db.engine().await?;
     // Before the line that says so: whoever has read it may run a command.
     let socket = app.owner_socket();
+    if let Some(watch) = watch {
+        say(&format!("metrics and health on http://{}", watch.local_addr()?))?;
+        let app = app.clone();
+        tokio::spawn(async move { app.serve_watch(watch).await });
+    }
     say(&format!(
         "artifact {} listening on http://{} ({engine})",
         env!("CARGO_PKG_VERSION"),
@@ -52,4 +65,9 @@ pub(super) async fn run(context: &Context) -> Result<(), Failure> {
     ))?;
     app.serve_both(listener, socket, stop).await?;
     say("stopped")
+}
+
+async fn bind(address: SocketAddr) -> Result<TcpListener, Failure> {
+    let bound = TcpListener::bind(address).await;
+    bound.map_err(|error| Failure::failed(format!("cannot listen on {address}: {error}")))
 }

@@ -72,6 +72,8 @@ scopes! {
     PortfoliosRead = "portfolios:read";
     /// Add and change portfolios, positions and transactions.
     PortfoliosWrite = "portfolios:write";
+    /// Read the metrics.
+    MetricsRead = "metrics:read";
     /// Operate the service.
     Admin = "admin";
 }

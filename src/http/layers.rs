@@ -4,7 +4,7 @@ use crate::http::AppState;
 use crate::http::auth::Access;
 use crate::http::digest::sha256;
 use crate::http::error::{ApiError, Code, Failed, Problem, problem_response};
-use crate::http::{assets, markets, portfolios};
+use crate::http::{assets, markets, metrics, portfolios};
 use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::extract::{DefaultBodyLimit, MatchedPath, Request, State};
@@ -25,6 +25,7 @@ const TAGGED_MAX: usize = 1 << 20;
 pub fn around(routes: Router, app: &AppState) -> Router {
     routes.fallback(not_found).method_not_allowed_fallback(method_not_allowed).layer(
         ServiceBuilder::new()
+            .layer(from_fn_with_state(app.clone(), metrics::counted))
             .layer(from_fn_with_state(app.clone(), request_id))
             .layer(CatchPanicLayer::custom(panicked))
             .layer(from_fn_with_state(app.clone(), known_host))

@@ -67,7 +67,7 @@ impl From<Post> for PostView {
             status: post.status,
             failure: post.failure,
             queued_at: Time(post.queued_at),
-            due_at: (state != PostState::Dead).then_some(Time(post.due_at)),
+            due_at: (state != PostState::Dead).then_some(Time(post.due_at.max(post.queued_at))),
             refused_at: post.settled_at.map(Time),
         }
     }

@@ -16,6 +16,7 @@ use crate::http::query::Query;
 use crate::http::reading;
 use crate::http::wire::{Amount, Time, amount};
 use crate::named_enum;
+use crate::telemetry;
 use crate::workers::pnl_engine::{Ask, Figures};
 use crate::workers::present::Detail;
 use axum::Json;
@@ -236,7 +237,11 @@ pub async fn portfolio_pnl(
     let ask = Ask { traced: wanted.is_some(), ..asked.ask(&mut tx, &portfolio).await? };
     let Ask { as_of, .. } = ask;
     let detail = if by == GroupBy::Lot { Detail::Lots } else { Detail::Holdings };
+    let began = app.clock.elapsed();
     let figures = app.presents.figures(&mut tx, &portfolio, (&ask, detail), app.clock.now()).await?;
+    let kind = if ask.is_present() { "present" } else { "past" };
+    ::metrics::histogram!(telemetry::PNL_SECONDS, "kind" => kind)
+        .record(app.clock.elapsed().saturating_sub(began));
     let items = match by {
         GroupBy::Asset => by_asset(&figures),
         GroupBy::Account => by_account(&figures),

@@ -3,10 +3,10 @@
 use crate::http::auth::Door;
 use crate::http::openapi::{self, Frame, Written};
 use crate::http::{
-    AppState, actions, assets, attribution, candles, currencies, difference, docs, exports, fx, gains,
-    health, history, imports, keys, layers, ledger_imports, markets, outbox, pnl, portfolios,
-    position_trades, positions, price_batch, price_sources, price_stream, price_withdrawal, prices,
-    rate_imports, record_files, returns, several, statement, transactions, values,
+    AppState, actions, assets, attribution, candles, currencies, difference, docs, exports, feed_mappings,
+    fx, gains, health, history, imports, keys, layers, ledger_imports, markets, metrics, outbox, pnl,
+    portfolios, position_trades, positions, price_batch, price_sources, price_stream, price_withdrawal,
+    prices, rate_imports, record_files, returns, several, statement, transactions, values,
 };
 use axum::extract::DefaultBodyLimit;
 use axum::routing::get;
@@ -39,6 +39,7 @@ fn operations() -> OpenApiRouter<AppState> {
         .routes(routes!(health::live))
         .routes(routes!(health::ready))
         .routes(routes!(health::accept_clock))
+        .routes(routes!(metrics::metrics))
         .routes(routes!(keys::create_key))
 }
 
@@ -63,6 +64,7 @@ fn market_data() -> OpenApiRouter<AppState> {
         .routes(routes!(prices::list_prices, prices::record_price, price_withdrawal::withdraw_price))
         .routes(routes!(prices::latest_prices))
         .routes(routes!(fx::list_rates, fx::record_rate))
+        .routes(routes!(feed_mappings::test_mapping))
         .routes(routes!(outbox::get_outbox))
         .routes(routes!(outbox::list_refused_posts))
         .routes(routes!(outbox::retry_refused_posts))
@@ -156,6 +158,17 @@ impl RoutesBuilder {
     pub fn into_openapi(self) -> utoipa::openapi::OpenApi {
         self.0.into_openapi()
     }
+}
+
+/// What watches the service, as one router: no key is asked for, so its listener decides who may come.
+pub fn watch(app: &AppState) -> Router {
+    let (routes, _) = OpenApiRouter::new()
+        .routes(routes!(health::health))
+        .routes(routes!(health::live))
+        .routes(routes!(health::ready))
+        .routes(routes!(metrics::metrics))
+        .split_for_parts();
+    layers::around(routes.with_state(app.clone()), app).layer(Extension(Door::Owner))
 }
 
 /// The whole service as one router, for one door.

@@ -135,6 +135,13 @@ pub async fn find_by_id(tx: &mut Tx, id: AssetId) -> Result<Option<Asset>, Stora
     row.map(Asset::try_from).transpose()
 }
 
+/// Active assets after one, by key, 1,000 at a time.
+pub async fn active(tx: &mut Tx, after: AssetKey) -> Result<Vec<(AssetKey, AssetType)>, StorageError> {
+    const SQL: &str = "SELECT asset_key, asset_type FROM assets WHERE asset_key > $1 AND status = $2 \
+        ORDER BY asset_key LIMIT 1000";
+    on!(tx, conn => sqlx::query_as(SQL).bind(after).bind(AssetStatus::Active).fetch_all(conn).await)
+}
+
 /// The assets with these keys, by key. Unknown keys are left out.
 pub async fn by_keys(tx: &mut Tx, keys: &[AssetKey]) -> Result<Vec<Asset>, StorageError> {
     let mut assets = Vec::with_capacity(keys.len());

@@ -12,6 +12,7 @@ use crate::storage::recall;
 use crate::storage::series::{Series, Shelf};
 use crate::storage::ticks::{Ticks, Touched};
 use crate::storage::writer::{Stamp, Stamps, WriterHandle};
+use crate::telemetry;
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
 use sqlx::sqlite::{
     SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
@@ -203,6 +204,7 @@ pub struct Database {
     writer: WriterHandle,
     stamps: Arc<Stamps>,
     shared: Shared,
+    clock: Clock,
     _lock: Arc<Lock>,
 }
 
@@ -235,11 +237,11 @@ impl Database {
                 )
             }
         };
-        let stamps = Arc::new(Stamps::new(clock));
+        let stamps = Arc::new(Stamps::new(clock.clone()));
         let shared = Shared::default();
         let writer = WriterHandle::start(pool, Arc::clone(&stamps), shared.clone()).await?;
         let lock = Arc::new(Lock { _file: file, _session: session });
-        let opened = Self { readers, writer, stamps, shared, _lock: lock };
+        let opened = Self { readers, writer, stamps, shared, clock, _lock: lock };
         recall::recall(&mut opened.read().await?).await?;
         Ok(opened)
     }
@@ -255,18 +257,29 @@ impl Database {
     /// [`StorageError::Busy`] when every reader is taken for too long.
     pub async fn read(&self) -> Result<Tx, StorageError> {
         let tick = self.shared.ticks.now();
+        let began = self.clock.elapsed();
         let link = match &self.readers {
             Readers::Sqlite(pool) => Link::Sqlite(pool.begin().await?),
             Readers::Postgres(pool) => {
                 Link::Postgres(pool.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?)
             }
         };
+        metrics::histogram!(telemetry::DB_WAIT_SECONDS).record(self.clock.elapsed().saturating_sub(began));
         Ok(Tx::new(link, tick, &self.shared))
     }
 
     /// The writer: the way in for every mutation.
     pub const fn writer(&self) -> &WriterHandle {
         &self.writer
+    }
+
+    /// How many connections read, and how many of them wait for a read.
+    pub(super) fn pool_sizes(&self) -> (u64, u64) {
+        let (all, idle) = match &self.readers {
+            Readers::Sqlite(pool) => (pool.size(), pool.num_idle()),
+            Readers::Postgres(pool) => (pool.size(), pool.num_idle()),
+        };
+        (u64::from(all), u64::try_from(idle).unwrap_or_default())
     }
 
     /// What has changed since which tick.

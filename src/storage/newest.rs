@@ -159,6 +159,13 @@ impl Newest {
         state.published = recorded_at;
     }
 
+    /// When the newest point of an asset was observed, after the last commit.
+    pub fn observed_at(&self, asset: AssetKey) -> Option<Moment> {
+        let state = self.state();
+        let points = state.assets.get(&asset)?.series.values().filter_map(|end| end.newest.as_ref());
+        points.map(|newest| newest.observed_at).max()
+    }
+
     /// The price that values an asset when nothing bounds the reading, after the last commit.
     pub fn mark(&self, asset: AssetKey) -> Option<Mark> {
         self.state().mark(asset)

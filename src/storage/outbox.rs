@@ -24,6 +24,8 @@ use tokio::sync::Notify;
 
 /// Assets read at a time.
 const ASSETS: usize = 500;
+/// When a post is due that has no pause to wait for: no stamp, for those may run ahead of the clock.
+const AT_ONCE: Moment = Moment(0);
 /// How long an asset rests after one of its prices was refused, in microseconds.
 const REST: i64 = 10_000_000;
 
@@ -47,8 +49,8 @@ impl Outlet {
     }
 
     /// Waits until a commit may have put something here.
-    pub async fn changed(&self) {
-        self.changed.notified().await;
+    pub fn changed(&self) -> impl Future<Output = ()> + '_ {
+        self.changed.notified()
     }
 
     /// Wakes who waits for something to be put here.
@@ -302,7 +304,7 @@ async fn offer_one(
     let (place, recorded_at) = (tx.next_seq()?, tx.recorded_at()?);
     let id = id_of(place, recorded_at, &body);
     // Another price does not cut short the pause after a failure.
-    let (tries, due_at) = waiting.last().map_or((0, recorded_at), |post| (post.tries, post.due_at));
+    let (tries, due_at) = waiting.last().map_or((0, AT_ONCE), |post| (post.tries, post.due_at));
     let rested = dead.iter().filter_map(|post| post.settled_at).map(|at| at.plus(REST)).max();
     let due_at = rested.map_or(due_at, |rested| rested.max(due_at));
     on!(tx, conn => sqlx::query(INSERT).bind(place).bind(id).bind(asset).bind(symbol).bind(observed_at).bind(&body)
@@ -476,8 +478,7 @@ pub async fn is_outdated(tx: &mut Tx, post: &Post) -> Result<bool, StorageError>
 pub async fn retry(tx: &mut Tx, id: PostId) -> Result<bool, StorageError> {
     const SQL: &str = "UPDATE outbox_posts SET state = $1, tries = 0, due_at = $2, settled_at = NULL \
         WHERE id = $3 AND state = $4";
-    let now = tx.recorded_at()?;
-    let done = on!(tx, conn => sqlx::query(SQL).bind(PostState::Waiting).bind(now).bind(id).bind(PostState::Dead)
+    let done = on!(tx, conn => sqlx::query(SQL).bind(PostState::Waiting).bind(AT_ONCE).bind(id).bind(PostState::Dead)
         .execute(conn).await.map(|done| done.rows_affected()))?;
     if done == 0 {
         return Ok(false);

@@ -11,6 +11,7 @@ use crate::storage::error::StorageError;
 use crate::storage::outbox;
 use crate::storage::prices;
 use crate::storage::recall;
+use crate::telemetry;
 use futures_util::future::BoxFuture;
 use std::future::poll_fn;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -215,6 +216,11 @@ impl WriterHandle {
         }
     }
 
+    /// Writes that wait for their commit.
+    pub fn waiting(&self) -> usize {
+        QUEUE.saturating_sub(self.queue.capacity())
+    }
+
     /// Commits what is queued, then stops.
     pub(super) async fn stop(&self) {
         let (done, finished) = oneshot::channel();
@@ -300,10 +306,15 @@ impl Writer {
     /// Runs a group of jobs in one transaction and tells each the outcome of the commit.
     async fn commit(&self, group: Vec<Job>) {
         let (runs, waiting): (Vec<_>, Vec<_>) = group.into_iter().map(|job| (job.run, job.committed)).unzip();
-        let recorded_at = self.stamps.begin();
+        let (recorded_at, began) = (self.stamps.begin(), self.stamps.clock.elapsed());
+        metrics::histogram!(telemetry::WRITER_COMMIT_WRITES)
+            .record(u32::try_from(waiting.len()).unwrap_or(u32::MAX));
         let outcome = self.write(runs, recorded_at).await;
+        metrics::histogram!(telemetry::WRITER_COMMIT_SECONDS)
+            .record(self.stamps.clock.elapsed().saturating_sub(began));
         self.stamps.end();
         if let Err(error) = &outcome {
+            metrics::counter!(telemetry::WRITER_COMMIT_FAILURES).increment(1);
             tracing::error!(error = %chain(error), "a commit failed; its writes were refused");
         }
         for committed in waiting {

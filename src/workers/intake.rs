@@ -14,6 +14,7 @@ use crate::storage::database::Tx;
 use crate::storage::error::StorageError;
 use crate::storage::prices::{self, Series};
 use crate::storage::{actions, assets};
+use crate::telemetry;
 use std::collections::{BTreeMap, HashMap};
 use std::ops::AddAssign;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -194,7 +195,7 @@ impl Tally {
                 ("refused", counts.refused),
             ];
             for (outcome, count) in outcomes.into_iter().filter(|(_, count)| *count > 0) {
-                metrics::counter!("ingest_messages_total", "source" => source.clone(), "outcome" => outcome)
+                metrics::counter!(telemetry::INGEST_MESSAGES, "source" => source.clone(), "outcome" => outcome)
                     .increment(count);
             }
         }

@@ -60,7 +60,7 @@ const LAYERS: [Layer; 13] = [
     Layer { name: "random", uses: Some(&["random", "domain"]), never: &["sqlx", "axum"] },
     Layer {
         name: "storage",
-        uses: Some(&["storage", "domain", "clock"]),
+        uses: Some(&["storage", "domain", "clock", "telemetry"]),
         never: &["axum", "hyper", "tower", "tower_http", "utoipa", "clap"],
     },
     Layer {

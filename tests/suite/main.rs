@@ -2,6 +2,7 @@
 
 mod architecture;
 mod explained;
+mod fickle;
 mod http;
 mod measures;
 mod migrations;

@@ -13,8 +13,10 @@ mod kill;
 mod kill_sealing;
 mod life;
 mod load;
+mod outbox;
 mod real_data;
 mod transfer;
+mod watch;
 
 use crate::support::{Backend, Reply, Scratch, fresh_location};
 use artifact::storage::database::Location;

@@ -8,6 +8,7 @@ use artifact::domain::moment::Moment;
 use artifact::http::auth::Access;
 use artifact::storage::database::{Database, Location};
 use artifact::storage::error::StorageError;
+use artifact::workers::outbox::Remote;
 use axum::body::Bytes;
 use http_body_util::{BodyExt as _, Full};
 use hyper::header::{HeaderMap, HeaderName, HeaderValue};
@@ -249,7 +250,27 @@ impl TestApp {
 
     /// A service on a given place.
     pub(crate) async fn start_on(location: Location, clock: Clock, access: Access) -> Self {
-        let app = App::open(&location, clock.clone(), access).await.unwrap();
+        Self::start_with(location, clock, access, |_| ()).await
+    }
+
+    /// The same on a fresh database by the machine's clock, posting prices on.
+    pub(crate) async fn start_posting(backend: Backend, remote: Remote) -> Self {
+        let scratch = Scratch::new();
+        let location = fresh_location(backend, &scratch).await;
+        let post_on = |app: &mut App| app.post_on(remote);
+        let mut app = Self::start_with(location, Clock::system(), Access::OpenLoopback, post_on).await;
+        app.scratch = Some(scratch);
+        app
+    }
+
+    async fn start_with(
+        location: Location,
+        clock: Clock,
+        access: Access,
+        prepare: impl FnOnce(&mut App),
+    ) -> Self {
+        let mut app = App::open(&location, clock.clone(), access).await.unwrap();
+        prepare(&mut app);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let stop = CancellationToken::new();

@@ -6,6 +6,7 @@ use super::lines::{LineFault, Lines, Spelled};
 use crate::http::AppState;
 use crate::http::digest::hex;
 use crate::http::error::{ApiError, Code};
+use crate::telemetry;
 use crate::workers::intake::Rows;
 use axum::body::{Body, Bytes};
 use http_body_util::BodyExt as _;
@@ -42,7 +43,7 @@ pub(super) struct Group {
 /// Adds lines that are not even prices to the metrics: no source is known of them.
 pub(super) fn count_malformed(lines: u64) {
     if lines > 0 {
-        metrics::counter!("ingest_messages_total", "source" => "unknown", "outcome" => "refused")
+        metrics::counter!(telemetry::INGEST_MESSAGES, "source" => "unknown", "outcome" => "refused")
             .increment(lines);
     }
 }

@@ -58,6 +58,20 @@ async fn set_terms(db: &TestDb, asset: AssetKey, effective_at: Moment, terms: &T
 }
 
 on_both! {
+    async fn active_assets_come_in_pages_by_key(backend) {
+        let db = TestDb::open(backend).await;
+        let rows = add_all(&db).await;
+        let mut asset = rows[1].clone();
+        asset.status = AssetStatus::Suspended;
+        db.write(move |tx| Box::pin(async move { assets::update(tx, asset).await })).await;
+        let expected: Vec<AssetKey> = rows.iter().map(|row| row.key).filter(|key| *key != rows[1].key).collect();
+        let all = assets::active(&mut read(&db).await, AssetKey(i64::MIN)).await.unwrap();
+        assert_eq!(all.iter().map(|(key, _)| *key).collect::<Vec<_>>(), expected);
+        assert!(all.iter().all(|(_, kind)| *kind == rows[0].asset_type));
+        let rest = assets::active(&mut read(&db).await, expected[0]).await.unwrap();
+        assert_eq!(rest, all[1..]);
+    }
+
     async fn an_asset_comes_back_with_what_it_takes_from_its_market(backend) {
         let db = TestDb::open(backend).await;
         let tokyo = market("TSE", "東京");

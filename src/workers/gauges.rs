@@ -1,0 +1,136 @@
+//! What is measured rather than counted: looked at every few seconds, and kept until Prometheus asks.
+//!
+//! What the process knows of itself, what the file system tells and what the database tells are looked at apart, so
+//! that one that hangs leaves the others their values.
+
+use crate::clock::Clock;
+use crate::domain::asset::AssetType;
+use crate::domain::ids::AssetKey;
+use crate::domain::moment::Moment;
+use crate::storage::assets;
+use crate::storage::database::Database;
+use crate::storage::error::StorageError;
+use crate::storage::usage;
+use crate::telemetry::{self as names, recorder};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+use tokio_util::sync::CancellationToken;
+
+/// Time between two looks at the process and the file system.
+const OFTEN: Duration = Duration::from_secs(5);
+/// Time between two looks at the newest price of every asset.
+const SELDOM: Duration = Duration::from_secs(15);
+
+/// Keeps the gauges up to date until `stop` is cancelled.
+pub async fn supervise(db: Database, directory: PathBuf, clock: Clock, stop: CancellationToken) {
+    let process = async {
+        loop {
+            recorder::tidy();
+            look_at_process(&db);
+            if !passes(OFTEN, &stop).await {
+                break;
+            }
+        }
+    };
+    let files = async {
+        loop {
+            look_at_files(directory.clone()).await;
+            if !passes(OFTEN, &stop).await {
+                break;
+            }
+        }
+    };
+    let prices = async {
+        loop {
+            match ages_of_prices(&db, clock.now()).await {
+                Ok(ages) => {
+                    for (kind, age) in ages {
+                        metrics::gauge!(names::PRICE_STALENESS, "asset_type" => kind.name()).set(age);
+                    }
+                }
+                Err(error) => tracing::debug!(%error, "the age of prices was not looked at"),
+            }
+            if !passes(SELDOM, &stop).await {
+                break;
+            }
+        }
+    };
+    tokio::join!(process, files, prices);
+}
+
+/// Waits; `false` when it was ended meanwhile.
+async fn passes(time: Duration, stop: &CancellationToken) -> bool {
+    tokio::select! {
+        () = tokio::time::sleep(time) => true,
+        () = stop.cancelled() => false,
+    }
+}
+
+/// What the process knows of itself: it takes no time, so it is also done when Prometheus asks.
+pub fn look_at_process(db: &Database) {
+    metrics_process::Collector::default().collect();
+    let runtime = tokio::runtime::Handle::current().metrics();
+    let workers = runtime.num_workers();
+    let busy: Duration = (0..workers).map(|worker| runtime.worker_total_busy_duration(worker)).sum();
+    set(names::RUNTIME_WORKERS, count(workers));
+    set(names::RUNTIME_TASKS, count(runtime.num_alive_tasks()));
+    set(names::RUNTIME_QUEUE, count(runtime.global_queue_depth()));
+    metrics::gauge!(names::RUNTIME_BUSY).set(busy);
+    let connections = db.connections();
+    metrics::gauge!(names::DB_CONNECTIONS, "state" => "idle").set(recorder::value(connections.idle));
+    metrics::gauge!(names::DB_CONNECTIONS, "state" => "used").set(recorder::value(connections.used));
+    set(names::WRITER_QUEUE, count(db.writer().waiting()));
+    let clock = db.stamps().clock_health();
+    set(names::CLOCK_BEHIND, u64::from(clock.behind));
+    set(names::CLOCK_AHEAD, u64::from(clock.ahead));
+}
+
+fn set(name: &'static str, count: u64) {
+    metrics::gauge!(name).set(recorder::value(count));
+}
+
+fn count(number: usize) -> u64 {
+    u64::try_from(number).unwrap_or(u64::MAX)
+}
+
+/// What the file system tells of the data directory.
+pub async fn look_at_files(directory: PathBuf) {
+    let looked = tokio::task::spawn_blocking(move || usage::of_directory(&directory));
+    let Ok(found) = looked.await else { return };
+    let sizes = [
+        (names::DATABASE_BYTES, found.database_bytes),
+        // Without a log it has no size; then it is empty.
+        (names::WAL_BYTES, found.database_bytes.map(|_| found.wal_bytes.unwrap_or_default())),
+        (names::DISK_FREE, found.disk.map(|disk| disk.free_bytes)),
+        (names::DISK_SIZE, found.disk.map(|disk| disk.size_bytes)),
+    ];
+    for (name, bytes) in sizes {
+        if let Some(bytes) = bytes {
+            set(name, bytes);
+        }
+    }
+}
+
+/// The age of the newest price of each active asset; of each type the greatest.
+///
+/// # Errors
+/// The database's.
+pub async fn ages_of_prices(
+    db: &Database,
+    now: Moment,
+) -> Result<BTreeMap<AssetType, Duration>, StorageError> {
+    let mut oldest: BTreeMap<AssetType, Duration> = BTreeMap::new();
+    let mut after = Some(AssetKey(i64::MIN));
+    while let Some(first) = after {
+        let page = assets::active(&mut db.read().await?, first).await?;
+        after = page.last().map(|(key, _)| *key);
+        for (key, kind) in page {
+            let Some(newest) = db.newest().observed_at(key) else { continue };
+            let micros = u64::try_from(now.0.saturating_sub(newest.0)).unwrap_or_default();
+            let known = oldest.entry(kind).or_default();
+            *known = Duration::from_micros(micros).max(*known);
+        }
+    }
+    Ok(oldest)
+}
