@@ -3,6 +3,7 @@
 
 #![expect(clippy::expect_used, reason = "a measurement that cannot go on says where it stopped")]
 
+use crate::limits::Limits;
 use crate::{ROUNDS, Row, median, shown, times};
 use artifact::clock::Clock;
 use artifact::domain::asset::{Terms, TermsHistory};
@@ -17,9 +18,7 @@ use artifact::storage::error::StorageError;
 use artifact::storage::prices::{self, PriceRange, Series};
 use artifact::storage::sealing::Effort;
 use artifact::workers::sealing;
-use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
 /// Points of a commit.
@@ -30,44 +29,6 @@ const ASSETS: i64 = 1_000;
 const HISTORY: i64 = 10;
 /// The moment the ticks begin.
 const BEGIN: i64 = 1_700_000_000_000_000;
-
-/// Python with a table of rows.
-struct Rows {
-    child: Child,
-    asks: ChildStdin,
-    answers: BufReader<ChildStdout>,
-}
-
-impl Rows {
-    fn start(folder: &Path) -> Option<Self> {
-        let program = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/rows.py");
-        let mut child = Command::new("python3")
-            .args([Path::new(program), &folder.join("rows.db")])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .ok()?;
-        let (asks, answers) = (child.stdin.take()?, BufReader::new(child.stdout.take()?));
-        Some(Self { child, asks, answers })
-    }
-
-    fn ask(&mut self, what: &str) -> u64 {
-        self.asks.write_all(format!("{what}\n").as_bytes()).expect("ask Python");
-        let mut line = String::new();
-        self.answers.read_line(&mut line).expect("Python's answer");
-        line.trim().parse().expect("a number")
-    }
-
-    fn time(&mut self, what: &str) -> Duration {
-        Duration::from_nanos(self.ask(what))
-    }
-
-    fn stop(self) {
-        let Self { mut child, asks, .. } = self;
-        drop(asks);
-        child.wait().expect("Python ends");
-    }
-}
 
 fn tick(second: i64, n: i64) -> (Moment, Quote) {
     let price = Decimal::new(i128::from(4_000_000 + n * n % 977), 2);
@@ -158,7 +119,7 @@ struct Bench {
     folder: PathBuf,
     assets: Vec<AssetKey>,
     source: SourceKey,
-    rows: Option<Rows>,
+    rows: Limits,
 }
 
 impl Bench {
@@ -172,7 +133,7 @@ impl Bench {
             };
             let points = (0..).zip(&self.assets).take(1_000).map(of).collect();
             ours.push(commit(&self.db, self.source, points).await);
-            peers.extend(self.rows.as_mut().map(|rows| rows.time(&format!("insert {first}"))));
+            peers.push(self.rows.time(&format!("insert {first}")));
         }
         let began = Instant::now();
         sealing::finish(&self.db, Effort::Everything).await.expect("seal");
@@ -200,9 +161,7 @@ impl Bench {
         for part in 0..HISTORY {
             let points = (part * POINTS..(part + 1) * POINTS).map(|n| tick(n, n)).collect();
             commit(&self.db, self.source, vec![(asset, points)]).await;
-            if let Some(rows) = &mut self.rows {
-                rows.ask(&format!("history {}", part * POINTS));
-            }
+            self.rows.ask(&format!("history {}", part * POINTS));
         }
         sealing::finish(&self.db, Effort::Everything).await.expect("seal");
         let (mut scans, mut peer_scans, mut folds, mut peer_folds) =
@@ -233,15 +192,15 @@ impl Bench {
             folds.push(began.elapsed());
             let found = found.get(&asset).map_or(0, Vec::len);
             assert!(found == ends.len(), "{found} of {} minutes", ends.len());
-            peer_scans.extend(self.rows.as_mut().map(|rows| rows.time("scan 100000")));
-            peer_folds.extend(self.rows.as_mut().map(|rows| rows.time("fold")));
+            peer_scans.push(self.rows.time("scan 100000"));
+            peer_folds.push(self.rows.time("fold"));
         }
         for (work, ours, peer, goal) in [
             ("history of 100,000 points, from the store", scans, peer_scans, "at least 1"),
             ("last price of each minute of 1,000,000 ticks", folds, peer_folds, ""),
         ] {
             let (ours, peer) = (median(ours), median(peer));
-            let beside = format!("rows of SQLite in Python {}", shown(peer));
+            let beside = format!("rows of SQLite {}", shown(peer));
             Row { work, figure: shown(ours), beside, ratio: times(peer, ours), goal }.print();
         }
     }
@@ -253,8 +212,7 @@ impl Bench {
         self.long_history(one).await;
         self.db.close().await;
         let points = 1_500_000;
-        let (ours, peer) =
-            (bytes(&self.folder) - empty, self.rows.as_mut().map_or(0, |rows| rows.ask("size")));
+        let (ours, peer) = (bytes(&self.folder) - empty, self.rows.ask("size"));
         let each = |all: u64| format!("{}.{}", all / points, all * 10 / points % 10);
         Row {
             work: "bytes a point on disk, sealed, free pages included",
@@ -264,9 +222,7 @@ impl Bench {
             goal: "at most 10 bytes",
         }
         .print();
-        if let Some(rows) = self.rows {
-            rows.stop();
-        }
+        self.rows.stop();
         std::fs::remove_dir_all(self.folder).unwrap_or_default();
     }
 }
@@ -276,6 +232,6 @@ pub(crate) async fn run() {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("blocks-{}", std::process::id()));
     let db = Database::open(&Location::Directory(folder.clone()), Clock::system()).await.expect("open");
     let (assets, source) = references(&db).await;
-    let rows = Rows::start(&folder);
+    let rows = Limits::start(&folder);
     Bench { db, folder, assets, source, rows }.run().await;
 }

@@ -2,11 +2,17 @@
 //! ratios. `cargo bench -- fold reads` runs those parts alone. `docs/BENCHMARKS.md` tells what each line measures.
 
 mod blocks;
+mod bulk;
+mod client;
 mod fold;
 mod ledgers;
+mod limits;
 mod portfolios;
-mod prices;
+mod processes;
+mod reading;
+mod serving;
 mod statistics;
+mod traffic;
 
 use std::time::{Duration, Instant};
 
@@ -82,8 +88,45 @@ fn title() {
     title.print();
 }
 
-#[tokio::main]
-async fn main() {
+/// Does what a process of a measurement is for: `bare BYTES`, or `load ADDRESS KEY CONNECTIONS REQUESTS WHAT`.
+fn child() -> bool {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    match words.as_slice() {
+        ["bare", bytes] => many().block_on(processes::serve_bare(bytes.parse().unwrap_or_default())),
+        ["load", address, key, connections, requests, what] => {
+            let (Ok(address), Ok(connections), Ok(requests)) =
+                (address.parse(), connections.parse(), requests.parse())
+            else {
+                return false;
+            };
+            let work = traffic::Work { connections, requests, what: (*what).to_owned() };
+            one().block_on(traffic::run(address, key, work));
+        }
+        _ => return false,
+    }
+    true
+}
+
+/// A thread for each core.
+#[expect(clippy::expect_used, reason = "nothing can be measured without")]
+fn many() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime")
+}
+
+/// This thread alone.
+#[expect(clippy::expect_used, reason = "nothing can be measured without")]
+fn one() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime")
+}
+
+fn main() {
+    if !child() {
+        many().block_on(measure());
+    }
+}
+
+async fn measure() {
     // cargo passes `--bench`; other arguments name parts.
     let wanted: Vec<String> = std::env::args().skip(1).filter(|part| !part.starts_with('-')).collect();
     let runs = |part: &str| wanted.is_empty() || wanted.iter().any(|named| named == part);
@@ -103,7 +146,16 @@ async fn main() {
     if runs("history") {
         ledgers::run_history().await;
     }
-    if runs("prices") {
-        prices::run().await;
+    if runs("serving") {
+        serving::run().await;
+    }
+    if runs("bulk") {
+        bulk::run().await;
+    }
+    if runs("reading") {
+        reading::run().await;
+    }
+    if runs("growth") {
+        bulk::run_growth().await;
     }
 }

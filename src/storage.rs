@@ -18,6 +18,7 @@ pub mod error;
 pub mod figures;
 pub mod idempotency;
 pub mod learned;
+pub mod listings;
 pub mod markets;
 pub mod migrate;
 pub mod newest;

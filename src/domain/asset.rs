@@ -137,6 +137,19 @@ impl TermsHistory {
         history.insert(at, (effective_at, terms));
     }
 
+    /// The terms of one of the assets alone.
+    #[must_use]
+    pub fn of(&self, asset: AssetKey) -> Self {
+        Self {
+            by_asset: self
+                .by_asset
+                .get_key_value(&asset)
+                .map(|(key, terms)| (*key, terms.clone()))
+                .into_iter()
+                .collect(),
+        }
+    }
+
     /// Every currency one of the assets ever settled in.
     pub fn settlements(&self) -> impl Iterator<Item = Currency> + '_ {
         self.by_asset.values().flatten().map(|(_, terms)| terms.settlement)

@@ -219,7 +219,26 @@ impl Posted {
     where
         F: for<'t> FnOnce(&'t mut Tx) -> BoxFuture<'t, Result<Answer, ApiError>> + Send + 'static,
     {
-        let Some(key) = self.key else { return app.db.writer().write(work).await };
+        self.once_at_once(app, actor, |_: &mut Tx| None, work).await
+    }
+
+    /// The same, but a request without an idempotency key first tries `at_once` in place of `work`: see
+    /// [`WriterHandle::write_at_once`](crate::storage::writer::WriterHandle::write_at_once).
+    ///
+    /// # Errors
+    /// Those of [`Self::once`].
+    pub async fn once_at_once<Q, F>(
+        self,
+        app: &AppState,
+        actor: String,
+        at_once: Q,
+        work: F,
+    ) -> Result<Answer, ApiError>
+    where
+        Q: FnOnce(&mut Tx) -> Option<Result<Answer, ApiError>> + Send + 'static,
+        F: for<'t> FnOnce(&'t mut Tx) -> BoxFuture<'t, Result<Answer, ApiError>> + Send + 'static,
+    {
+        let Some(key) = self.key else { return app.db.writer().write_at_once(Some(at_once), work).await };
         let request_hash = sha256(&self.bytes);
         let request = KeyedRequest { actor, route: self.route, key: sha256(key.as_bytes()), request_hash };
         app.db

@@ -6,7 +6,7 @@ use crate::domain::decimal::Decimal;
 use crate::domain::ids::{AssetKey, PortfolioId, PositionId};
 use crate::domain::interval::Interval;
 use crate::domain::moment::Moment;
-use crate::domain::price::{DEFAULT_SOURCE, FUTURE_MAX, InvalidQuote, Outcome, PricePoint, Quote};
+use crate::domain::price::{DEFAULT_SOURCE, FUTURE_MAX, InvalidQuote, Mark, Outcome, PricePoint, Quote};
 use crate::http::AppState;
 use crate::http::auth::{Caller, PricesRead, PricesWrite};
 use crate::http::error::{ApiError, Code, FieldError, Problem};
@@ -17,16 +17,20 @@ use crate::http::reading;
 use crate::http::wire::Time;
 use crate::storage::assets;
 use crate::storage::database::Tx;
-use crate::storage::figures;
+use crate::storage::figures::OpenPosition;
+use crate::storage::listings::Listing;
 use crate::storage::page::After;
-use crate::storage::prices::{self, PriceRange, Series};
+use crate::storage::prices::{self, PriceRange};
 use crate::workers::adjusted_prices::{self, AdjustError};
 use crate::workers::intake::{Refused, SeriesName};
+use crate::workers::listings;
+use crate::workers::quotes::{self, Continued, NotRecorded, Single};
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
 use chrono_tz::Tz;
 use serde::Serialize;
+use std::sync::Arc;
 use utoipa::ToSchema;
 
 /// Most symbols one read of latest prices takes.
@@ -108,9 +112,13 @@ impl UpdatedPosition {
     /// # Errors
     /// The database's.
     pub async fn of<S>(tx: &mut Tx, caller: &Caller<S>, asset: AssetKey) -> Result<Vec<Self>, ApiError> {
-        let open = figures::open_positions(tx, asset).await?.into_iter();
-        let seen = open.filter(|open| caller.sees(&open.owner_id));
-        Ok(seen.map(|open| Self { portfolio_id: open.portfolio_id, position_id: open.position_id }).collect())
+        Ok(Self::seen(&quotes::open_positions(tx, asset).await?, caller))
+    }
+
+    /// Those of some open positions that a caller may see.
+    fn seen<S>(open: &[OpenPosition], caller: &Caller<S>) -> Vec<Self> {
+        let seen = open.iter().filter(|open| caller.sees(&open.owner_id));
+        seen.map(|open| Self { portfolio_id: open.portfolio_id, position_id: open.position_id }).collect()
     }
 }
 
@@ -164,6 +172,13 @@ impl Sent {
             fault.pointer = Some("/close".to_owned());
         }
         fault
+    }
+
+    /// The same without its spelling.
+    fn single(&self) -> Single {
+        let Self { symbol, source, interval, observed_at, quote, .. } = self;
+        let (symbol, source, quote) = (symbol.clone(), source.clone(), quote.clone());
+        Single { symbol, source, interval: *interval, observed_at: *observed_at, quote }
     }
 
     /// The series it continues.
@@ -248,30 +263,25 @@ pub async fn record_price(
     let sent = Sent::read(&mut fields, now);
     fields.finish(Unknown::Ignored)?;
     let actor = caller.actor.clone();
+    let single = sent.single();
+    let (quick, asking) = (single.clone(), caller.clone());
+    let at_once = move |tx: &mut Tx| {
+        let Continued { outcome, open } = quick.continue_series(tx, now)?;
+        let updated_positions = UpdatedPosition::seen(&open, &asking);
+        Some(Answer::ok(&PriceRecorded { success: true, updated_positions, outcome }))
+    };
     let work = deed(move |tx| {
         Box::pin(async move {
-            let asset = reading::asset(tx, &sent.symbol).await.map_err(|error| error.named_at("/symbol"))?;
-            let history = assets::terms(tx, &[asset.key], Moment::MAX).await?;
-            let terms = history.at(asset.key, sent.observed_at.unwrap_or(now));
-            sent.quote
-                .check(terms.is_some_and(|terms| terms.allows_negative_price))
-                .map_err(|error| ApiError::invalid(vec![sent.spelled(invalid_quote(&error))]))?;
-            let source = prices::source(tx, &sent.source).await?;
-            let priority =
-                history.at(asset.key, Moment::MAX).map(|t| t.source_priority.clone()).unwrap_or_default();
-            let series =
-                Series { asset: asset.key, source, interval: sent.candle(), source_priority: &priority };
-            let mut observed_at = sent.observed_at.unwrap_or(now);
-            while sent.observed_at.is_none() && prices::exists(tx, series, observed_at).await? {
-                observed_at = observed_at.plus(1);
-            }
-            let outcomes = prices::record(tx, series, &[(observed_at, sent.quote)]).await?;
-            let outcome = outcomes.first().copied().unwrap_or(Outcome::Stored);
-            let updated_positions = UpdatedPosition::of(tx, &caller, asset.key).await?;
+            let (asset, outcome) = single.record(tx, now).await.map_err(|error| match error {
+                NotRecorded::UnknownAsset => reading::no_such_asset().named_at("/symbol"),
+                NotRecorded::Invalid(error) => ApiError::invalid(vec![sent.spelled(invalid_quote(&error))]),
+                NotRecorded::Storage(error) => error.into(),
+            })?;
+            let updated_positions = UpdatedPosition::of(tx, &caller, asset).await?;
             Answer::ok(&PriceRecorded { success: true, updated_positions, outcome })
         })
     });
-    posted.once(&app, actor, work).await
+    posted.once_at_once(&app, actor, at_once, work).await
 }
 
 /// Read an asset's price history
@@ -381,32 +391,26 @@ pub async fn latest_prices(
         query.fault("symbols", "too_many", format!("names more than {SYMBOLS_MAX} symbols"));
     }
     query.finish()?;
+    if let Some(held) = quotes::newest(&app.db, &names) {
+        return Ok(Json(held.into_iter().map(|(listing, mark)| LatestPrice::of(&listing, mark)).collect()));
+    }
     let mut tx = app.db.read().await?;
-    let mut assets = Vec::with_capacity(names.len());
+    let mut listings = Vec::with_capacity(names.len());
     for name in names {
-        let asset = reading::asset(&mut tx, name).await.map_err(|error| {
+        let listing = listings::find(&mut tx, name).await?.ok_or_else(|| {
             let fault =
                 FieldError::parameter("symbols", "unknown_symbol", format!("`{name}` is not a known symbol"));
-            ApiError { errors: vec![fault], ..error }
+            ApiError { errors: vec![fault], ..reading::no_such_asset() }
         })?;
-        assets.push(asset);
+        listings.push(listing);
     }
-    let keys: Vec<AssetKey> = assets.iter().map(|asset| asset.key).collect();
+    let keys: Vec<AssetKey> = listings.iter().map(|listing| listing.asset.key).collect();
     let marks = prices::latest(&mut tx, &keys).await?;
-    let latest = assets.into_iter().map(|asset| {
-        let mark = marks.get(&asset.key);
-        LatestPrice {
-            symbol: asset.symbol,
-            currency: asset.currency,
-            price: mark.map(|mark| mark.price.clone()),
-            observed_at: mark.map(|mark| Time(mark.observed_at)),
-            source: mark.map(|mark| mark.source.clone()),
-            interval: mark.map(|mark| mark.interval.clone()),
-            recorded_at: mark.map(|mark| Time(mark.recorded_at)),
-        }
-    });
-    let latest = latest.collect();
-    Ok(Json(latest))
+    let latest = |listing: Arc<Listing>| {
+        let mark = marks.get(&listing.asset.key).cloned();
+        LatestPrice::of(&listing, mark)
+    };
+    Ok(Json(listings.into_iter().map(latest).collect()))
 }
 
 /// The newest price of an asset, or nulls when it has none.
@@ -422,6 +426,19 @@ pub struct LatestPrice {
     #[schema(example = "1d")]
     interval: Option<String>,
     recorded_at: Option<Time>,
+}
+
+impl LatestPrice {
+    fn of(listing: &Listing, mark: Option<Mark>) -> Self {
+        let (mut price, mut source, mut interval) = (None, None, None);
+        let (mut observed_at, mut recorded_at) = (None, None);
+        if let Some(mark) = mark {
+            (observed_at, recorded_at) = (Some(Time(mark.observed_at)), Some(Time(mark.recorded_at)));
+            (price, source, interval) = (Some(mark.price), Some(mark.source), Some(mark.interval));
+        }
+        let (symbol, currency) = (listing.asset.symbol.clone(), listing.asset.currency);
+        Self { symbol, currency, price, observed_at, source, interval, recorded_at }
+    }
 }
 
 /// Read the price of an asset at a moment

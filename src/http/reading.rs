@@ -13,7 +13,7 @@ use crate::http::error::{ApiError, Code, FieldError};
 use crate::http::query::Query;
 use crate::storage::database::Tx;
 use crate::storage::{currencies, markets, portfolios};
-use crate::workers::intake::asset_named;
+use crate::workers::listings::asset_named;
 use chrono_tz::Tz;
 
 /// The market a code or id names.
@@ -35,7 +35,12 @@ pub async fn market(tx: &mut Tx, name: &str) -> Result<Market, ApiError> {
 /// [`Code::AssetNotFound`].
 pub async fn asset(tx: &mut Tx, name: &str) -> Result<Asset, ApiError> {
     let found = asset_named(tx, name).await?;
-    found.ok_or_else(|| ApiError::new(Code::AssetNotFound, "Asset not found"))
+    found.ok_or_else(no_such_asset)
+}
+
+/// That no asset has a name.
+pub fn no_such_asset() -> ApiError {
+    ApiError::new(Code::AssetNotFound, "Asset not found")
 }
 
 /// The portfolio a path names, if the caller may see it: a foreign one and an absent one answer alike.

@@ -190,6 +190,7 @@ pub async fn by_symbols(tx: &mut Tx, symbols: &[&str]) -> Result<Vec<Asset>, Sto
 pub async fn insert(tx: &mut Tx, mut asset: Asset) -> Result<Asset, StorageError> {
     const SQL: &str = "INSERT INTO assets (asset_key, id, symbol, name, asset_type, status, market_key, currency, \
         metadata, version, created_at, updated_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)";
+    tx.touched.listings = true;
     asset.key = AssetKey(tx.next_seq()?);
     asset.created_at = tx.recorded_at()?;
     asset.updated_at = asset.created_at;
@@ -206,6 +207,7 @@ pub async fn update(tx: &mut Tx, mut asset: Asset) -> Result<Asset, StorageError
     const SQL: &str = "UPDATE assets SET name = $2, asset_type = $3, status = $4, market_key = $5, currency = $6, \
         metadata = $7, version = $8, updated_at = $9 WHERE asset_key = $1";
     tx.touched.assets.push(asset.key);
+    tx.touched.listings = true;
     asset.version += 1;
     asset.updated_at = tx.recorded_at()?;
     on!(tx, conn => sqlx::query(SQL)
@@ -220,6 +222,7 @@ pub async fn rename(tx: &mut Tx, asset: &Asset, symbol: &str) -> Result<(), Stor
     const SQL: &str =
         "UPDATE assets SET symbol = $2, version = version + 1, updated_at = $3 WHERE asset_key = $1";
     tx.touched.assets.push(asset.key);
+    tx.touched.listings = true;
     let recorded_at = tx.recorded_at()?;
     on!(tx, conn => sqlx::query(SQL).bind(asset.key).bind(symbol).bind(recorded_at).execute(conn).await.map(drop))
 }
@@ -291,6 +294,7 @@ pub async fn insert_terms(
         margined, settlement, allows_negative_price, stale_after, source_priority) \
         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)";
     tx.touched.assets.push(asset);
+    tx.touched.listings = true;
     let (seq, recorded_at) = (tx.next_seq()?, tx.recorded_at()?);
     let priority = to_json(&terms.source_priority)?;
     on!(tx, conn => sqlx::query(SQL)

@@ -4,6 +4,8 @@ use crate::clock::Clock;
 use crate::domain::ids::AssetKey;
 use crate::domain::moment::Moment;
 use crate::storage::error::StorageError;
+use crate::storage::figures::OpenPosition;
+use crate::storage::listings::{Listing, Listings};
 use crate::storage::migrate;
 use crate::storage::newest::Newest;
 use crate::storage::outbox::Outlet;
@@ -74,6 +76,7 @@ pub(super) struct Shared {
     pub(super) shelf: Arc<Shelf>,
     /// Where prices are posted on to.
     pub(super) outlet: Arc<Outlet>,
+    pub(super) listings: Arc<Listings>,
 }
 
 /// A database transaction. One from [`Database::read`] sees one snapshot and cannot write.
@@ -95,6 +98,7 @@ pub struct Tx {
     ticks: Arc<Ticks>,
     /// Price series held in memory.
     shelf: Arc<Shelf>,
+    listings: Arc<Listings>,
 }
 
 impl std::fmt::Debug for Tx {
@@ -134,6 +138,7 @@ impl Tx {
             tick,
             ticks: Arc::clone(&shared.ticks),
             shelf: Arc::clone(&shared.shelf),
+            listings: Arc::clone(&shared.listings),
         }
     }
 
@@ -158,6 +163,30 @@ impl Tx {
     pub(super) fn hold_series(&self, asset: AssetKey, span: (Moment, Moment), series: &Arc<Series>) {
         if self.stamp.is_none() {
             self.shelf.keep(asset, span, self.tick, series);
+        }
+    }
+
+    /// The asset a name stands for, if that is held and this commit has not changed any.
+    pub fn held_listing(&self, name: &str) -> Option<Arc<Listing>> {
+        (!self.touched.changes_listings()).then(|| self.listings.asset(name)).flatten()
+    }
+
+    /// Holds the asset a name stands for, as this transaction reads it.
+    pub fn hold_listing(&self, name: &str, listing: &Arc<Listing>) {
+        if !self.touched.changes_listings() {
+            self.listings.keep_asset(name, listing, self.tick);
+        }
+    }
+
+    /// The open positions of an asset, if they are held and this commit has not changed any.
+    pub fn held_positions(&self, asset: AssetKey) -> Option<Arc<[OpenPosition]>> {
+        (!self.touched.changes_positions()).then(|| self.listings.positions(asset)).flatten()
+    }
+
+    /// Holds the open positions of an asset, as this transaction reads them.
+    pub fn hold_positions(&self, asset: AssetKey, open: &Arc<[OpenPosition]>) {
+        if !self.touched.changes_positions() {
+            self.listings.keep_positions(asset, open, self.tick);
         }
     }
 
@@ -249,6 +278,11 @@ impl Database {
     /// The newest prices, as of the last commit.
     pub fn newest(&self) -> &Newest {
         &self.shared.newest
+    }
+
+    /// The asset a name stands for, as of the last commit, if that is held.
+    pub fn held_listing(&self, name: &str) -> Option<Arc<Listing>> {
+        self.shared.listings.asset(name)
     }
 
     /// Opens a snapshot for reading; it is taken by the first query.

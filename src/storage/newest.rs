@@ -56,6 +56,8 @@ pub(super) struct AssetEnds {
 pub(super) struct State {
     pub(super) assets: HashMap<AssetKey, AssetEnds>,
     pub(super) sources: HashMap<SourceKey, Source>,
+    /// Their keys by name.
+    pub(super) keys: HashMap<Arc<str>, SourceKey>,
     /// Stamp of the last commit that is in here.
     pub(super) published: Moment,
     /// When a source was last changed.
@@ -67,6 +69,7 @@ impl Default for State {
         Self {
             assets: HashMap::new(),
             sources: HashMap::new(),
+            keys: HashMap::new(),
             published: Moment::MIN,
             sources_changed_at: Moment::MIN,
         }
@@ -152,6 +155,7 @@ impl Newest {
             asset.changed_at = Some(recorded_at);
         }
         for (key, source) in sources {
+            state.keys.insert(Arc::clone(&source.name), key);
             if state.sources.insert(key, source).is_some() {
                 state.sources_changed_at = recorded_at;
             }
@@ -159,16 +163,17 @@ impl Newest {
         state.published = recorded_at;
     }
 
+    /// The prices that value assets when nothing bounds the reading, after one commit: the last.
+    pub fn marks(&self, assets: &[AssetKey]) -> Vec<Option<Mark>> {
+        let state = self.state();
+        assets.iter().map(|asset| state.mark(*asset)).collect()
+    }
+
     /// When the newest point of an asset was observed, after the last commit.
     pub fn observed_at(&self, asset: AssetKey) -> Option<Moment> {
         let state = self.state();
         let points = state.assets.get(&asset)?.series.values().filter_map(|end| end.newest.as_ref());
         points.map(|newest| newest.observed_at).max()
-    }
-
-    /// The price that values an asset when nothing bounds the reading, after the last commit.
-    pub fn mark(&self, asset: AssetKey) -> Option<Mark> {
-        self.state().mark(asset)
     }
 }
 

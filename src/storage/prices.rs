@@ -49,6 +49,9 @@ pub async fn source(tx: &mut Tx, name: &str) -> Result<SourceKey, StorageError> 
     const FIND: &str = "SELECT source_key FROM price_sources WHERE name = $1";
     const ADD: &str =
         "INSERT INTO price_sources (source_key, name, split_adjusted, recorded_at) VALUES ($1, $2, $3, $4)";
+    if let Some(key) = known_source(tx, name) {
+        return Ok(key);
+    }
     let found: Option<SourceKey> =
         on!(tx, conn => sqlx::query_scalar(FIND).bind(name).fetch_optional(conn).await)?;
     if let Some(key) = found {
@@ -58,6 +61,11 @@ pub async fn source(tx: &mut Tx, name: &str) -> Result<SourceKey, StorageError> 
     on!(tx, conn => sqlx::query(ADD).bind(key).bind(name).bind(false).bind(recorded_at).execute(conn).await.map(drop))?;
     tx.pending.set_source(key, Source { name: Arc::from(name), split_adjusted: false });
     Ok(key)
+}
+
+/// The key of a source that was there before this commit, from memory.
+pub fn known_source(tx: &Tx, name: &str) -> Option<SourceKey> {
+    tx.newest.state().keys.get(name).copied()
 }
 
 /// Where a series ends, what the commit under way has recorded included.
@@ -110,9 +118,6 @@ pub async fn record(
             sealing::write_recorded(tx, taken).await?;
         }
     }
-    if !points.is_empty() {
-        tx.quoted.insert(series.asset);
-    }
     if outcomes.iter().any(|outcome| *outcome != Outcome::Duplicate) {
         prefer(tx, series.asset, series.source_priority);
     }
@@ -125,19 +130,31 @@ async fn record_some(
     points: &[(Moment, Quote)],
     outcomes: &mut Vec<Outcome>,
 ) -> Result<(), StorageError> {
-    let recorded_at = tx.recorded_at()?;
-    let mut end = end_of(tx, key);
+    let end = end_of(tx, key);
     if end.is_none() && !points.is_empty() {
         check_series(tx, key).await?;
     }
     let older = older_versions(tx, key, end.as_ref(), points.iter().map(|(at, _)| *at)).await?;
+    take_up(tx, (key, end), |at| older.get(&at), points, outcomes)
+}
+
+/// Takes up points of a series that ends in `end`; `older` tells the last version of a moment from before the commit.
+fn take_up<'a>(
+    tx: &mut Tx,
+    (key, mut end): (SeriesKey, Option<SeriesEnd>),
+    older: impl Fn(Moment) -> Option<&'a Version>,
+    points: &[(Moment, Quote)],
+    outcomes: &mut Vec<Outcome>,
+) -> Result<(), StorageError> {
+    let recorded_at = tx.recorded_at()?;
+    tx.quoted.insert(key.asset);
     let mut run = tx.pending.take_run(key);
     let mut more = 0;
     for (observed_at, quote) in points {
         let known = end
             .as_ref()
             .filter(|end| *observed_at <= end.last_at)
-            .and_then(|_| run.last_of(*observed_at).or_else(|| older.get(observed_at)));
+            .and_then(|_| run.last_of(*observed_at).or_else(|| older(*observed_at)));
         let outcome = match known {
             Some(known) if !known.withdrawn && known.quote == *quote => Outcome::Duplicate,
             Some(_) => Outcome::Corrected,
@@ -163,6 +180,38 @@ async fn record_some(
         tx.pending.set_end(key, end);
     }
     Ok(())
+}
+
+/// Records a point that can be judged without the disk: it is later than all of its series, or another version of the
+/// newest point. One without a moment is observed when it arrived, moved on by microseconds until its key is free.
+/// `None` when the disk must be asked; then nothing was done.
+pub fn continue_series(
+    tx: &mut Tx,
+    series: Series<'_>,
+    observed_at: Option<Moment>,
+    arrived_at: Moment,
+    quote: &Quote,
+) -> Result<Option<Outcome>, StorageError> {
+    let key = series.key()?;
+    let Some(end) = end_of(tx, key) else { return Ok(None) };
+    let at = match observed_at {
+        Some(at) => at,
+        None if arrived_at == end.last_at => arrived_at.plus(1),
+        None => arrived_at,
+    };
+    let newest = end.newest.clone().filter(|newest| newest.observed_at == at);
+    if at <= end.last_at
+        && newest.is_none()
+        && (observed_at.is_none() || tx.pending.last_of(key, at).is_none())
+    {
+        return Ok(None);
+    }
+    let mut outcomes = Vec::with_capacity(1);
+    take_up(tx, (key, Some(end)), |_| newest.as_ref(), &[(at, quote.clone())], &mut outcomes)?;
+    if outcomes != [Outcome::Duplicate] {
+        prefer(tx, series.asset, series.source_priority);
+    }
+    Ok(outcomes.pop())
 }
 
 /// Notes that an asset has changed, and which sources come first from now on.

@@ -49,7 +49,8 @@ pub(super) async fn last_commit(tx: &mut Tx) -> Result<Moment, StorageError> {
 pub(super) async fn recall(tx: &mut Tx) -> Result<(), StorageError> {
     let published = last_commit(tx).await?;
     let sources = sources(tx, Moment::MAX).await?;
-    let mut state = State { sources, published, sources_changed_at: published, ..State::default() };
+    let keys = sources.iter().map(|(key, source)| (Arc::clone(&source.name), *key)).collect();
+    let mut state = State { sources, keys, published, sources_changed_at: published, ..State::default() };
     let sealed = price_blocks::sealed_series(tx).await?;
     let blocks = price_blocks::fresh_blocks(tx).await?;
     let mut first = i64::MIN;

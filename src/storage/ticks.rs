@@ -15,6 +15,8 @@ const CHANGES: usize = 64;
 pub struct Touched {
     /// Assets whose price, terms or name it changes.
     pub(super) assets: Vec<AssetKey>,
+    /// Whether it changes an asset itself, its terms or its symbol.
+    pub(super) listings: bool,
     /// Whether it changes a rate.
     pub(super) rates: bool,
     /// Whether it changes something that any asset may depend on: a market, a source of prices.
@@ -25,6 +27,18 @@ pub struct Touched {
     pub(super) books: Vec<(PortfolioId, i64, Vec<AssetKey>)>,
     /// Whether it changes something that the kept book of any portfolio may depend on: a rate of the past.
     pub(super) every_portfolio: bool,
+}
+
+impl Touched {
+    /// Whether what is known of assets by their names may be another.
+    pub(super) const fn changes_listings(&self) -> bool {
+        self.listings || self.everything
+    }
+
+    /// Whether open positions, or whose they are, may be others.
+    pub(super) fn changes_positions(&self) -> bool {
+        self.every_portfolio || self.everything || !self.portfolios.is_empty()
+    }
 }
 
 #[derive(Debug, Default)]
@@ -113,7 +127,8 @@ impl Ticks {
         self.0.read().unwrap_or_else(PoisonError::into_inner).rates > since
     }
 
-    pub(super) fn note(&self, touched: &Touched) {
+    /// Notes what a commit changed; the tick of that commit.
+    pub(super) fn note(&self, touched: &Touched) -> u64 {
         let mut state = self.0.write().unwrap_or_else(PoisonError::into_inner);
         state.now += 1;
         let now = state.now;
@@ -143,6 +158,7 @@ impl Ticks {
                 held -= assets.len() + 1;
             }
         }
+        now
     }
 }
 

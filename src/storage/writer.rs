@@ -18,11 +18,13 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Poll;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::{Notify, mpsc, oneshot};
 
 /// Most jobs that share a commit.
 const GROUP: usize = 256;
+/// Longest wait for the next writes of those who were just answered.
+const LINGER_MAX: Duration = Duration::from_micros(500);
 /// Jobs that may wait; more wait in their callers.
 const QUEUE: usize = 1024;
 
@@ -150,11 +152,53 @@ impl Stamps {
     }
 }
 
-/// Runs one write and says whether it is to be kept.
-type Run = Box<dyn for<'t> FnOnce(&'t mut Tx) -> BoxFuture<'t, bool> + Send>;
+/// One write. Each way of doing it hands the result to whoever waits for it.
+trait Work: Send {
+    /// Tries to do it without a statement; whether it is to be kept, or `None` when it was not done.
+    fn at_once(&mut self, tx: &mut Tx) -> Option<bool>;
+    /// Does it, and says whether it is to be kept.
+    fn run<'t>(self: Box<Self>, tx: &'t mut Tx) -> BoxFuture<'t, bool>;
+}
+
+/// A write with the way to whoever waits for its result.
+struct Deed<T, E, Q, F> {
+    at_once: Option<Q>,
+    work: F,
+    result: oneshot::Sender<Result<T, E>>,
+}
+
+impl<T, E, Q, F> Work for Deed<T, E, Q, F>
+where
+    T: Send + 'static,
+    E: Send + 'static,
+    Q: FnOnce(&mut Tx) -> Option<Result<T, E>> + Send,
+    F: for<'t> FnOnce(&'t mut Tx) -> BoxFuture<'t, Result<T, E>> + Send + 'static,
+{
+    fn at_once(&mut self, tx: &mut Tx) -> Option<bool> {
+        let at_once = self.at_once.take()?;
+        let result = catch_unwind(AssertUnwindSafe(|| at_once(tx))).ok().flatten()?;
+        let keep = result.is_ok();
+        let (gone, _) = oneshot::channel();
+        // The caller may have gone away; the write stands all the same.
+        drop(std::mem::replace(&mut self.result, gone).send(result));
+        Some(keep)
+    }
+
+    fn run<'t>(self: Box<Self>, tx: &'t mut Tx) -> BoxFuture<'t, bool> {
+        let Self { work, result: waiting, .. } = *self;
+        Box::pin(async move {
+            let result = outlived(async { work(tx).await }).await;
+            let keep = matches!(result, Some(Ok(_)));
+            if let Some(result) = result {
+                drop(waiting.send(result));
+            }
+            keep
+        })
+    }
+}
 
 struct Job {
-    run: Run,
+    work: Box<dyn Work>,
     committed: oneshot::Sender<Result<(), String>>,
 }
 
@@ -192,21 +236,26 @@ impl WriterHandle {
         E: From<StorageError> + Send + 'static,
         F: for<'t> FnOnce(&'t mut Tx) -> BoxFuture<'t, Result<T, E>> + Send + 'static,
     {
-        let (result_in, result_out) = oneshot::channel();
-        let run: Run = Box::new(move |tx| {
-            Box::pin(async move {
-                let result = outlived(async { work(tx).await }).await;
-                let keep = matches!(result, Some(Ok(_)));
-                if let Some(result) = result {
-                    // The caller may have gone away; the write stands all the same.
-                    drop(result_in.send(result));
-                }
-                keep
-            })
-        });
+        self.write_at_once(None::<fn(&mut Tx) -> Option<Result<T, E>>>, work).await
+    }
+
+    /// The same, but first tries `at_once` in the place of `work` in its commit. It changes only what a commit holds in
+    /// memory, so it costs no statement; when it returns `None` it must have changed nothing.
+    ///
+    /// # Errors
+    /// Those of [`Self::write`].
+    pub async fn write_at_once<T, E, Q, F>(&self, at_once: Option<Q>, work: F) -> Result<T, E>
+    where
+        T: Send + 'static,
+        E: From<StorageError> + Send + 'static,
+        Q: FnOnce(&mut Tx) -> Option<Result<T, E>> + Send + 'static,
+        F: for<'t> FnOnce(&'t mut Tx) -> BoxFuture<'t, Result<T, E>> + Send + 'static,
+    {
+        let (result, result_out) = oneshot::channel();
+        let work = Box::new(Deed { at_once, work, result });
         let (committed, outcome) = oneshot::channel();
         let stopped = || E::from(StorageError::NotCommitted("the writer has stopped".to_owned()));
-        self.queue.send(Message::Job(Job { run, committed })).await.map_err(|_| stopped())?;
+        self.queue.send(Message::Job(Job { work, committed })).await.map_err(|_| stopped())?;
         match outcome.await {
             Ok(Ok(())) => result_out.await.unwrap_or_else(|_| {
                 Err(E::from(StorageError::NotCommitted("the write panicked".to_owned())))
@@ -248,6 +297,25 @@ async fn last_stamp(pool: &WriterPool) -> Result<i64, StorageError> {
     })
 }
 
+/// The last commit: how many shared it, and how long it took.
+#[derive(Debug, Default)]
+struct Last {
+    jobs: usize,
+    took: Duration,
+}
+
+impl Last {
+    /// Waits until as many writes are there as shared the last commit, but a fraction of its time at most: those who were
+    /// answered together write again together, and a commit that began with the first of them would leave the others
+    /// to the next.
+    async fn linger(&self, jobs: &mpsc::Receiver<Message>) {
+        let (began, longest) = (Instant::now(), LINGER_MAX.min(self.took / 4));
+        while jobs.len() + 1 < self.jobs && began.elapsed() < longest {
+            tokio::task::yield_now().await;
+        }
+    }
+}
+
 struct Writer {
     pool: WriterPool,
     stamps: Arc<Stamps>,
@@ -257,9 +325,11 @@ struct Writer {
 impl Writer {
     async fn run(self, mut jobs: mpsc::Receiver<Message>) {
         let mut stop = None;
+        let mut last = Last::default();
         while stop.is_none()
             && let Some(message) = jobs.recv().await
         {
+            last.linger(&jobs).await;
             let mut group = Vec::new();
             let mut next = Some(message);
             while let Some(message) = next.take() {
@@ -275,7 +345,9 @@ impl Writer {
                 }
             }
             if !group.is_empty() {
+                let (jobs, began) = (group.len(), Instant::now());
                 self.commit(group).await;
+                last = Last { jobs, took: began.elapsed() };
             }
         }
         if let Err(error) = self.keep_last().await {
@@ -305,11 +377,12 @@ impl Writer {
 
     /// Runs a group of jobs in one transaction and tells each the outcome of the commit.
     async fn commit(&self, group: Vec<Job>) {
-        let (runs, waiting): (Vec<_>, Vec<_>) = group.into_iter().map(|job| (job.run, job.committed)).unzip();
+        let (works, waiting): (Vec<_>, Vec<_>) =
+            group.into_iter().map(|job| (job.work, job.committed)).unzip();
         let (recorded_at, began) = (self.stamps.begin(), self.stamps.clock.elapsed());
         metrics::histogram!(telemetry::WRITER_COMMIT_WRITES)
             .record(u32::try_from(waiting.len()).unwrap_or(u32::MAX));
-        let outcome = self.write(runs, recorded_at).await;
+        let outcome = self.write(works, recorded_at).await;
         metrics::histogram!(telemetry::WRITER_COMMIT_SECONDS)
             .record(self.stamps.clock.elapsed().saturating_sub(began));
         self.stamps.end();
@@ -322,7 +395,7 @@ impl Writer {
         }
     }
 
-    async fn write(&self, runs: Vec<Run>, recorded_at: Moment) -> Result<(), StorageError> {
+    async fn write(&self, works: Vec<Box<dyn Work>>, recorded_at: Moment) -> Result<(), StorageError> {
         const TAKE: &str = "UPDATE commit_stamp SET last = $1 WHERE id = 1 RETURNING seq";
         const NOTE: &str = "UPDATE commit_stamp SET seq = $1 WHERE id = 1";
         let link = match &self.pool {
@@ -337,10 +410,19 @@ impl Writer {
         if self.shared.newest.is_stale() {
             recall::recall(&mut tx).await?;
         }
-        for run in runs {
+        for mut work in works {
+            tx.pending.begin_job();
+            match work.at_once(&mut tx) {
+                Some(true) => continue,
+                Some(false) => {
+                    tx.pending.undo_job();
+                    continue;
+                }
+                None => tx.pending.undo_job(),
+            }
             on!(tx, conn => sqlx::query("SAVEPOINT job").execute(conn).await.map(drop))?;
             tx.pending.begin_job();
-            let keep = run(&mut tx).await;
+            let keep = work.run(&mut tx).await;
             if !keep {
                 tx.pending.undo_job();
                 on!(tx, conn => sqlx::query("ROLLBACK TO SAVEPOINT job").execute(conn).await.map(drop))?;
@@ -365,7 +447,8 @@ impl Writer {
             self.shared.outlet.wake();
         }
         // Also after a failure, for the same reason.
-        self.shared.ticks.note(&touched);
+        let now = self.shared.ticks.note(&touched);
+        self.shared.listings.note(&touched, now);
         committed.map_err(StorageError::from)
     }
 }

@@ -5,16 +5,16 @@
 //! assets stand in the commit under way, into what can be recorded and what is refused, and [`Judged::record`] records
 //! the former in the order it came. What is counted goes to the metrics by [`Tally::publish`], after the commit.
 
-use crate::domain::asset::{Asset, TermsHistory};
-use crate::domain::ids::{AssetId, AssetKey, SourceKey};
+use crate::domain::ids::SourceKey;
 use crate::domain::interval::Interval;
 use crate::domain::moment::Moment;
 use crate::domain::price::{FUTURE_MAX, InvalidQuote, Outcome, Quote};
 use crate::storage::database::Tx;
 use crate::storage::error::StorageError;
+use crate::storage::listings::Listing;
 use crate::storage::prices::{self, Series};
-use crate::storage::{actions, assets};
 use crate::telemetry;
+use crate::workers::listings;
 use std::collections::{BTreeMap, HashMap};
 use std::ops::AddAssign;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -221,10 +221,28 @@ impl Meter {
 /// An asset as a row needs it.
 #[derive(Debug, Clone)]
 struct Target {
-    asset: AssetKey,
-    priority: Vec<String>,
+    listing: Arc<Listing>,
     /// Whether a price below zero is accepted: `None` when that has changed with time.
     negative: Option<bool>,
+}
+
+impl Target {
+    fn of(listing: Arc<Listing>) -> Self {
+        let negative = listing.terms.only(listing.asset.key).map(|terms| terms.allows_negative_price);
+        Self { listing, negative }
+    }
+
+    /// Why a row of it is refused, if it is.
+    fn fault(&self, row: &Row, latest: Moment) -> Option<Refused> {
+        if row.observed_at > latest {
+            let detail = "lies more than 24 h ahead of the clock".to_owned();
+            return Some(Refused { line: 0, field: "timestamp", code: "in_the_future", detail });
+        }
+        let then = || self.listing.terms.at(self.listing.asset.key, row.observed_at);
+        let negative =
+            self.negative.unwrap_or_else(|| then().is_some_and(|terms| terms.allows_negative_price));
+        row.quote.check(negative).err().as_ref().map(Refused::from)
+    }
 }
 
 /// The rows of one series that can be recorded.
@@ -246,54 +264,6 @@ pub struct Judged {
     refused_of: Vec<u64>,
 }
 
-/// The asset a symbol or an id names: when none has the symbol, the one that had it last.
-pub async fn asset_named(tx: &mut Tx, name: &str) -> Result<Option<Asset>, StorageError> {
-    match AssetId::parse(name) {
-        Some(id) => assets::find_by_id(tx, id).await,
-        None if name.contains('\0') => Ok(None),
-        None => by_symbol(tx, &name.to_uppercase()).await,
-    }
-}
-
-async fn by_symbol(tx: &mut Tx, symbol: &str) -> Result<Option<Asset>, StorageError> {
-    if let Some(asset) = assets::find_by_symbol(tx, symbol).await? {
-        return Ok(Some(asset));
-    }
-    let Some(former) = actions::former_owner(tx, symbol).await? else { return Ok(None) };
-    Ok(assets::by_keys(tx, &[former]).await?.pop())
-}
-
-/// The assets that symbols or ids name.
-async fn targets(
-    tx: &mut Tx,
-    names: &[SeriesName],
-) -> Result<(HashMap<String, Target>, TermsHistory), StorageError> {
-    let mut symbols: Vec<&str> = names.iter().map(|name| name.symbol.as_str()).collect();
-    symbols.sort_unstable();
-    symbols.dedup();
-    let current = assets::by_symbols(tx, &symbols).await?;
-    let mut keys: HashMap<String, AssetKey> =
-        current.into_iter().map(|asset| (asset.symbol, asset.key)).collect();
-    for symbol in symbols {
-        if !keys.contains_key(symbol)
-            && let Some(asset) = asset_named(tx, symbol).await?
-        {
-            keys.insert(symbol.to_owned(), asset.key);
-        }
-    }
-    let mut wanted: Vec<AssetKey> = keys.values().copied().collect();
-    wanted.sort_unstable();
-    wanted.dedup();
-    let terms = assets::terms(tx, &wanted, Moment::MAX).await?;
-    let target = |asset: AssetKey| Target {
-        asset,
-        priority: terms.at(asset, Moment::MAX).map(|terms| terms.source_priority.clone()).unwrap_or_default(),
-        negative: terms.only(asset).map(|terms| terms.allows_negative_price),
-    };
-    let targets = keys.into_iter().map(|(symbol, key)| (symbol, target(key))).collect();
-    Ok((targets, terms))
-}
-
 /// Parts rows into what can be recorded and what is refused, as the assets stand. Nothing dated more than
 /// [`FUTURE_MAX`] after `now` is taken.
 ///
@@ -301,8 +271,12 @@ async fn targets(
 /// The database's.
 pub async fn judge(tx: &mut Tx, rows: Rows, now: Moment) -> Result<Judged, StorageError> {
     let Rows { names, entries, .. } = rows;
-    let (targets, terms) = targets(tx, &names).await?;
-    let by_name: Vec<Option<&Target>> = names.iter().map(|name| targets.get(&name.symbol)).collect();
+    let mut symbols: Vec<&str> = names.iter().map(|name| name.symbol.as_str()).collect();
+    symbols.sort_unstable();
+    symbols.dedup();
+    let listings = listings::of_commit(tx, &symbols).await?;
+    let target = |name: &SeriesName| listings.get(&name.symbol).map(|found| Target::of(Arc::clone(found)));
+    let by_name: Vec<Option<Target>> = names.iter().map(target).collect();
     let mut counts = vec![0_usize; names.len()];
     for row in &entries {
         counts.get_mut(row.name).into_iter().for_each(|count| *count += 1);
@@ -313,8 +287,8 @@ pub async fn judge(tx: &mut Tx, rows: Rows, now: Moment) -> Result<Judged, Stora
     let latest = now.plus(FUTURE_MAX);
     for row in entries {
         let Some(name) = names.get(row.name) else { continue };
-        let verdict = match by_name.get(row.name).copied().flatten() {
-            Some(target) => fault_of(target, &terms, &row, latest).map_or(Ok(target), Err),
+        let verdict = match by_name.get(row.name).and_then(Option::as_ref) {
+            Some(target) => target.fault(&row, latest).map_or(Ok(target), Err),
             None => Err(unknown(name)),
         };
         match verdict {
@@ -343,8 +317,9 @@ pub async fn judge(tx: &mut Tx, rows: Rows, now: Moment) -> Result<Judged, Stora
 
 /// Two symbols may name one asset, its present and a former one: then their rows are one run, in the order they came.
 fn merge_same(names: &[SeriesName], runs: &mut Vec<Run>) {
-    let key =
-        |run: &Run| names.get(run.name).map(|name| (run.target.asset, name.source.as_str(), name.candle()));
+    let key = |run: &Run| {
+        names.get(run.name).map(|name| (run.target.listing.asset.key, name.source.as_str(), name.candle()))
+    };
     runs.sort_by_cached_key(|run| key(run).map(|(asset, source, candle)| (asset, source.to_owned(), candle)));
     let mut merged: Vec<Run> = Vec::with_capacity(runs.len());
     for run in runs.drain(..) {
@@ -364,17 +339,6 @@ fn merge_same(names: &[SeriesName], runs: &mut Vec<Run>) {
 fn unknown(name: &SeriesName) -> Refused {
     let detail = format!("`{}` is not a known symbol", name.symbol);
     Refused { line: 0, field: "symbol", code: "unknown_symbol", detail }
-}
-
-fn fault_of(target: &Target, terms: &TermsHistory, row: &Row, latest: Moment) -> Option<Refused> {
-    if row.observed_at > latest {
-        let detail = "lies more than 24 h ahead of the clock".to_owned();
-        return Some(Refused { line: 0, field: "timestamp", code: "in_the_future", detail });
-    }
-    let negative = target.negative.unwrap_or_else(|| {
-        terms.at(target.asset, row.observed_at).is_some_and(|terms| terms.allows_negative_price)
-    });
-    row.quote.check(negative).err().as_ref().map(Refused::from)
 }
 
 /// What became of rows that could be recorded.
@@ -411,10 +375,10 @@ impl Judged {
             };
             sources.insert(&name.source, source);
             let series = Series {
-                asset: run.target.asset,
+                asset: run.target.listing.asset.key,
                 source,
                 interval: name.candle(),
-                source_priority: &run.target.priority,
+                source_priority: run.target.listing.priority(),
             };
             let outcomes = prices::record(tx, series, &run.points).await?;
             let counts = taken.tally.0.entry(name.source.clone()).or_default();

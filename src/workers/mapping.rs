@@ -70,6 +70,25 @@ struct RetryWhen {
     any_of: Vec<String>,
 }
 
+/// Which messages of a stream have rows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Select {
+    pointer: String,
+    any_of: Vec<String>,
+}
+
+impl Select {
+    /// Whether a message has rows.
+    ///
+    /// # Errors
+    /// [`BodyFault`] for what is not JSON.
+    pub fn takes(&self, text: &str) -> Result<bool, BodyFault> {
+        let root = Tree::read(text).map_err(|error| unlike("", format!("is not JSON: {error}")))?;
+        let found = root.at(&self.pointer).and_then(|value| value.text());
+        Ok(found.is_some_and(|text| self.any_of.iter().any(|one| *one == *text)))
+    }
+}
+
 /// Where the next page is told of.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Paging {
@@ -186,22 +205,44 @@ impl Mapping {
     /// # Errors
     /// [`BodyFault`] with the pointer at fault.
     pub fn rows(&self, body: &[u8]) -> Result<Reading, BodyFault> {
+        self.read_rows(body, &mut Err)
+    }
+
+    /// The same, but a row at fault is passed over and its fault told.
+    ///
+    /// # Errors
+    /// [`BodyFault`] of the body as a whole.
+    pub fn rows_but(&self, body: &[u8], faults: &mut Vec<BodyFault>) -> Result<Reading, BodyFault> {
+        self.read_rows(body, &mut |fault| {
+            faults.push(fault);
+            Ok(())
+        })
+    }
+
+    fn read_rows(
+        &self,
+        body: &[u8],
+        at_fault: &mut dyn FnMut(BodyFault) -> Result<(), BodyFault>,
+    ) -> Result<Reading, BodyFault> {
         let text = std::str::from_utf8(body).map_err(|_| unlike("", "is not UTF-8 text"))?;
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
         if let Some(said) = self.text_errors.iter().find(|said| text.trim_start().starts_with(*said)) {
             return Err(BodyFault::Refused { pointer: String::new(), said: said.clone(), passes: true });
         }
         let mut reading = Reading::default();
+        let mut take = |row: Result<&dyn Cells<'_>, BodyFault>, zone: Tz, reading: &mut Reading| {
+            row.and_then(|row| self.take(row, zone, reading)).or_else(&mut *at_fault)
+        };
         match &self.shape {
             Shape::Csv(delimiter) => {
                 let zone = self.fixed_zone();
-                table::each_row(text, *delimiter, self, |row| self.take(row, zone, &mut reading))?;
+                table::each_row(text, *delimiter, self, |row| take(row, zone, &mut reading))?;
             }
             Shape::Json(place) => {
                 let root = Tree::read(text).map_err(|error| unlike("", format!("is not JSON: {error}")))?;
                 self.check(&root)?;
                 let zone = self.zone_in(&root)?;
-                tree::each_row(&root, place, self, |row| self.take(row, zone, &mut reading))?;
+                tree::each_row(&root, place, self, |row| take(Ok(row), zone, &mut reading))?;
                 reading.next = self.next_page(&root);
             }
         }

@@ -1,7 +1,7 @@
 //! A mapping out of the JSON form of its configuration; every key is checked, and a fault names it.
 
 use super::times::TimeFormat;
-use super::{Field, Good, Mapping, Paging, Place, RetryWhen, Shape, SpecFault, Zone};
+use super::{Field, Good, Mapping, Paging, Place, RetryWhen, Select, Shape, SpecFault, Zone};
 use crate::domain::decimal::Decimal;
 use chrono_tz::Tz;
 use serde_json::{Map, Value};
@@ -204,6 +204,23 @@ impl Mapping {
         let (messages, retry_when) = errors(&mut top)?;
         top.finish(&["rows", "map", "ok", "error", "page", "delimiter", "text_errors"])?;
         Ok(Self { messages, retry_when, ..mapping })
+    }
+}
+
+impl Select {
+    /// Reads which messages of a stream have rows: `pointer`, and the values it must have one of.
+    ///
+    /// # Errors
+    /// [`SpecFault`].
+    pub fn read(spec: &Value) -> Result<Self, SpecFault> {
+        let mut select = Section::of("select", spec)?;
+        let pointer = select.pointer("pointer")?.ok_or_else(|| select.fault("pointer", "is missing"))?;
+        let any_of = select.texts("equals")?;
+        if any_of.is_empty() {
+            return Err(select.fault("equals", "is missing: a text or a list of texts"));
+        }
+        select.finish(&["pointer", "equals"])?;
+        Ok(Self { pointer, any_of })
     }
 }
 

@@ -33,7 +33,7 @@ pub(super) fn each_row<'a>(
     text: &str,
     delimiter: u8,
     mapping: &Mapping,
-    mut take: impl FnMut(&dyn Cells<'a>) -> Result<(), BodyFault>,
+    mut take: impl FnMut(Result<&dyn Cells<'a>, BodyFault>) -> Result<(), BodyFault>,
 ) -> Result<(), BodyFault> {
     let mut records = Records::new(text, Some(delimiter));
     let mut record = StringRecord::new();
@@ -62,9 +62,10 @@ pub(super) fn each_row<'a>(
             && !(record.len() == header.len() + 1 && record.iter().next_back() == Some(""))
         {
             let rule = format!("has {} cells, and the header {}", record.len(), header.len());
-            return Err(unlike(format!("line {}", start.line), rule));
+            take(Err(unlike(format!("line {}", start.line), rule)))?;
+            continue;
         }
-        take(&Line { header: &header, record: &record, line: start.line })?;
+        take(Ok(&Line { header: &header, record: &record, line: start.line }))?;
     }
     Ok(())
 }
