@@ -205,7 +205,7 @@ impl Mapping {
     /// # Errors
     /// [`BodyFault`] with the pointer at fault.
     pub fn rows(&self, body: &[u8]) -> Result<Reading, BodyFault> {
-        self.read_rows(body, &mut Err)
+        self.read_rows(body, &mut Err::<(), BodyFault>)
     }
 
     /// The same, but a row at fault is passed over and its fault told.
