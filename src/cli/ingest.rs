@@ -65,7 +65,7 @@ pub(super) struct IngestArgs {
     save_records: bool,
     /// Where prices are posted on: wait so many seconds for it before telling what is still pending
     #[arg(long, value_name = "SECONDS", default_value_t = 30)]
-    post_wait: u64,
+    pub(super) post_wait: u64,
 }
 
 impl IngestArgs {
