@@ -22,7 +22,6 @@ pub mod login_attempts;
 pub mod outbound;
 pub mod passwords;
 pub mod mapping;
-pub mod outbound;
 pub mod outbox;
 pub mod pnl_engine;
 pub mod present;

@@ -15,6 +15,9 @@ pub(super) async fn run(context: &Context, args: &IngestArgs) -> Result<(), Fail
     let ran = ask_and_wait(context, &client, args).await;
     client.close().await;
     let (mut report, posted_on) = ran?;
+    if let (Some(report), Some(posted_on)) = (report.as_object_mut(), &posted_on) {
+        report.insert("posted_on".to_owned(), posted_on.report());
+    }
     let count = |name: &str| report.get(name).and_then(Value::as_u64).unwrap_or_default();
     let mut lines = vec![format!(
         "{}: stored {}, duplicate {}, corrected {}, refused {}",
@@ -33,9 +36,6 @@ pub(super) async fn run(context: &Context, args: &IngestArgs) -> Result<(), Fail
     }
     if let Some(posted_on) = &posted_on {
         lines.push(posted_on.line());
-        if let Some(report) = report.as_object_mut() {
-            report.insert("posted_on".to_owned(), posted_on.report());
-        }
     }
     show(context, &report, &lines)?;
     let error = text(&report, "error");

@@ -91,6 +91,7 @@ impl Shared {
             ticks: Arc::default(),
             newest: Arc::default(),
             shelf: Arc::default(),
+            outlet: Arc::default(),
             listings: Arc::default(),
             chain: Arc::new(Chain::new(key)),
         }
