@@ -34,7 +34,7 @@ on_both! {
              symbols = {{ \"BTC-USD\" = \"BTC/USD\" }}\npage = {{ next = \"/next\", param = \"page\" }}\n\
              headers = {{ Authorization = \"Bearer ${{secret:TEST_KEY}}\" }}\n\
              [feeds.rows]\nat = \"/data\"\n[feeds.map]\nts = {{ at = \"/t\", unit = \"s\" }}\nclose = \"/c\"\n", rest.url());
-        let app = TestApp::start_with(backend, &configuration).await;
+        let app = TestApp::start_configured(backend, &configuration).await;
         assets(&app, &["BTC-USD"]).await;
         let report = app.post(RUN, &json!({})).await.expect(200);
         assert_eq!((&report["stored"], &report["refused"]), (&json!(2), &json!(0)), "{report}");
@@ -58,7 +58,7 @@ on_both! {
              url = \"{}/{{symbol}}\"\nsymbols = [\"AAA\", \"BBB\"]\nok = {{ pointer = \"/status\", equals = \"ok\" }}\n\
              error = {{ message = \"/message\" }}\n\
              [feeds.rows]\nat = \"/data\"\n[feeds.map]\nts = {{ at = \"/0\", unit = \"s\" }}\nclose = \"/1\"\n", rest.url());
-        let app = TestApp::start_with(backend, &configuration).await;
+        let app = TestApp::start_configured(backend, &configuration).await;
         assets(&app, &["AAA", "BBB"]).await;
         let report = app.post(RUN, &json!({})).await.expect(200);
         assert!(report["error"].as_str().unwrap().contains("no such symbol"), "{report}");
@@ -79,7 +79,7 @@ on_both! {
              subscribe = '{{\"op\":\"subscribe\",\"args\":\"{{symbols}}\"}}'\n\
              select = {{ pointer = \"/channel\", equals = \"trade\" }}\nrows = \"/data\"\n\
              [feeds.map]\nts = {{ at = \"/time\", unit = \"rfc3339\" }}\nclose = \"/price\"\nsymbol = \"/symbol\"\n", stage.url());
-        let app = TestApp::start_with(backend, &configuration).await;
+        let app = TestApp::start_configured(backend, &configuration).await;
         assets(&app, &["BTC-USD", "ETH-USD"]).await;
         until(&app, "desk", |feed| feed["counts"]["stored"] == 2).await;
         assert_eq!(prices(&app, "BTC-USD").await, pairs(&[("14:00", "105944.20")]));
@@ -93,7 +93,7 @@ on_both! {
             "[[feeds]]\nname = \"desk\"\nkind = \"file\"\nenabled = false\nformat = \"csv\"\npath = \"{}\"\n\
              pattern = \"{{symbol}}*.csv\"\nsymbols = {{ \"BTC-USD\" = \"btc\", \"ETH-USD\" = \"eth\" }}\n\
              [feeds.map]\nts = {{ at = \"t\", unit = \"s\" }}\nclose = \"c\"\n", folder.0.display());
-        let app = TestApp::start_with(backend, &configuration).await;
+        let app = TestApp::start_configured(backend, &configuration).await;
         assets(&app, &["BTC-USD", "ETH-USD"]).await;
         let (btc, eth) = (folder.0.join("btc.csv"), folder.0.join("eth-2023.csv"));
         let append = |text: &str| {
