@@ -4,7 +4,7 @@
 //! A commit is stamped `recorded_at = max(clock, last + 1 microsecond)`, so the order of stamps is the order of
 //! commits whatever the clock does. A job that is refused, or panics, is undone by its savepoint and leaves nothing.
 
-use crate::clock::Clock;
+use crate::clock::{Clock, Stopwatch};
 use crate::domain::audit::Actor;
 use crate::domain::moment::{HOUR, Moment};
 use crate::storage::audit;
@@ -20,7 +20,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Poll;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tokio::sync::{Notify, mpsc, oneshot};
 
 /// Most jobs that share a commit.
@@ -371,7 +371,7 @@ impl Last {
     /// answered together write again together, and a commit that began with the first of them would leave the others
     /// to the next.
     async fn linger(&self, jobs: &mpsc::Receiver<Message>) {
-        let (began, longest) = (Instant::now(), LINGER_MAX.min(self.took / 4));
+        let (began, longest) = (Stopwatch::start(), LINGER_MAX.min(self.took / 4));
         while jobs.len() + 1 < self.jobs && began.elapsed() < longest {
             tokio::task::yield_now().await;
         }
@@ -407,7 +407,7 @@ impl Writer {
                 }
             }
             if !group.is_empty() {
-                let (jobs, began) = (group.len(), Instant::now());
+                let (jobs, began) = (group.len(), Stopwatch::start());
                 self.commit(group).await;
                 last = Last { jobs, took: began.elapsed() };
             }
