@@ -1,5 +1,6 @@
 //! Whether the service lives, and whether it can do its work.
 
+use crate::domain::audit::Entry;
 use crate::http::AppState;
 use crate::http::auth::{Admin, Caller};
 use crate::http::error::ApiError;
@@ -115,7 +116,7 @@ async fn disk(limits: &Limits) -> DiskCheck {
 }
 
 async fn look(app: &AppState) -> Checks {
-    let write = app.db.writer().write(|_| Box::pin(async { Ok::<_, StorageError>(()) }));
+    let write = app.db.writer().housekeep(|_| Box::pin(async { Ok::<_, StorageError>(()) }));
     let (write, database, migrations, disk) =
         tokio::join!(within(write), within(app.db.engine()), within(app.db.is_migrated()), disk(&app.limits));
     let clock = app.db.stamps().clock_health();
@@ -210,10 +211,17 @@ pub async fn live() -> Json<Alive> {
     responses((status = 200, description = "State of the service", body = Health)))]
 pub async fn accept_clock(
     State(app): State<AppState>,
-    _: Caller<Admin>,
+    caller: Caller<Admin>,
     mut query: Query,
 ) -> Result<Json<Health>, ApiError> {
     query.finish()?;
+    let tell = app.db.writer().write(caller.actor, |tx| {
+        Box::pin(async move {
+            tx.audit(Entry::done("clock.accept", "clock"));
+            Ok::<_, ApiError>(())
+        })
+    });
+    tell.await?;
     app.db.stamps().accept_clock();
     let checks = look(&app).await;
     let well = checks.is_healthy();

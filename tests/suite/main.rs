@@ -3,6 +3,7 @@
 mod architecture;
 mod deploy;
 mod explained;
+mod feeds;
 mod http;
 mod measures;
 mod migrations;
