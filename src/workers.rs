@@ -3,6 +3,7 @@
 pub mod actions;
 pub mod adjusted_prices;
 pub mod audit_trail;
+pub mod background;
 pub mod bookkeeping;
 pub mod csv_records;
 pub mod difference;
@@ -20,6 +21,8 @@ pub mod listings;
 pub mod login_attempts;
 pub mod outbound;
 pub mod passwords;
+pub mod mapping;
+pub mod outbox;
 pub mod pnl_engine;
 pub mod present;
 pub mod quotes;

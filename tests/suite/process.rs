@@ -19,6 +19,7 @@ mod load;
 mod prometheus;
 mod proxies;
 mod raw_http;
+mod outbox;
 mod real_data;
 mod slow;
 mod system_calls;
