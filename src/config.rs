@@ -9,11 +9,11 @@ pub mod health;
 mod keys;
 pub mod limits;
 pub mod metrics;
+pub mod outbox;
 pub mod proxy;
+pub mod secret;
 mod secrets;
 pub mod tls;
-pub mod outbox;
-pub mod secret;
 
 use crate::http::guard::Guard;
 use crate::telemetry::LogFormat;

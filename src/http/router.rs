@@ -3,10 +3,11 @@
 use crate::http::auth::Door;
 use crate::http::openapi::{self, Frame, Written};
 use crate::http::{
-    AppState, actions, assets, attribution, audit, candles, currencies, difference, docs, exports, feed_mappings, feeds, fx,
-    gains, health, history, imports, keys, layers, ledger_imports, login, markets, metrics, outbox, pnl, portfolios,
-    position_trades, positions, price_batch, price_sources, price_stream, price_withdrawal, prices,
-    rate_imports, record_files, returns, several, signing_keys, statement, transactions, users, values,
+    AppState, actions, assets, attribution, audit, candles, currencies, difference, docs, exports,
+    feed_mappings, feeds, fx, gains, health, history, imports, keys, layers, ledger_imports, login, markets,
+    metrics, outbox, pnl, portfolios, position_trades, positions, price_batch, price_sources, price_stream,
+    price_withdrawal, prices, rate_imports, record_files, returns, several, signing_keys, statement,
+    transactions, users, values,
 };
 use axum::extract::DefaultBodyLimit;
 use axum::routing::get;

@@ -216,7 +216,8 @@ pub async fn run(db: Database, clock: Clock, remote: Arc<Remote>, stop: Cancella
 
 impl Task {
     async fn release(&mut self) -> bool {
-        let released = self.db.writer().housekeep(|tx| Box::pin(async move { outbox::release(tx).await })).await;
+        let released =
+            self.db.writer().housekeep(|tx| Box::pin(async move { outbox::release(tx).await })).await;
         released.inspect_err(|error| tracing::warn!(%error, "the outbox could not be read")).is_ok()
     }
 

@@ -26,7 +26,12 @@ const MAPPING: [&str; 7] = ["rows", "map", "ok", "error", "page", "delimiter", "
 ///
 /// # Errors
 /// [`KeyFault`] names the key.
-pub(super) fn read(name: &str, kind: Kind, mut keys: Keys, env: Environment<'_>) -> Result<Definition, KeyFault> {
+pub(super) fn read(
+    name: &str,
+    kind: Kind,
+    mut keys: Keys,
+    env: Environment<'_>,
+) -> Result<Definition, KeyFault> {
     let mut feed = kinds::usual(name, kind, Vec::new(), None);
     feed.interval = one_of(&mut keys, "interval", Interval::NAMES, Interval::from_name)?;
     feed.channel = if feed.interval.is_some() { Channel::Candles } else { Channel::Prices };
@@ -153,7 +158,9 @@ fn folder(keys: &mut Keys, symbols: &[Pair]) -> Result<Folder, KeyFault> {
         keys.fault("format", format!("is missing: one of {}", FileFormat::NAMES.join(", ")))
     })?;
     let pattern = keys.text("pattern")?.unwrap_or_else(|| format!("*.{format}"));
-    if pattern.contains('/') || symbols.iter().any(|pair| pattern.contains("{symbol}") && pair.venue.contains('/')) {
+    if pattern.contains('/')
+        || symbols.iter().any(|pair| pattern.contains("{symbol}") && pair.venue.contains('/'))
+    {
         return Err(keys.fault("pattern", "must be the name of files within the folder, without /"));
     }
     Ok(Folder { path, pattern, format })

@@ -91,7 +91,8 @@ async fn take(
     let Some(mut start) = start_of(file, known) else { return Ok(()) };
     let max = u64::try_from(session.definition().place.body_max).unwrap_or(u64::MAX);
     loop {
-        let (path, format, rested) = (file.path.clone(), folder.format, session.now().0 - file.changed_at.0 >= REST);
+        let (path, format, rested) =
+            (file.path.clone(), folder.format, session.now().0 - file.changed_at.0 >= REST);
         let size = file.size;
         let part = blocking(move || read_part(&path, format, (start, size), max, rested)).await?;
         if part.end == start {
@@ -143,7 +144,9 @@ fn take_rows(
 ) -> Result<Option<String>, FeedError> {
     let (mut rows, mut missing, mut faults) = (Vec::new(), 0, Vec::new());
     let bodies: Vec<&[u8]> = match format {
-        FileFormat::Ndjson => body.split(|byte| *byte == b'\n').filter(|line| !line.trim_ascii().is_empty()).collect(),
+        FileFormat::Ndjson => {
+            body.split(|byte| *byte == b'\n').filter(|line| !line.trim_ascii().is_empty()).collect()
+        }
         FileFormat::Csv | FileFormat::Json => vec![body],
     };
     for (number, body) in (1_usize..).zip(bodies) {
@@ -186,7 +189,9 @@ async fn blocking<T: Send + 'static>(
 
 /// The files of a folder, in order of name.
 fn list(folder: &Folder, pairs: &[Pair]) -> std::io::Result<Vec<Found>> {
-    let named = |error: std::io::Error| std::io::Error::new(error.kind(), format!("{}: {error}", folder.path.display()));
+    let named = |error: std::io::Error| {
+        std::io::Error::new(error.kind(), format!("{}: {error}", folder.path.display()))
+    };
     let mut found = Vec::new();
     for entry in std::fs::read_dir(&folder.path).map_err(named)? {
         let entry = entry.map_err(named)?;
@@ -196,7 +201,8 @@ fn list(folder: &Folder, pairs: &[Pair]) -> std::io::Result<Vec<Found>> {
         if !about.is_file() {
             continue;
         }
-        let changed_at = Moment(about.mtime().saturating_mul(1_000_000).saturating_add(about.mtime_nsec() / 1_000));
+        let changed_at =
+            Moment(about.mtime().saturating_mul(1_000_000).saturating_add(about.mtime_nsec() / 1_000));
         let key = format!("{}:{}", about.dev(), about.ino());
         found.push(Found { path: entry.path(), name, key, size: about.len(), changed_at, pair });
         if found.len() >= FILES_MAX {
@@ -287,7 +293,8 @@ mod tests {
 
     #[test]
     fn names_are_matched_by_their_pattern() {
-        let pairs = ["btc", "btc2"].map(|venue| Pair { symbol: venue.to_uppercase(), venue: venue.to_owned() });
+        let pairs =
+            ["btc", "btc2"].map(|venue| Pair { symbol: venue.to_uppercase(), venue: venue.to_owned() });
         for (pattern, name, wanted) in [
             ("*.csv", "a.csv", Some("")),
             ("*.csv", "a.csv.tmp", None),
@@ -299,7 +306,8 @@ mod tests {
             ("{symbol}*.csv", "btc2-2024.csv", Some("BTC2")),
             ("{symbol}.csv", "eth.csv", None),
         ] {
-            let found = matching(pattern, name, &pairs).map(|pair| pair.map_or(String::new(), |pair| pair.symbol));
+            let found =
+                matching(pattern, name, &pairs).map(|pair| pair.map_or(String::new(), |pair| pair.symbol));
             assert_eq!(found.as_deref(), wanted, "{pattern} {name}");
         }
     }

@@ -60,8 +60,18 @@ crate::named_enum! {
 
 /// What may stand in braces in a template.
 pub const PLACES: [&str; 12] = [
-    "symbol", "symbols", "interval", "since:unix", "since:unix_ms", "since:date", "since:compact", "since:rfc3339",
-    "now:unix", "now:unix_ms", "now:date", "now:rfc3339",
+    "symbol",
+    "symbols",
+    "interval",
+    "since:unix",
+    "since:unix_ms",
+    "since:date",
+    "since:compact",
+    "since:rfc3339",
+    "now:unix",
+    "now:unix_ms",
+    "now:date",
+    "now:rfc3339",
 ];
 
 /// The first text in braces of a template that stands for nothing.
@@ -170,8 +180,9 @@ impl Generic {
     pub(super) fn header_map(&self) -> Result<HeaderMap, FeedError> {
         let mut headers = HeaderMap::new();
         for (name, value) in &self.headers {
-            let mut value = HeaderValue::from_str(value.expose())
-                .map_err(|_| FeedError::Malformed(format!("headers.{name} has characters no header may have")))?;
+            let mut value = HeaderValue::from_str(value.expose()).map_err(|_| {
+                FeedError::Malformed(format!("headers.{name} has characters no header may have"))
+            })?;
             value.set_sensitive(true);
             headers.insert(name.clone(), value);
         }
@@ -300,7 +311,10 @@ mod tests {
             filled,
             "https://h/v1?s=BTC%2FUSD&i=1d&a=1704164645&b=1704164645000&c=2024-01-02&d=20240102&e=1706745600"
         );
-        assert_eq!(filling().fill(r#"{"op":"sub","args":{"s":"{symbols}"}}"#, str::to_owned), r#"{"op":"sub","args":{"s":"A,B"}}"#);
+        assert_eq!(
+            filling().fill(r#"{"op":"sub","args":{"s":"{symbols}"}}"#, str::to_owned),
+            r#"{"op":"sub","args":{"s":"A,B"}}"#
+        );
         assert_eq!(filling().fill("{", str::to_owned), "{");
     }
 

@@ -57,7 +57,7 @@ on_both! {
         let db = app.app.state.db.clone();
         let hanging = tokio::spawn(async move {
             let let_go = |_| StorageError::NotCommitted("let go".to_owned());
-            db.writer().housekeep(|_| Box::pin(async move { held.await.map_err(let_go) })).await
+            db.writer().housekeep(move |_| Box::pin(async move { held.await.map_err(let_go) })).await
         });
         let db = &app.app.state.db;
         // The clock moves on until the commit under way has taken some time.
