@@ -10,6 +10,7 @@ use crate::domain::moment::{HOUR, Moment};
 use crate::storage::audit;
 use crate::storage::database::{Link, Shared, Tx, WriterPool, on};
 use crate::storage::error::StorageError;
+use crate::storage::outbox;
 use crate::storage::prices;
 use crate::storage::recall;
 use crate::telemetry;
@@ -494,6 +495,7 @@ impl Writer {
             }
             on!(tx, conn => sqlx::query("RELEASE SAVEPOINT job").execute(conn).await.map(drop))?;
         }
+        let offered = outbox::offer(&mut tx, &self.shared.outlet).await?;
         prices::write_pending(&mut tx).await?;
         let head = audit::write_told(&mut tx, &self.shared.chain).await?;
         let seq = tx.stamp.map_or(seq, |stamp| stamp.seq);
@@ -510,6 +512,9 @@ impl Writer {
             // It may have been made and only its answer lost.
             self.shared.newest.doubt();
             self.shared.chain.ends_at(None);
+        }
+        if offered {
+            self.shared.outlet.wake();
         }
         // Also after a failure, for the same reason.
         let now = self.shared.ticks.note(&touched);
