@@ -12,10 +12,11 @@ use crate::storage::database::{Database, Location};
 use crate::storage::error::StorageError;
 use crate::storage::sealing::Effort;
 use crate::telemetry::recorder;
+use crate::workers::background::supervise;
 use crate::workers::gauges;
 use crate::workers::present::Presents;
 use crate::workers::records::RecordFiles;
-use crate::workers::sealing;
+use crate::workers::{ingest_queue, sealing};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -60,9 +61,9 @@ impl App {
         gauges::look_at_files(location.directory().to_path_buf()).await;
         let presents = Arc::new(Presents::default());
         let records = Arc::new(RecordFiles::under(location.directory()));
-        let streams = Arc::default();
-        let state =
-            AppState { db, presents, records, streams, clock, random: Random::System, access, draining };
+        let (streams, queue) = (Arc::default(), Arc::default());
+        let random = Random::System;
+        let state = AppState { db, presents, records, streams, queue, clock, random, access, draining };
         Ok(Self { state, directory: location.directory().to_path_buf() })
     }
 
@@ -141,7 +142,7 @@ impl App {
                 }
             }
         };
-        let sealing = tokio::spawn(sealing::supervise(self.state.db.clone(), stop.clone()));
+        let background = self.background(&stop);
         let (db, clock) = (self.state.db.clone(), self.state.clock.clone());
         tokio::spawn(gauges::supervise(db, self.directory.clone(), clock, stop.clone()));
         let over_network = axum::serve(listener, network).with_graceful_shutdown(ending(stop.clone()));
@@ -159,7 +160,7 @@ impl App {
             }
         };
         stop.cancel();
-        self.end_sealing(sealing).await;
+        self.end_background(background).await;
         self.state.db.close().await;
         if let Err(error) = std::fs::remove_file(self.directory.join(SOCKET)) {
             tracing::debug!(%error, "the owner's socket was gone");
@@ -169,10 +170,25 @@ impl App {
 }
 
 impl App {
-    /// Waits for a step under way, and leaves few blocks of prices for the next start to read.
-    async fn end_sealing(&self, sealing: JoinHandle<()>) {
+    /// Starts what runs beside the requests until `stop` is cancelled.
+    fn background(&self, stop: &CancellationToken) -> Vec<JoinHandle<()>> {
+        let AppState { db, clock, queue, .. } = self.state.clone();
+        let (sealed, ending) = (db.clone(), stop.clone());
+        let seal = move || sealing::run(sealed.clone(), ending.clone());
+        let ending = stop.clone();
+        let store = move || ingest_queue::run(db.clone(), clock.clone(), Arc::clone(&queue), ending.clone());
+        vec![
+            tokio::spawn(supervise("sealing of prices", stop.clone(), seal)),
+            tokio::spawn(supervise("storing of queued batches", stop.clone(), store)),
+        ]
+    }
+
+    /// Waits for steps under way, and leaves few blocks of prices for the next start to read.
+    async fn end_background(&self, tasks: Vec<JoinHandle<()>>) {
         let end = async {
-            sealing.await.unwrap_or_default();
+            for task in tasks {
+                task.await.unwrap_or_default();
+            }
             sealing::finish(&self.state.db, Effort::Tidy).await
         };
         match tokio::time::timeout(TIDY, end).await {

@@ -2,6 +2,7 @@
 
 pub mod adjustment;
 pub mod asset;
+pub mod batch;
 pub mod candle;
 pub mod corporate_action;
 pub mod currency;

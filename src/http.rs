@@ -7,6 +7,7 @@ pub mod auth;
 pub mod candles;
 pub mod conventions;
 pub mod currencies;
+pub mod dead_letters;
 pub mod difference;
 pub mod digest;
 pub mod docs;
@@ -23,6 +24,7 @@ pub mod health;
 pub mod history;
 pub mod import_reports;
 pub mod imports;
+pub mod ingest_queue;
 pub mod keys;
 pub mod layers;
 pub mod ledger_imports;
@@ -37,6 +39,8 @@ pub mod position_trades;
 pub mod positions;
 pub mod posted;
 pub mod price_batch;
+pub mod price_history;
+pub mod price_rows;
 pub mod price_sources;
 pub mod price_stream;
 pub mod price_withdrawal;
@@ -61,6 +65,7 @@ use crate::http::auth::Access;
 use crate::http::price_stream::Admission;
 use crate::random::Random;
 use crate::storage::database::Database;
+use crate::workers::ingest_queue::Queue;
 use crate::workers::present::Presents;
 use crate::workers::records::RecordFiles;
 use std::sync::Arc;
@@ -77,6 +82,8 @@ pub struct AppState {
     pub records: Arc<RecordFiles>,
     /// Streams of prices that are open.
     pub streams: Arc<Admission>,
+    /// Batches that wait to be stored.
+    pub queue: Arc<Queue>,
     /// The time.
     pub clock: Clock,
     /// Randomness for new ids.

@@ -17,6 +17,7 @@ pub mod earlier;
 pub mod error;
 pub mod figures;
 pub mod idempotency;
+pub mod ingest_queue;
 pub mod learned;
 pub mod listings;
 pub mod markets;

@@ -2,12 +2,14 @@
 
 pub mod actions;
 pub mod adjusted_prices;
+pub mod background;
 pub mod bookkeeping;
 pub mod csv_records;
 pub mod difference;
 pub mod gauges;
 pub mod history;
 pub mod ingest_parse;
+pub mod ingest_queue;
 pub mod intake;
 pub mod ledger;
 pub mod ledger_parse;

@@ -9,12 +9,12 @@ mod admission;
 mod groups;
 mod lines;
 
-pub use admission::Admission;
+pub use admission::{Admission, Room};
 
 use crate::http::AppState;
 use crate::http::auth::{Caller, PricesWrite};
 use crate::http::error::{ApiError, Code, Problem};
-use crate::http::posted::{self, media_type};
+use crate::http::posted;
 use crate::http::prices::NewPrice;
 use crate::http::query::Query;
 use crate::storage::idempotency::{self, KeptAnswer, KeyedRequest};
@@ -31,10 +31,6 @@ use utoipa::ToSchema;
 
 /// Route of the keys.
 const ROUTE: &str = "POST /prices/stream";
-/// Media types of lines of JSON.
-const TYPES: [&str; 4] =
-    ["application/x-ndjson", "application/ndjson", "application/jsonl", "application/x-jsonlines"];
-
 /// What became of a stream, or of what was taken of it so far.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
 pub struct StreamReport {
@@ -130,7 +126,7 @@ async fn store(app: &AppState, progress: &Progress, group: Group) -> Result<Stre
         .await?;
     drop(room);
     tally.publish();
-    groups::count_malformed(refused);
+    intake::count_unreadable(refused);
     Ok(report)
 }
 
@@ -171,8 +167,7 @@ pub async fn stream_prices(
     body: Body,
 ) -> Result<Response, ApiError> {
     query.finish()?;
-    let kind = media_type(&headers);
-    if !TYPES.contains(&kind.as_str()) {
+    if !posted::is_ndjson(&headers) {
         let detail = "this route takes lines of JSON; send `Content-Type: application/x-ndjson`";
         return Err(ApiError::new(Code::UnsupportedMediaType, detail));
     }

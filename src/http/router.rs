@@ -3,10 +3,11 @@
 use crate::http::auth::Door;
 use crate::http::openapi::{self, Frame, Written};
 use crate::http::{
-    AppState, actions, assets, attribution, candles, currencies, difference, docs, exports, fx, gains,
-    health, history, imports, keys, layers, ledger_imports, markets, metrics, pnl, portfolios,
-    position_trades, positions, price_batch, price_sources, price_stream, price_withdrawal, prices,
-    rate_imports, record_files, returns, several, statement, transactions, values,
+    AppState, actions, assets, attribution, candles, currencies, dead_letters, difference, docs, exports, fx,
+    gains, health, history, imports, ingest_queue, keys, layers, ledger_imports, markets, metrics, pnl,
+    portfolios, position_trades, positions, price_batch, price_history, price_rows, price_sources,
+    price_stream, price_withdrawal, prices, rate_imports, record_files, returns, several, statement,
+    transactions, values,
 };
 use axum::extract::DefaultBodyLimit;
 use axum::routing::get;
@@ -23,6 +24,7 @@ pub fn routes() -> RoutesBuilder {
             .merge(operations())
             .merge(reference())
             .merge(market_data())
+            .merge(intake())
             .merge(portfolios_and_positions())
             .merge(over_time())
             .merge(ledgers())
@@ -61,9 +63,20 @@ fn market_data() -> OpenApiRouter<AppState> {
         .routes(routes!(prices::price_of_asset))
         .routes(routes!(candles::list_candles))
         .routes(routes!(candles::list_gaps))
-        .routes(routes!(prices::list_prices, prices::record_price, price_withdrawal::withdraw_price))
+        .routes(routes!(price_history::list_prices, prices::record_price, price_withdrawal::withdraw_price))
         .routes(routes!(prices::latest_prices))
         .routes(routes!(fx::list_rates, fx::record_rate))
+}
+
+/// What is on its way in, and the files of what came.
+fn intake() -> OpenApiRouter<AppState> {
+    OpenApiRouter::new()
+        .routes(routes!(ingest_queue::get_queue, ingest_queue::queue_prices))
+        .layer(DefaultBodyLimit::max(price_rows::BODY_MAX))
+        .routes(routes!(ingest_queue::get_batch))
+        .routes(routes!(dead_letters::list_dead_letters))
+        .routes(routes!(dead_letters::retry_dead_letter))
+        .routes(routes!(dead_letters::discard_dead_letter))
         .routes(routes!(record_files::list_record_sources))
         .routes(routes!(record_files::get_records))
         .routes(routes!(record_files::get_manifest))
@@ -127,7 +140,7 @@ fn files() -> OpenApiRouter<AppState> {
         .merge(
             OpenApiRouter::new()
                 .routes(routes!(price_batch::record_prices))
-                .layer(DefaultBodyLimit::max(price_batch::BODY_MAX)),
+                .layer(DefaultBodyLimit::max(price_rows::BODY_MAX)),
         )
         .routes(routes!(price_stream::stream_prices))
         .merge(

@@ -2,7 +2,7 @@
 
 use crate::domain::currency::Currency;
 use crate::domain::decimal::Decimal;
-use crate::domain::ids::{ActionId, AssetId, MarketId, PortfolioId, PositionId, TransactionId};
+use crate::domain::ids::{ActionId, AssetId, BatchId, MarketId, PortfolioId, PositionId, TransactionId};
 use crate::domain::moment::Moment;
 use serde::{Serialize, Serializer};
 use serde_json::json;
@@ -143,6 +143,7 @@ schemas! {
     Currency, "Currency" => text("^[A-Za-z0-9]{2,10}$", "USD", "ISO 4217, a metal, a crypto unit or a minor unit such as GBp.");
     MarketId, "MarketId" => text(UUID, "0198c1d2-7c7a-7b1e-9a55-3f2b8d0c4e11", "A UUID.");
     AssetId, "AssetId" => text(UUID, "0198c1d2-7c7a-7b1e-9a55-3f2b8d0c4e12", "A UUID.");
+    BatchId, "BatchId" => text(UUID, "0198c1d2-7c7a-7b1e-9a55-3f2b8d0c4e17", "A UUIDv7.");
     PortfolioId, "PortfolioId" => text(UUID, "0198c1d2-7c7a-7b1e-9a55-3f2b8d0c4e13", "A UUIDv7.");
     PositionId, "PositionId" => text(UUID, "0198c1d2-7c7a-7b1e-9a55-3f2b8d0c4e14", "A UUIDv7.");
     ActionId, "ActionId" => text(UUID, "0198c1d2-7c7a-7b1e-9a55-3f2b8d0c4e16", "A UUIDv7.");
@@ -181,6 +182,7 @@ enum_schemas! {
     crate::domain::market::MarketStatus, "MarketStatus";
     crate::domain::asset::AssetType, "AssetType";
     crate::domain::asset::AssetStatus, "AssetStatus";
+    crate::domain::batch::BatchState, "BatchState";
     crate::domain::portfolio::PortfolioStatus, "PortfolioStatus";
     crate::http::history::Every, "HistoryInterval";
     crate::domain::portfolio::CostBasis, "CostBasis";

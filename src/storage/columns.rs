@@ -4,11 +4,13 @@
 //! could add them up in floating point. Moments and keys are 64-bit integers, ids are 16 bytes or `UUID`.
 
 use crate::domain::asset::{AssetStatus, AssetType};
+use crate::domain::batch::BatchState;
 use crate::domain::corporate_action::ActionType;
 use crate::domain::currency::Currency;
 use crate::domain::decimal::Decimal;
 use crate::domain::ids::{
-    ActionId, AssetId, AssetKey, MarketId, MarketKey, PortfolioId, PositionId, SourceKey, TransactionId,
+    ActionId, AssetId, AssetKey, BatchId, MarketId, MarketKey, PortfolioId, PositionId, SourceKey,
+    TransactionId,
 };
 use crate::domain::market::{MarketStatus, MarketType};
 use crate::domain::moment::Moment;
@@ -70,6 +72,7 @@ column! { String,
     AssetStatus => |value| value.name().to_owned(), |text| unknown(Self::from_name(&text), &text);
     PortfolioStatus => |value| value.name().to_owned(), |text| unknown(Self::from_name(&text), &text);
     ActionType => |value| value.name().to_owned(), |text| unknown(Self::from_name(&text), &text);
+    BatchState => |value| value.name().to_owned(), |text| unknown(Self::from_name(&text), &text);
     TransactionType => |value| value.name().to_owned(), |text| unknown(Self::from_name(&text), &text);
 }
 
@@ -83,6 +86,7 @@ column! { i64,
 column! { uuid::Uuid,
     MarketId => |value| value.0, |value| Ok(Self(value));
     AssetId => |value| value.0, |value| Ok(Self(value));
+    BatchId => |value| value.0, |value| Ok(Self(value));
     PortfolioId => |value| value.0, |value| Ok(Self(value));
     ActionId => |value| value.0, |value| Ok(Self(value));
     TransactionId => |value| value.0, |value| Ok(Self(value));

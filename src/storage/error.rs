@@ -39,6 +39,9 @@ pub enum StorageError {
     /// The writer has stopped, or the commit a write belonged to failed.
     #[error("the write was not committed: {0}")]
     NotCommitted(String),
+    /// The write panicked, and was undone.
+    #[error("the write panicked")]
+    Panicked,
     /// A file beside the database cannot be used.
     #[error("{path}: {source}")]
     File {
@@ -50,6 +53,24 @@ pub enum StorageError {
     /// Anything else.
     #[error("the database failed")]
     Driver(#[source] sqlx::Error),
+}
+
+impl StorageError {
+    /// Whether it is about the state the database is in, and not about what was to be written: the same write may
+    /// succeed later.
+    pub const fn may_pass(&self) -> bool {
+        match self {
+            Self::Busy(_) | Self::Full(_) | Self::NotCommitted(_) | Self::Locked(_) => true,
+            Self::Conflict(_)
+            | Self::MissingReference(_)
+            | Self::Corrupt(_)
+            | Self::NewerSchema { .. }
+            | Self::Migration(_)
+            | Self::Panicked
+            | Self::File { .. }
+            | Self::Driver(_) => false,
+        }
+    }
 }
 
 impl From<sqlx::Error> for StorageError {

@@ -228,7 +228,8 @@ impl WriterHandle {
     /// is undone and nothing else is.
     ///
     /// # Errors
-    /// The error of `work`, or [`StorageError::NotCommitted`] when the commit failed.
+    /// The error of `work`, [`StorageError::Panicked`] when it has none, or [`StorageError::NotCommitted`] when the
+    /// commit failed.
     pub async fn write<T, E, F>(&self, work: F) -> Result<T, E>
     where
         T: Send + 'static,
@@ -256,9 +257,7 @@ impl WriterHandle {
         let stopped = || E::from(StorageError::NotCommitted("the writer has stopped".to_owned()));
         self.queue.send(Message::Job(Job { work, committed })).await.map_err(|_| stopped())?;
         match outcome.await {
-            Ok(Ok(())) => result_out.await.unwrap_or_else(|_| {
-                Err(E::from(StorageError::NotCommitted("the write panicked".to_owned())))
-            }),
+            Ok(Ok(())) => result_out.await.unwrap_or_else(|_| Err(E::from(StorageError::Panicked))),
             Ok(Err(reason)) => Err(E::from(StorageError::NotCommitted(reason))),
             Err(_) => Err(stopped()),
         }

@@ -13,6 +13,7 @@ mod health;
 mod held;
 mod idempotency;
 mod incremental;
+mod ingest_queue;
 mod ledger_imports;
 mod markets;
 mod metrics;

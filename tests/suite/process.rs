@@ -10,6 +10,8 @@ mod demo;
 mod earlier;
 mod ingest;
 mod kill;
+mod kill_ingest;
+mod kill_records;
 mod kill_sealing;
 mod life;
 mod load;

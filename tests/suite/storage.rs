@@ -14,6 +14,7 @@ mod currencies;
 mod earlier;
 mod figures;
 mod idempotency;
+mod ingest_queue;
 mod learned;
 mod lock;
 mod markets;

@@ -249,7 +249,18 @@ impl TestApp {
 
     /// A service on a given place.
     pub(crate) async fn start_on(location: Location, clock: Clock, access: Access) -> Self {
-        let app = App::open(&location, clock.clone(), access).await.unwrap();
+        Self::start_changed(location, clock, access, |_| {}).await
+    }
+
+    /// The same with something about it changed before it serves.
+    pub(crate) async fn start_changed(
+        location: Location,
+        clock: Clock,
+        access: Access,
+        change: impl FnOnce(&mut App),
+    ) -> Self {
+        let mut app = App::open(&location, clock.clone(), access).await.unwrap();
+        change(&mut app);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let stop = CancellationToken::new();
@@ -259,11 +270,16 @@ impl TestApp {
     }
 
     /// Stops the service and starts it again on the same data.
-    pub(crate) async fn restart(mut self) -> Self {
+    pub(crate) async fn restart(self) -> Self {
+        self.restart_changed(|_| {}).await
+    }
+
+    /// The same with something about it changed before it serves.
+    pub(crate) async fn restart_changed(mut self, change: impl FnOnce(&mut App)) -> Self {
         let scratch = self.scratch.take();
         let (location, clock, access) = (self.location.clone(), self.clock.clone(), self.app.state.access);
         self.stop().await;
-        let mut again = Self::start_on(location, clock, access).await;
+        let mut again = Self::start_changed(location, clock, access, change).await;
         again.scratch = scratch;
         again
     }

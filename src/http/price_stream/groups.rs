@@ -6,7 +6,6 @@ use super::lines::{LineFault, Lines, Spelled};
 use crate::http::AppState;
 use crate::http::digest::hex;
 use crate::http::error::{ApiError, Code};
-use crate::telemetry;
 use crate::workers::intake::Rows;
 use axum::body::{Body, Bytes};
 use http_body_util::BodyExt as _;
@@ -22,7 +21,7 @@ const LINGER: Duration = Duration::from_millis(200);
 /// Longest line.
 const LINE_MAX: usize = 64 << 10;
 /// Longest time without a whole line.
-const IDLE: Duration = Duration::from_mins(1);
+const IDLE: Duration = Duration::from_secs(30);
 
 /// Lines that are stored together.
 pub(super) struct Group {
@@ -38,14 +37,6 @@ pub(super) struct Group {
     pub(super) spelled: Spelled,
     /// Kept as long as the rows are.
     pub(super) room: Room,
-}
-
-/// Adds lines that are not even prices to the metrics: no source is known of them.
-pub(super) fn count_malformed(lines: u64) {
-    if lines > 0 {
-        metrics::counter!(telemetry::INGEST_MESSAGES, "source" => "unknown", "outcome" => "refused")
-            .increment(lines);
-    }
 }
 
 /// Counts the lines that go through it, and hashes them.
