@@ -8,8 +8,9 @@ MAKEFLAGS += --no-builtin-rules --no-print-directory
 
 CARGO_DENY := 0.20.2
 TYPOS := 1.52.0
+DUCKDB := 2.0.1
 
-.PHONY: help run test check bench needs deny typos offline
+.PHONY: help run test check bench needs deny typos offline slow conformance
 
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -62,10 +63,23 @@ test: needs ## Format, lints, docs, the checklist, and every test on both databa
 	total
 	exit "$$code"
 
-check: deny typos offline ## Slower: licences and sources of dependencies, spelling, an offline release build
+check: deny typos offline slow conformance ## Slower: licences and sources of dependencies, spelling, an offline release build, slow clients, the document of the API
 
-bench: ## Measure
-	cargo bench --locked
+bench: needs target/tools/duckdb-$(DUCKDB) ## Measure
+	scripts/with-postgres.sh cargo bench --locked
+
+target/tools/duckdb-$(DUCKDB): # The peer of candles.
+	@scripts/needs.sh check
+	python3 -m venv target/tools
+	target/tools/bin/pip install --quiet duckdb==$(DUCKDB)
+	touch $@
+
+slow: offline # Slow clients and idle connections, with their full numbers.
+	python3 scripts/slow_clients.py target/release/artifact
+
+conformance: offline # Every route as its document says it is.
+	scripts/needs.sh check
+	scripts/conformance.sh target/release/artifact
 
 needs: ## Install what the tests start: scripts/needs.txt
 	@scripts/needs.sh test

@@ -1,5 +1,6 @@
 //! Batches of the queue that could not be stored: read, tried again, thrown away.
 
+use crate::domain::audit::Entry;
 use crate::domain::batch::BatchState;
 use crate::http::AppState;
 use crate::http::auth::{Caller, PricesRead, PricesWrite};
@@ -55,18 +56,19 @@ fn alive(batch: &BatchView) -> ApiError {
         (status = 409, description = "It was not given up", body = Problem, content_type = "application/problem+json")))]
 pub async fn retry_dead_letter(
     State(app): State<AppState>,
-    _: Caller<PricesWrite>,
+    caller: Caller<PricesWrite>,
     Path(id): Path<String>,
     mut query: Query,
 ) -> Result<Json<BatchView>, ApiError> {
     query.finish()?;
     let queue = std::sync::Arc::clone(&app.queue);
-    let work = app.db.writer().write(move |tx| {
+    let work = app.db.writer().write(caller.actor, move |tx| {
         Box::pin(async move {
             let batch = BatchView::find(tx, &id).await?;
             if !ingest_queue::retry(tx, batch.id()).await? {
                 return Err(alive(&batch));
             }
+            tx.audit(Entry::done("ingest.batch.retry", batch.id()));
             show(ingest_queue::level(tx).await?);
             BatchView::find(tx, &id).await
         })
@@ -83,17 +85,18 @@ pub async fn retry_dead_letter(
         (status = 409, description = "It was not given up", body = Problem, content_type = "application/problem+json")))]
 pub async fn discard_dead_letter(
     State(app): State<AppState>,
-    _: Caller<PricesWrite>,
+    caller: Caller<PricesWrite>,
     Path(id): Path<String>,
     mut query: Query,
 ) -> Result<StatusCode, ApiError> {
     query.finish()?;
-    let work = app.db.writer().write(move |tx| {
+    let work = app.db.writer().write(caller.actor, move |tx| {
         Box::pin(async move {
             let batch = BatchView::find(tx, &id).await?;
             if !ingest_queue::discard(tx, batch.id()).await? {
                 return Err(alive(&batch));
             }
+            tx.audit(Entry::removed("ingest.batch.discard", batch.id(), &batch));
             show(ingest_queue::level(tx).await?);
             Ok(StatusCode::NO_CONTENT)
         })

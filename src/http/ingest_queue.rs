@@ -1,5 +1,6 @@
 //! Batches of prices that are answered for once they are on disk, and stored a little later.
 
+use crate::domain::audit::Entry;
 use crate::domain::batch::BatchState;
 use crate::domain::ids::BatchId;
 use crate::http::AppState;
@@ -196,7 +197,7 @@ pub async fn queue_prices(
         .await
         .map_err(|_| ApiError::new(Code::Internal, "the service failed; nothing was changed"))??;
     let id = BatchId(app.random.uuid_v7(now)?);
-    let (actor, limits) = (caller.actor.clone(), app.queue.limits);
+    let (actor, limits) = (caller.actor.name.clone(), app.queue.limits);
     let work = deed(move |tx| {
         Box::pin(async move {
             let level = ingest_queue::level(tx).await?;
@@ -210,6 +211,7 @@ pub async fn queue_prices(
             ingest_queue::push(tx, &NewBatch { id, actor, rows, body }).await?;
             show(ingest_queue::level(tx).await?);
             let queued = BatchQueued { success: true, id, state: BatchState::Queued, rows };
+            tx.audit(Entry::created("ingest.batch.queue", id, &queued));
             Answer::accepted(format!("/ingest/queue/{id}"), &queued)
         })
     });

@@ -183,6 +183,7 @@ enum_schemas! {
     crate::domain::asset::AssetType, "AssetType";
     crate::domain::asset::AssetStatus, "AssetStatus";
     crate::domain::batch::BatchState, "BatchState";
+    crate::domain::access::UserStatus, "UserStatus";
     crate::domain::portfolio::PortfolioStatus, "PortfolioStatus";
     crate::http::history::Every, "HistoryInterval";
     crate::domain::portfolio::CostBasis, "CostBasis";

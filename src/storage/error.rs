@@ -42,6 +42,12 @@ pub enum StorageError {
     /// The write panicked, and was undone.
     #[error("the write panicked")]
     Panicked,
+    /// The key of the audit trail is missing, or no key.
+    #[error("{0}")]
+    AuditKey(String),
+    /// A write changed something and told the audit trail nothing: a mistake of the program.
+    #[error("a write changed something without a row in the audit trail")]
+    Unaudited,
     /// A file beside the database cannot be used.
     #[error("{path}: {source}")]
     File {
@@ -67,6 +73,8 @@ impl StorageError {
             | Self::NewerSchema { .. }
             | Self::Migration(_)
             | Self::Panicked
+            | Self::AuditKey(_)
+            | Self::Unaudited
             | Self::File { .. }
             | Self::Driver(_) => false,
         }

@@ -2,6 +2,8 @@
 //! and what became of those that were stored or given up.
 //!
 //! `ingest_level` counts them. Every function that changes the state of a batch changes it too, in the same commit.
+//!
+//! Where a batch stands is no fact of its own: the audit trail is told who queued it, and its prices tell themselves.
 
 use crate::domain::batch::BatchState;
 use crate::domain::ids::BatchId;
@@ -73,6 +75,7 @@ pub async fn level(tx: &mut Tx) -> Result<Level, StorageError> {
 async fn shift(tx: &mut Tx, by: Level) -> Result<(), StorageError> {
     const SQL: &str = "UPDATE ingest_level SET waiting = waiting + $1, waiting_bytes = waiting_bytes + $2, \
         stored = stored + $3, dead = dead + $4 WHERE id = 1";
+    tx.trail.excuse(1);
     on!(tx, conn => sqlx::query(SQL).bind(by.waiting).bind(by.waiting_bytes).bind(by.stored).bind(by.dead)
         .execute(conn).await.map(drop))
 }
@@ -129,6 +132,7 @@ pub async fn store(tx: &mut Tx, batch: &Batch, report: &str) -> Result<(), Stora
     if done != 1 {
         return Err(StorageError::Corrupt(format!("batch {} does not wait any more", batch.id)));
     }
+    tx.trail.excuse(done);
     shift(tx, Level { waiting: -1, waiting_bytes: -batch.bytes, stored: 1, dead: 0 }).await
 }
 
@@ -139,6 +143,7 @@ pub async fn fail(tx: &mut Tx, batch: &Batch, failure: &str, state: BatchState) 
     let settled_at = (state != BatchState::Queued).then_some(tx.recorded_at()?);
     let done = on!(tx, conn => sqlx::query(SQL).bind(state).bind(failure).bind(settled_at).bind(batch.place)
         .bind(BatchState::Queued).execute(conn).await.map(|done| done.rows_affected()))?;
+    tx.trail.excuse(done);
     if done == 0 || state == BatchState::Queued {
         return Ok(());
     }

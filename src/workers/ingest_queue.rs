@@ -10,6 +10,7 @@
 //! batch and counts no try.
 
 use crate::clock::Clock;
+use crate::domain::audit::{Actor, Entry};
 use crate::domain::batch::BatchState;
 use crate::domain::moment::{HOUR, Moment};
 use crate::storage::database::{Database, Tx};
@@ -25,6 +26,8 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
+/// Who stores batches, in the audit trail.
+const ACTOR: &str = "ingest-queue";
 /// How often storing a batch is tried.
 pub const TRIES: i64 = 5;
 /// How long a stored batch can be asked for, in microseconds: 24 hours, as long as an idempotency key.
@@ -198,7 +201,7 @@ async fn store(
     now: Moment,
 ) -> Result<(Vec<Tally>, Level), StorageError> {
     db.writer()
-        .write(move |tx| {
+        .write(Actor::system(ACTOR), move |tx| {
             Box::pin(async move {
                 let mut tallies = Vec::with_capacity(batches.len());
                 for (batch, packed) in batches {
@@ -311,9 +314,12 @@ impl Storer {
         let tries = batch.tries + 1;
         let state = if tries >= TRIES { BatchState::Dead } else { BatchState::Queued };
         tracing::error!(?error, batch.id = %batch.id, tries, %state, "a batch could not be stored");
-        let note = self.db.writer().write(move |tx| {
+        let note = self.db.writer().write(Actor::system(ACTOR), move |tx| {
             Box::pin(async move {
                 ingest_queue::fail(tx, &batch, &failure, state).await?;
+                if state == BatchState::Dead {
+                    tx.audit(Entry::done("ingest.batch.give_up", batch.id));
+                }
                 ingest_queue::level(tx).await
             })
         });
@@ -342,7 +348,7 @@ impl Storer {
             if !old && level.stored <= KEPT_MAX {
                 return Ok(());
             }
-            let forget = self.db.writer().write(move |tx| {
+            let forget = self.db.writer().housekeep(move |tx| {
                 Box::pin(async move { ingest_queue::forget(tx, oldest, KEPT_MAX, FORGOTTEN).await })
             });
             if forget.await? == 0 {

@@ -2,8 +2,10 @@
 
 #![cfg(test)]
 
+mod access;
 mod actions;
 mod assets;
+mod audit;
 mod auth;
 mod bad_input;
 mod candles;
@@ -15,6 +17,7 @@ mod idempotency;
 mod incremental;
 mod ingest_queue;
 mod ledger_imports;
+mod limits;
 mod markets;
 mod metrics;
 mod over_time;

@@ -5,9 +5,12 @@
 
 #![cfg(test)]
 
+mod access;
 mod commands;
 mod demo;
 mod earlier;
+mod edge;
+mod feeds;
 mod ingest;
 mod kill;
 mod kill_ingest;
@@ -15,7 +18,13 @@ mod kill_records;
 mod kill_sealing;
 mod life;
 mod load;
+mod prometheus;
+mod proxies;
+mod raw_http;
 mod real_data;
+mod slow;
+mod system_calls;
+mod systemd;
 mod transfer;
 mod watch;
 

@@ -4,6 +4,8 @@ use super::admission::{Admitted, Room};
 use super::is_stopping;
 use super::lines::{LineFault, Lines, Spelled};
 use crate::http::AppState;
+use crate::http::auth::{Caller, PricesWrite};
+use crate::http::connections::is_too_slow;
 use crate::http::digest::hex;
 use crate::http::error::{ApiError, Code};
 use crate::workers::intake::Rows;
@@ -52,7 +54,7 @@ impl Taken {
 
     /// Takes up whole lines.
     fn take(&mut self, bytes: &[u8]) {
-        let ends = bytes.split(|byte| *byte == b'\n').count().saturating_sub(1);
+        let ends = bytes.iter().filter(|byte| **byte == b'\n').count();
         let open = !bytes.is_empty() && !bytes.ends_with(b"\n");
         self.lines += u64::try_from(ends + usize::from(open)).unwrap_or(u64::MAX);
         if let Some(hash) = &mut self.hash {
@@ -68,6 +70,7 @@ impl Taken {
 /// Reads one stream.
 pub(super) struct Reader<'a> {
     app: &'a AppState,
+    caller: &'a Caller<PricesWrite>,
     admitted: &'a Admitted,
     buffer: Vec<u8>,
     room: Room,
@@ -80,10 +83,16 @@ pub(super) struct Reader<'a> {
 
 impl<'a> Reader<'a> {
     /// A reader that passes over the first `skip` lines; `keyed` is what they must hash to.
-    pub(super) fn new(app: &'a AppState, admitted: &'a Admitted, skip: u64, keyed: Option<String>) -> Self {
+    pub(super) fn new(
+        (app, caller): (&'a AppState, &'a Caller<PricesWrite>),
+        admitted: &'a Admitted,
+        skip: u64,
+        keyed: Option<String>,
+    ) -> Self {
         let hash = keyed.is_some().then(Sha256::new);
         Self {
             app,
+            caller,
             admitted,
             buffer: Vec::new(),
             room: Room::default(),
@@ -146,6 +155,8 @@ impl<'a> Reader<'a> {
         if to_store.is_closed() {
             return Err(ApiError::new(Code::Busy, "the stream ended"));
         }
+        // A key that is revoked, or has expired, is felt by a stream that was begun before.
+        self.caller.check_standing(self.app)?;
         if is_stopping(self.app) {
             return Err(ApiError::new(Code::Busy, "the service is stopping; send the rest again"));
         }
@@ -254,5 +265,8 @@ fn mismatch() -> ApiError {
 
 fn broken(error: &axum::Error) -> ApiError {
     tracing::debug!(%error, "a stream broke off");
+    if is_too_slow(error) {
+        return ApiError::new(Code::TooSlow, "the lines came too slowly");
+    }
     ApiError::new(Code::MalformedJson, "the body broke off or could not be decompressed")
 }

@@ -146,7 +146,7 @@ on_both! {
         let ids = [1_u128, 2].map(|n| BatchId(uuid::Uuid::from_u128(n)));
         for id in ids {
             let torn = NewBatch { id, actor: "tester".to_owned(), rows: 1, body: b"torn".to_vec() };
-            let put = app.app.state.db.writer().write(move |tx| Box::pin(async move { ingest_queue::push(tx, &torn).await }));
+            let put = app.app.state.db.writer().housekeep(move |tx| Box::pin(async move { ingest_queue::push(tx, &torn).await }));
             let done: Result<(), artifact::storage::error::StorageError> = put.await;
             done.unwrap();
         }

@@ -101,7 +101,7 @@ on_both! {
         let batch = find(&db, first).await.unwrap();
         for (wanted, name) in [(true, "done"), (false, "done again")] {
             let batch = batch.clone();
-            let done: Result<(), StorageError> = db.db.writer().write(move |tx| Box::pin(async move { ingest_queue::store(tx, &batch, name).await })).await;
+            let done: Result<(), StorageError> = db.db.writer().housekeep(move |tx| Box::pin(async move { ingest_queue::store(tx, &batch, name).await })).await;
             assert_eq!(done.is_ok(), wanted, "{done:?}");
         }
         let stored = find(&db, first).await.unwrap();

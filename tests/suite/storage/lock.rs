@@ -53,7 +53,7 @@ on_both! {
         assert_eq!(again.stamps().latest(), two.created_at);
         assert!(again.stamps().clock_health().behind);
         let row = market("THREE", "");
-        let three = again.writer().write(move |tx| Box::pin(markets::insert(tx, row))).await.unwrap();
+        let three = again.writer().housekeep(move |tx| Box::pin(markets::insert(tx, row))).await.unwrap();
         assert_eq!((three.created_at, three.key.0), (two.created_at.plus(1), two.key.0 + 1));
         assert!(one.created_at < two.created_at && one.key < two.key);
     }
@@ -87,7 +87,7 @@ async fn a_postgres_database_is_kept_from_processes_with_other_directories() {
     // Refused, it has let go of its own directory.
     let other = Database::open(&Location::Directory(directory), db.clock.clone()).await.unwrap();
     let row = market("ONE", "");
-    other.writer().write(move |tx| Box::pin(markets::insert(tx, row))).await.unwrap();
+    other.writer().housekeep(move |tx| Box::pin(markets::insert(tx, row))).await.unwrap();
     assert_eq!(everything(&db.db).await, "[]");
 }
 
