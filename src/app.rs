@@ -35,7 +35,7 @@ use crate::workers::outbox::{self, Remote};
 use crate::workers::present::Presents;
 use crate::workers::records::RecordFiles;
 use crate::workers::refusals;
-use crate::workers::sealing;
+use crate::workers::{ingest_queue, sealing};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -108,7 +108,7 @@ impl App {
         gauges::look_at_files(location.directory().to_path_buf()).await;
         let presents = Arc::new(Presents::default());
         let records = Arc::new(RecordFiles::under(location.directory()));
-        let streams = Arc::default();
+        let (streams, queue) = (Arc::default(), Arc::default());
         let trail = Arc::new(AuditTrail::under(location.directory(), db.audit_key().clone()));
         let limits = Arc::new(Limits::usual(location.directory()));
         let (refusals, feeds, guard) = (Arc::default(), Arc::default(), Arc::default());
@@ -119,6 +119,7 @@ impl App {
             refusals,
             records,
             streams,
+            queue,
             feeds,
             clock,
             random,
@@ -270,7 +271,7 @@ impl App {
         };
         let context = http_feeds::context(&self.state);
         let feeding = tokio::spawn(feeds::supervise(Arc::clone(&self.state.feeds), context, stop.clone()));
-        let sealing = tokio::spawn(sealing::supervise(self.state.db.clone(), stop.clone()));
+        let background = self.background(&stop);
         let guarding = gate::supervise(Arc::clone(&self.state.gate), self.state.db.clone(), stop.clone());
         let guarding = tokio::spawn(guarding);
         self.tend_audit_trail(&stop);
@@ -293,7 +294,7 @@ impl App {
         if let Some(posting) = posting {
             posting.await.unwrap_or_default();
         }
-        self.end_sealing(sealing).await;
+        self.end_background(background).await;
         // Its last deed is to keep when keys were used; it waits for nothing else.
         drop(tokio::time::timeout(TIDY, guarding).await);
         self.end_audit_trail().await;
@@ -306,6 +307,19 @@ impl App {
 }
 
 impl App {
+    /// Starts what runs beside the requests until `stop` is cancelled.
+    fn background(&self, stop: &CancellationToken) -> Vec<JoinHandle<()>> {
+        let AppState { db, clock, queue, .. } = self.state.clone();
+        let (sealed, ending) = (db.clone(), stop.clone());
+        let seal = move || sealing::run(sealed.clone(), ending.clone());
+        let ending = stop.clone();
+        let store = move || ingest_queue::run(db.clone(), clock.clone(), Arc::clone(&queue), ending.clone());
+        vec![
+            tokio::spawn(supervise("sealing of prices", stop.clone(), seal)),
+            tokio::spawn(supervise("storing of queued batches", stop.clone(), store)),
+        ]
+    }
+
     /// Anchors the audit trail and tells it of refused callers, until `stop` is cancelled.
     fn tend_audit_trail(&self, stop: &CancellationToken) {
         let AppState { db, clock, trail, refusals, .. } = self.state.clone();
@@ -322,10 +336,12 @@ impl App {
         }
     }
 
-    /// Waits for a step under way, and leaves few blocks of prices for the next start to read.
-    async fn end_sealing(&self, sealing: JoinHandle<()>) {
+    /// Waits for steps under way, and leaves few blocks of prices for the next start to read.
+    async fn end_background(&self, tasks: Vec<JoinHandle<()>>) {
         let end = async {
-            sealing.await.unwrap_or_default();
+            for task in tasks {
+                task.await.unwrap_or_default();
+            }
             sealing::finish(&self.state.db, Effort::Tidy).await
         };
         match tokio::time::timeout(TIDY, end).await {

@@ -4,6 +4,7 @@ pub mod access;
 pub mod adjustment;
 pub mod asset;
 pub mod audit;
+pub mod batch;
 pub mod candle;
 pub mod corporate_action;
 pub mod currency;

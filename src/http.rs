@@ -12,6 +12,7 @@ pub mod connections;
 pub mod conventions;
 pub mod credentials;
 pub mod currencies;
+pub mod dead_letters;
 pub mod difference;
 pub mod digest;
 pub mod docs;
@@ -32,6 +33,7 @@ pub mod health;
 pub mod history;
 pub mod import_reports;
 pub mod imports;
+pub mod ingest_queue;
 pub mod keys;
 pub mod layers;
 pub mod ledger_imports;
@@ -50,6 +52,8 @@ pub mod position_trades;
 pub mod positions;
 pub mod posted;
 pub mod price_batch;
+pub mod price_history;
+pub mod price_rows;
 pub mod price_sources;
 pub mod price_stream;
 pub mod price_withdrawal;
@@ -86,6 +90,7 @@ use crate::storage::database::Database;
 use crate::workers::audit_trail::AuditTrail;
 use crate::workers::feeds::Feeds;
 use crate::workers::gate::Gate;
+use crate::workers::ingest_queue::Queue;
 use crate::workers::present::Presents;
 use crate::workers::records::RecordFiles;
 use crate::workers::refusals::Refusals;
@@ -107,6 +112,8 @@ pub struct AppState {
     pub refusals: Arc<Refusals>,
     /// Streams of prices that are open.
     pub streams: Arc<Admission>,
+    /// Batches that wait to be stored.
+    pub queue: Arc<Queue>,
     /// Feeds that are configured.
     pub feeds: Arc<Feeds>,
     /// The time.

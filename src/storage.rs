@@ -22,6 +22,7 @@ pub mod error;
 pub mod feeds;
 pub mod figures;
 pub mod idempotency;
+pub mod ingest_queue;
 pub mod learned;
 pub mod listings;
 pub mod markets;

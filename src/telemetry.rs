@@ -4,6 +4,7 @@
 //! hold routes, sources, outcomes and other words of which there are few; never an id, a symbol, a key or a path.
 
 pub mod recorder;
+pub mod sources;
 
 use tracing_subscriber::EnvFilter;
 
@@ -40,7 +41,11 @@ table! {
     // What is computed.
     histogram PNL_SECONDS = "pnl_compute_seconds", "Time to compute the profit and loss that was asked for, by kind: present or past.";
     // What is recorded.
-    counter INGEST_MESSAGES = "ingest_messages_total", "Rows of prices and rates, by source and outcome: stored, duplicate, corrected or refused.";
+    counter INGEST_MESSAGES = "ingest_messages_total", "Rows of prices and rates, by source and outcome: stored, duplicate, corrected, refused or withdrawn.";
+    gauge INGEST_QUEUE_DEPTH = "ingest_queue_depth", "Batches that wait in the queue to be stored.";
+    gauge INGEST_QUEUE_BYTES = "ingest_queue_bytes", "Size of the packed rows of the batches that wait in the queue.";
+    counter INGEST_QUEUE_BATCHES = "ingest_queue_batches_total", "Batches that left the queue, by outcome: stored or dead.";
+    gauge INGEST_DEAD_LETTERS = "ingest_dead_letters", "Batches of the queue that could not be stored.";
     gauge INGEST_LAG = "ingest_lag_seconds", "From the newest moment of a feed's last group to its commit, by source.";
     gauge FEED_CONNECTED = "feed_connected", "1 while a feed is connected, or its last fetch succeeded, by source.";
     gauge FEED_LAST_MESSAGE = "feed_last_message_timestamp_seconds", "When anything came from a feed last, by source.";

@@ -13,6 +13,7 @@ pub mod gate;
 pub mod gauges;
 pub mod history;
 pub mod ingest_parse;
+pub mod ingest_queue;
 pub mod intake;
 pub mod jwks;
 pub mod ledger;

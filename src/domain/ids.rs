@@ -31,6 +31,8 @@ outside_id! {
     MarketId
     /// An asset, outside the service.
     AssetId
+    /// A batch of prices in the queue.
+    BatchId
     /// A portfolio.
     PortfolioId
     /// One corporate action of an asset.

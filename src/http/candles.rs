@@ -323,6 +323,9 @@ pub async fn list_candles(
     let format = query.one_of("format", StreamFormat::NAMES, StreamFormat::from_name);
     let limit = usize::try_from(query.limit(HISTORY_ROWS)).unwrap_or(usize::MAX);
     let after = query.cursor("candles");
+    if format.is_some() {
+        query.no_pages();
+    }
     query.finish()?;
     let mut tx = app.db.read().await?;
     let asset = reading::asset(&mut tx, &symbol).await?;

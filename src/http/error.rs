@@ -122,6 +122,8 @@ codes! {
     ActionNotFound = "action_not_found", NOT_FOUND, "Action not found";
     /// No such price in the outbox.
     PostNotFound = "post_not_found", NOT_FOUND, "Post not found";
+    /// No such batch in the queue.
+    BatchNotFound = "batch_not_found", NOT_FOUND, "Batch not found";
     /// The asset has no price then.
     PriceNotFound = "price_not_found", NOT_FOUND, "Price not found";
     /// No rate leads from one currency to the other then.
@@ -200,6 +202,8 @@ codes! {
     BodyTooLarge = "body_too_large", PAYLOAD_TOO_LARGE, "Body too large";
     /// The database is busy.
     Busy = "busy", SERVICE_UNAVAILABLE, "Busy";
+    /// The queue is full.
+    QueueFull = "queue_full", SERVICE_UNAVAILABLE, "Queue full";
     /// The disk is full.
     StorageFull = "storage_full", INSUFFICIENT_STORAGE, "Storage full";
     /// A fault of the service.
@@ -233,6 +237,11 @@ impl ApiError {
         let lines: Vec<String> =
             errors.iter().map(|error| format!("{} {}", place(error), error.detail)).collect();
         Self { code: Code::InvalidRequest, detail: lines.join("; "), errors, successor: None }
+    }
+
+    /// Whether a rule refuses what was sent, and sending it again would not help.
+    pub fn is_refusal(&self) -> bool {
+        matches!(self.code, Code::InvalidRequest | Code::AssetNotFound)
     }
 
     /// The same failure; when it is that something was not found, with the field that names it.
@@ -281,6 +290,7 @@ impl From<StorageError> for ApiError {
             | StorageError::Locked(_)
             | StorageError::NewerSchema { .. }
             | StorageError::Migration(_)
+            | StorageError::Panicked
             | StorageError::File { .. }
             | StorageError::AuditKey(_)
             | StorageError::Unaudited

@@ -6,20 +6,20 @@ use crate::domain::price::{FUTURE_MAX, Outcome, Quote};
 use crate::http::AppState;
 use crate::http::auth::{Caller, PricesWrite};
 use crate::http::error::{ApiError, Code, FieldError};
-use crate::http::posted::body_bytes;
-use crate::http::query::Query;
+use crate::http::posted::{Answer, Posted, deed};
+use crate::http::query::{HISTORY_ROWS, Query};
 use crate::http::reading;
 use crate::http::wire::Time;
 use crate::storage::assets;
-use crate::storage::prices::{self, Series};
+use crate::storage::database::Tx;
+use crate::storage::prices::{self, PriceRange, Series};
 use crate::workers::ingest_parse::{self, BidAsk, Field, Format, Options, Parsed, Stamp};
+use crate::workers::intake::{Meter, Tally};
 use crate::workers::records::{Record, checked_name};
-use axum::Json;
-use axum::body::Bytes;
 use axum::extract::State;
-use axum::extract::rejection::BytesRejection;
 use serde::Serialize;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
 use utoipa::ToSchema;
 
 /// Largest file, decompressed.
@@ -155,8 +155,8 @@ pub async fn import_prices(
     State(app): State<AppState>,
     caller: Caller<PricesWrite>,
     mut query: Query,
-    body: Result<Bytes, BytesRejection>,
-) -> Result<Json<ImportReport>, ApiError> {
+    posted: Posted,
+) -> Result<Answer, ApiError> {
     let symbol = query.required("symbol").to_uppercase();
     let source = reading::source(&mut query);
     let keep_going = query.flag("keep_going");
@@ -167,61 +167,124 @@ pub async fn import_prices(
     let options = Options { symbol: Some(symbol.clone()), ..read_options(&mut query) };
     query.finish()?;
     let interval = options.interval.map(|interval| interval.name().to_owned()).unwrap_or_default();
-    let bytes = body_bytes(body)?;
+    let bytes = posted.bytes.clone();
     let parsed = tokio::task::spawn_blocking(move || ingest_parse::parse(&bytes, &options))
         .await
         .map_err(|_| ApiError::new(Code::Internal, "the service failed; nothing was changed"))?
         .map_err(|error| ApiError::new(Code::InvalidRequest, error.to_string()))?;
-    let now = app.clock.now();
-    let (mut report, records) = app
-        .db
-        .writer()
-        .write(caller.actor, move |tx| {
-            Box::pin(async move {
-                let asset = reading::asset(tx, &symbol).await?;
-                let terms = assets::terms(tx, &[asset.key], Moment::MAX).await?;
-                let terms = terms.at(asset.key, Moment::MAX);
-                let allows_negative = terms.is_some_and(|terms| terms.allows_negative_price);
-                let priority = terms.map(|terms| terms.source_priority.clone()).unwrap_or_default();
-                let (points, refused) = judge(&parsed, allows_negative, now);
-                if !refused.is_empty() && !keep_going {
-                    return Err(refuse_file(&refused));
-                }
-                let key = prices::source(tx, &source).await?;
-                let series =
-                    Series { asset: asset.key, source: key, interval: &interval, source_priority: &priority };
-                let outcomes = prices::record(tx, series, &points).await?;
-                let count = |wanted: Outcome| outcomes.iter().filter(|outcome| **outcome == wanted).count();
-                let records = if save_records {
-                    to_records(&asset.symbol, &interval, points.clone())
-                } else {
-                    Vec::new()
-                };
-                let report = ImportReport {
-                    success: true,
-                    symbol: asset.symbol,
-                    stored: count(Outcome::Stored),
-                    duplicate: count(Outcome::Duplicate),
-                    corrected: count(Outcome::Corrected),
-                    refused: refused.len(),
-                    other_symbols: parsed.other_symbols,
-                    ambiguous_times: parsed.ambiguous_times,
-                    columns: columns_of(&parsed),
-                    first: points.iter().map(|(at, _)| *at).min().map(Time),
-                    last: points.iter().map(|(at, _)| *at).max().map(Time),
-                    errors: refused.into_iter().take(LISTED).collect(),
-                    records: None,
-                    source,
-                    interval,
-                };
-                Ok::<_, ApiError>((report, records))
-            })
-        })
-        .await?;
-    if save_records {
-        report.records = Some(save(&app, &report.source, records).await?);
+    let (file, now) = (Arc::new(File { symbol, source, interval, parsed }), app.clock.now());
+    let (meter, read) = (Meter::default(), Arc::clone(&file));
+    let noted = meter.clone();
+    let work =
+        deed(move |tx| Box::pin(async move { Answer::ok(&read.record(tx, keep_going, now, &noted).await?) }));
+    let answer = posted.once(&app, caller.actor, work).await;
+    if answer.as_ref().err().is_none_or(ApiError::is_refusal) {
+        meter.publish();
     }
-    Ok(Json(report))
+    let answer = answer?;
+    if save_records { answer.with("records", &file.save(&app).await?) } else { Ok(answer) }
+}
+
+/// A file that was read.
+struct File {
+    symbol: String,
+    source: String,
+    interval: String,
+    parsed: Parsed,
+}
+
+impl File {
+    /// Records its rows.
+    async fn record(
+        &self,
+        tx: &mut Tx,
+        keep_going: bool,
+        now: Moment,
+        meter: &Meter,
+    ) -> Result<ImportReport, ApiError> {
+        let Self { symbol, source, interval, parsed } = self;
+        let asset = reading::asset(tx, symbol).await?;
+        let terms = assets::terms(tx, &[asset.key], Moment::MAX).await?;
+        let terms = terms.at(asset.key, Moment::MAX);
+        let allows_negative = terms.is_some_and(|terms| terms.allows_negative_price);
+        let priority = terms.map(|terms| terms.source_priority.clone()).unwrap_or_default();
+        let (points, refused) = judge(parsed, allows_negative, now);
+        let mut tally = Tally::refused(source, refused.len());
+        if !refused.is_empty() && !keep_going {
+            meter.note(tally);
+            return Err(refuse_file(&refused));
+        }
+        let key = prices::source(tx, source).await?;
+        let series = Series { asset: asset.key, source: key, interval, source_priority: &priority };
+        let outcomes = prices::record(tx, series, &points).await?;
+        tally.add(source, &outcomes);
+        meter.note(tally);
+        let count = |wanted: Outcome| outcomes.iter().filter(|outcome| **outcome == wanted).count();
+        Ok(ImportReport {
+            success: true,
+            symbol: asset.symbol,
+            stored: count(Outcome::Stored),
+            duplicate: count(Outcome::Duplicate),
+            corrected: count(Outcome::Corrected),
+            refused: refused.len(),
+            other_symbols: parsed.other_symbols,
+            ambiguous_times: parsed.ambiguous_times,
+            columns: columns_of(parsed),
+            first: points.iter().map(|(at, _)| *at).min().map(Time),
+            last: points.iter().map(|(at, _)| *at).max().map(Time),
+            errors: refused.into_iter().take(LISTED).collect(),
+            records: None,
+            source: source.clone(),
+            interval: interval.clone(),
+        })
+    }
+
+    /// Its points as they are in force now: what is in the files is what the database says, whichever of two imports
+    /// comes to them first, and also when the same file is sent again after a crash.
+    async fn in_force(&self, app: &AppState) -> Result<Vec<Record>, ApiError> {
+        let moments: HashSet<Moment> = self.parsed.rows.iter().map(|row| row.observed_at).collect();
+        let (Some(from), Some(last)) = (moments.iter().min(), moments.iter().max()) else {
+            return Ok(Vec::new());
+        };
+        let asset = reading::asset(&mut app.db.read().await?, &self.symbol).await?;
+        let mut range = PriceRange {
+            asset: asset.key,
+            source: Some(self.source.clone()),
+            interval: Some(self.interval.clone()),
+            from: *from,
+            until: last.plus(1),
+            known_at: Moment::MAX,
+            after: None,
+            limit: HISTORY_ROWS,
+        };
+        let mut records = Vec::with_capacity(moments.len());
+        loop {
+            let page = prices::history(&mut app.db.read().await?, &range).await?;
+            let Some((seq, point)) = page.last() else { return Ok(records) };
+            range.after = Some((point.observed_at, *seq));
+            let own = page.into_iter().filter(|(_, point)| moments.contains(&point.observed_at));
+            records.extend(own.map(|(_, point)| Record {
+                observed_at: point.observed_at,
+                symbol: asset.symbol.clone(),
+                interval: point.interval,
+                quote: point.quote,
+            }));
+        }
+    }
+
+    /// Keeps its points in the files of their source. They are in the database already: that a file cannot be written
+    /// is told, and refuses nothing.
+    async fn save(&self, app: &AppState) -> Result<SavedRecords, ApiError> {
+        let records = self.in_force(app).await?;
+        let write_id = app.random.uuid_v7(app.clock.now())?;
+        match app.records.write(self.source.clone(), records, write_id).await {
+            Ok(manifest) => Ok(SavedRecords { count: Some(manifest.count), error: None }),
+            Err(error) => {
+                tracing::error!(source = self.source, %error, "records could not be kept");
+                Ok(SavedRecords { count: None, error: Some(error.to_string()) })
+            }
+        }
+    }
 }
 
 /// Which columns gave which field.
@@ -231,30 +294,6 @@ fn columns_of(parsed: &Parsed) -> BTreeMap<String, Vec<String>> {
         columns.entry(field.name().to_owned()).or_default().push(column.clone());
     }
     columns
-}
-
-/// Points as records of a file.
-fn to_records(symbol: &str, interval: &str, points: Vec<(Moment, Quote)>) -> Vec<Record> {
-    let to_record = |(observed_at, quote)| Record {
-        observed_at,
-        symbol: symbol.to_owned(),
-        interval: interval.to_owned(),
-        quote,
-    };
-    points.into_iter().map(to_record).collect()
-}
-
-/// Keeps records in the files of their source. They are in the database already: that a file cannot be written is told,
-/// and refuses nothing.
-async fn save(app: &AppState, source: &str, records: Vec<Record>) -> Result<SavedRecords, ApiError> {
-    let write_id = app.random.uuid_v7(app.clock.now())?;
-    match app.records.write(source.to_owned(), records, write_id).await {
-        Ok(manifest) => Ok(SavedRecords { count: Some(manifest.count), error: None }),
-        Err(error) => {
-            tracing::error!(source, %error, "records could not be kept");
-            Ok(SavedRecords { count: None, error: Some(error.to_string()) })
-        }
-    }
 }
 
 /// Parts the rows of a file into points and refusals, in order of lines.

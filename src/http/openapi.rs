@@ -25,6 +25,7 @@ use utoipa::OpenApi;
         (name = "actions", description = "What happens to an asset, for every holder"),
         (name = "currencies", description = "Units of money beside the built-in ones"),
         (name = "prices", description = "What assets are worth, and when that was learned"),
+        (name = "ingest", description = "Prices on their way in, and the files of sources"),
         (name = "fx", description = "Exchange rates"),
         (name = "portfolios", description = "Books and their totals"),
         (name = "positions", description = "Runs from flat to flat"),
@@ -84,7 +85,8 @@ fn add_failures(document: &mut Value) {
                 responses.insert("default".to_owned(), problem);
             }
             let secret = SECRET.iter().any(|secret| path.starts_with(secret));
-            if method == "post" && operation.get("requestBody").is_some() && !secret {
+            let creates = method == "post" && operation.get("requestBody").is_some() && !secret;
+            if creates || (method == "delete" && path == "/prices") {
                 let parameters = operation.entry("parameters").or_insert_with(|| json!([]));
                 if let Some(list) = parameters.as_array_mut() {
                     list.push(json!({

@@ -1,8 +1,8 @@
-//! A request with a JSON body, and creating something from it at most once.
+//! A request with a body, and creating something from it at most once.
 
 use crate::domain::audit::Actor;
 use crate::http::AppState;
-use crate::http::digest::sha256;
+use crate::http::digest::{hex, sha256};
 use crate::http::error::{ApiError, Code};
 use crate::http::query::Query;
 use crate::storage::database::Tx;
@@ -14,9 +14,13 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use futures_util::future::BoxFuture;
 use serde::Serialize;
+use serde_json::{Map, Value};
+use sha2::{Digest as _, Sha256};
 
 /// Longest idempotency key.
 const KEY_MAX: usize = 255;
+/// Largest body that is hashed on a thread that answers.
+const HASHED_HERE: usize = 1 << 20;
 
 /// A JSON body with what idempotency needs to know of its request.
 #[derive(Debug)]
@@ -26,6 +30,7 @@ pub struct Posted {
     /// Its headers.
     pub headers: HeaderMap,
     route: String,
+    query: Option<String>,
     key: Option<String>,
 }
 
@@ -36,17 +41,22 @@ impl<S: Send + Sync> FromRequest<S> for Posted {
         let headers = request.headers().clone();
         let route = format!("{} {}", request.method(), request.uri().path());
         let key = idempotency_key(&headers)?;
-        let own = matched(&request).is_some_and(|route| OWN_PARAMETERS.contains(&route));
-        refuse_parameters(&request)?;
+        let query = request.uri().query().filter(|query| !query.is_empty()).map(str::to_owned);
+        let path = matched(&request).unwrap_or_default();
+        let (rows, file) = (ROWS.contains(&path), FILES.contains(&path));
+        if !OLD_ROUTES.contains(&path) && !rows && !file {
+            Query::of_uri(request.uri()).finish()?;
+        }
         let bytes = body_bytes(Bytes::from_request(request, state).await)?;
-        let known = is_json(&headers) || (own && is_csv(&headers));
+        let known = is_json(&headers) || file || (rows && (is_csv(&headers) || is_ndjson(&headers)));
         if !bytes.is_empty() && !known {
             return Err(ApiError::new(
                 Code::UnsupportedMediaType,
                 "this route takes JSON; send `Content-Type: application/json`",
             ));
         }
-        Ok(Self { bytes: quote_non_numbers(bytes), headers, route, key })
+        let bytes = if file { bytes } else { quote_non_numbers(bytes) };
+        Ok(Self { bytes, headers, route, query, key })
     }
 }
 
@@ -54,18 +64,18 @@ impl<S: Send + Sync> FromRequest<S> for Posted {
 const OLD_ROUTES: [&str; 5] =
     ["/markets", "/assets", "/prices", "/portfolios", "/portfolios/{portfolio}/positions"];
 
-/// Routes that read their parameters themselves, and take a table as well.
-const OWN_PARAMETERS: [&str; 1] = ["/prices/batch"];
+/// Routes that read their parameters themselves, and take a table or lines as well.
+const ROWS: [&str; 2] = ["/prices/batch", "/ingest/queue"];
+
+/// Routes that read their parameters themselves, and take a file of whatever type it is called.
+const FILES: [&str; 1] = ["/prices/import"];
+
+/// Media types of lines of JSON.
+const LINES: [&str; 4] =
+    ["application/x-ndjson", "application/ndjson", "application/jsonl", "application/x-jsonlines"];
 
 fn matched(request: &Request) -> Option<&str> {
     request.extensions().get::<MatchedPath>().map(MatchedPath::as_str)
-}
-
-fn refuse_parameters(request: &Request) -> Result<(), ApiError> {
-    if matched(request).is_some_and(|route| OLD_ROUTES.contains(&route) || OWN_PARAMETERS.contains(&route)) {
-        return Ok(());
-    }
-    Query::of_uri(request.uri()).finish()
 }
 
 /// Puts bare `NaN` and `Infinity` into quotes. They are not JSON, but clients write them all the same; as strings
@@ -121,6 +131,11 @@ pub fn media_type(headers: &HeaderMap) -> String {
 /// Whether a body is a table.
 pub fn is_csv(headers: &HeaderMap) -> bool {
     media_type(headers) == "text/csv"
+}
+
+/// Whether a body is lines of JSON.
+pub fn is_ndjson(headers: &HeaderMap) -> bool {
+    LINES.contains(&media_type(headers).as_str())
 }
 
 fn is_json(headers: &HeaderMap) -> bool {
@@ -179,12 +194,38 @@ impl Answer {
         Self::new(StatusCode::CREATED, Some(location), body)
     }
 
+    /// 202 with a body and where to ask what has become of it.
+    ///
+    /// # Errors
+    /// [`Code::Internal`] for a body that is no JSON.
+    pub fn accepted<T: Serialize>(location: String, body: &T) -> Result<Self, ApiError> {
+        Self::new(StatusCode::ACCEPTED, Some(location), body)
+    }
+
     fn new<T: Serialize>(status: StatusCode, location: Option<String>, body: &T) -> Result<Self, ApiError> {
         let body = serde_json::to_string(body).map_err(|error| {
             tracing::error!(%error, "an answer could not be written");
             ApiError::new(Code::Internal, "the service failed")
         })?;
         Ok(Self { status, location, body, replayed: false })
+    }
+}
+
+impl Answer {
+    /// Whether it was kept, and nothing was done this time.
+    pub const fn is_replayed(&self) -> bool {
+        self.replayed
+    }
+
+    /// The same with one field of its body set to what is known since.
+    ///
+    /// # Errors
+    /// [`Code::Internal`] for a value that is no JSON.
+    pub fn with<T: Serialize>(self, name: &str, value: &T) -> Result<Self, ApiError> {
+        let mut body: Map<String, Value> = serde_json::from_str(&self.body).unwrap_or_default();
+        let value = serde_json::to_value(value);
+        body.insert(name.to_owned(), value.map_err(|_| ApiError::new(Code::Internal, "the service failed"))?);
+        Ok(Self { body: Value::Object(body).to_string(), ..self })
     }
 }
 
@@ -240,7 +281,7 @@ impl Posted {
         F: for<'t> FnOnce(&'t mut Tx) -> BoxFuture<'t, Result<Answer, ApiError>> + Send + 'static,
     {
         let Some(key) = self.key else { return app.db.writer().write_at_once(actor, at_once, work).await };
-        let request_hash = sha256(&self.bytes);
+        let request_hash = hash_of(self.query, self.bytes).await?;
         let request = KeyedRequest {
             actor: actor.name.clone(),
             route: self.route,
@@ -267,6 +308,24 @@ impl Posted {
             })
             .await
     }
+}
+
+/// Hash of what is asked for: the parameters, if there are any, and the body.
+async fn hash_of(query: Option<String>, body: Bytes) -> Result<String, ApiError> {
+    let small = body.len() <= HASHED_HERE;
+    let hash = move || {
+        let mut hash = Sha256::new();
+        if let Some(query) = query {
+            hash.update(query);
+            hash.update([0]);
+        }
+        hash.update(&body);
+        hex(&hash.finalize())
+    };
+    if small {
+        return Ok(hash());
+    }
+    tokio::task::spawn_blocking(hash).await.map_err(|_| ApiError::new(Code::Internal, "the service failed"))
 }
 
 fn replay(kept: KeptAnswer, request: &KeyedRequest) -> Result<Answer, ApiError> {

@@ -9,14 +9,14 @@ mod admission;
 mod groups;
 mod lines;
 
-pub use admission::Admission;
+pub use admission::{Admission, Room};
 
 use crate::domain::audit::Actor;
 use crate::http::AppState;
 use crate::http::auth::{Caller, PricesWrite};
 use crate::http::connections::activity::Activity;
 use crate::http::error::{ApiError, Code, Problem};
-use crate::http::posted::{self, media_type};
+use crate::http::posted;
 use crate::http::prices::NewPrice;
 use crate::http::query::Query;
 use crate::storage::idempotency::{self, KeptAnswer, KeyedRequest};
@@ -35,9 +35,6 @@ use utoipa::ToSchema;
 const ROUTE: &str = "POST /prices/stream";
 /// Lowest rate of a stream, in bytes a second: a feed may say little, but not nothing.
 const RATE: u64 = 16;
-/// Media types of lines of JSON.
-const TYPES: [&str; 4] =
-    ["application/x-ndjson", "application/ndjson", "application/jsonl", "application/x-jsonlines"];
 
 /// What became of a stream, or of what was taken of it so far.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
@@ -139,7 +136,7 @@ async fn store(
         .await?;
     drop(room);
     tally.publish();
-    groups::count_malformed(refused);
+    intake::count_unreadable(refused);
     Ok(report)
 }
 
@@ -184,8 +181,7 @@ pub async fn stream_prices(
     if let Some(activity) = parts.extensions.get::<Arc<Activity>>() {
         activity.allow_body_rate(RATE);
     }
-    let kind = media_type(&parts.headers);
-    if !TYPES.contains(&kind.as_str()) {
+    if !posted::is_ndjson(&parts.headers) {
         let detail = "this route takes lines of JSON; send `Content-Type: application/x-ndjson`";
         return Err(ApiError::new(Code::UnsupportedMediaType, detail));
     }

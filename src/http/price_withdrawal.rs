@@ -5,12 +5,13 @@ use crate::domain::moment::Moment;
 use crate::http::AppState;
 use crate::http::auth::{Caller, PricesWrite};
 use crate::http::error::{ApiError, Code, Problem};
+use crate::http::posted::{Answer, Posted, deed};
 use crate::http::prices::UpdatedPosition;
 use crate::http::query::Query;
 use crate::http::reading;
 use crate::storage::assets;
 use crate::storage::prices::{self, Series};
-use axum::Json;
+use crate::workers::intake;
 use axum::extract::State;
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -43,7 +44,8 @@ pub async fn withdraw_price(
     State(app): State<AppState>,
     caller: Caller<PricesWrite>,
     mut query: Query,
-) -> Result<Json<PriceWithdrawn>, ApiError> {
+    posted: Posted,
+) -> Result<Answer, ApiError> {
     let symbol = query.required("symbol");
     let timestamp = query.required("timestamp");
     let at = Moment::parse_utc_default(&timestamp);
@@ -59,25 +61,28 @@ pub async fn withdraw_price(
     }
     query.finish()?;
     let at = at.unwrap_or(Moment::MAX);
-    app.db
-        .writer()
-        .write(caller.actor.clone(), move |tx| {
-            Box::pin(async move {
-                let asset = reading::asset(tx, &symbol).await?;
-                let terms = assets::terms(tx, &[asset.key], Moment::MAX).await?;
-                let terms = terms.at(asset.key, Moment::MAX);
-                let priority = terms.map(|terms| terms.source_priority.clone()).unwrap_or_default();
-                let key = prices::source(tx, &source).await?;
-                let series =
-                    Series { asset: asset.key, source: key, interval: &interval, source_priority: &priority };
-                if !prices::withdraw(tx, series, at).await? {
-                    let of = if interval.is_empty() { "tick" } else { &interval };
-                    let detail = format!("{} has no {of} of {source} at {at}", asset.symbol);
-                    return Err(ApiError::new(Code::PriceNotFound, detail));
-                }
-                let updated_positions = UpdatedPosition::of(tx, &caller, asset.key).await?;
-                Ok(Json(PriceWithdrawn { success: true, updated_positions, outcome: "withdrawn" }))
-            })
+    let (actor, from) = (caller.actor.clone(), source.clone());
+    let work = deed(move |tx| {
+        Box::pin(async move {
+            let asset = reading::asset(tx, &symbol).await?;
+            let terms = assets::terms(tx, &[asset.key], Moment::MAX).await?;
+            let terms = terms.at(asset.key, Moment::MAX);
+            let priority = terms.map(|terms| terms.source_priority.clone()).unwrap_or_default();
+            let key = prices::source(tx, &source).await?;
+            let series =
+                Series { asset: asset.key, source: key, interval: &interval, source_priority: &priority };
+            if !prices::withdraw(tx, series, at).await? {
+                let of = if interval.is_empty() { "tick" } else { &interval };
+                let detail = format!("{} has no {of} of {source} at {at}", asset.symbol);
+                return Err(ApiError::new(Code::PriceNotFound, detail));
+            }
+            let updated_positions = UpdatedPosition::of(tx, &caller, asset.key).await?;
+            Answer::ok(&PriceWithdrawn { success: true, updated_positions, outcome: "withdrawn" })
         })
-        .await
+    });
+    let answer = posted.once(&app, actor, work).await?;
+    if !answer.is_replayed() {
+        intake::count_withdrawn(&from);
+    }
+    Ok(answer)
 }

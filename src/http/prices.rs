@@ -1,7 +1,5 @@
 //! Prices: one point in, histories and latest points out.
 
-use crate::domain::adjustment::{Adjusted, Observed};
-use crate::domain::asset::Asset;
 use crate::domain::decimal::Decimal;
 use crate::domain::ids::{AssetKey, PortfolioId, PositionId};
 use crate::domain::interval::Interval;
@@ -12,22 +10,19 @@ use crate::http::auth::{Caller, PricesRead, PricesWrite};
 use crate::http::error::{ApiError, Code, FieldError, Problem};
 use crate::http::fields::{Fields, Unknown};
 use crate::http::posted::{Answer, Posted, deed};
-use crate::http::query::{HISTORY_ROWS, Query};
+use crate::http::query::Query;
 use crate::http::reading;
 use crate::http::wire::Time;
 use crate::storage::assets;
 use crate::storage::database::Tx;
 use crate::storage::figures::OpenPosition;
 use crate::storage::listings::Listing;
-use crate::storage::page::After;
-use crate::storage::prices::{self, PriceRange};
-use crate::workers::adjusted_prices::{self, AdjustError};
-use crate::workers::intake::{Refused, SeriesName};
+use crate::storage::prices;
+use crate::workers::intake::{self, Meter, Refused, SeriesName, Tally};
 use crate::workers::listings;
 use crate::workers::quotes::{self, Continued, NotRecorded, Single};
 use axum::Json;
 use axum::extract::{Path, State};
-use axum::response::{IntoResponse, Response};
 use chrono_tz::Tz;
 use serde::Serialize;
 use std::sync::Arc;
@@ -58,7 +53,8 @@ pub struct PriceView {
 }
 
 impl PriceView {
-    fn of(symbol: &str, point: PricePoint) -> Self {
+    /// A point of an asset.
+    pub fn of(symbol: &str, point: PricePoint) -> Self {
         Self {
             symbol: symbol.to_owned(),
             price: point.quote.price,
@@ -72,7 +68,28 @@ impl PriceView {
             recorded_at: Time(point.recorded_at),
         }
     }
+
+    /// Its fields as text, in the order of [`COLUMNS`].
+    pub fn cells(self) -> [String; COLUMNS.len()] {
+        let or_empty = |number: Option<Decimal>| number.map(|number| number.to_string()).unwrap_or_default();
+        [
+            self.symbol,
+            self.price.to_string(),
+            or_empty(self.open),
+            or_empty(self.high),
+            or_empty(self.low),
+            or_empty(self.volume),
+            self.observed_at.0.to_string(),
+            self.source,
+            self.interval,
+            self.recorded_at.0.to_string(),
+        ]
+    }
 }
+
+/// Fields of a price point, as a table names them.
+pub const COLUMNS: [&str; 10] =
+    ["symbol", "price", "open", "high", "low", "volume", "observed_at", "source", "interval", "recorded_at"];
 
 /// A price to record. `ticker` is another spelling of `symbol`, `close` of `price`.
 #[derive(Debug, ToSchema)]
@@ -258,18 +275,21 @@ pub async fn record_price(
     caller: Caller<PricesWrite>,
     posted: Posted,
 ) -> Result<Answer, ApiError> {
-    let mut fields = Fields::of_body(&posted.bytes)?;
+    let unreadable = |_: &ApiError| intake::count_unreadable(1);
+    let mut fields = Fields::of_body(&posted.bytes).inspect_err(unreadable)?;
     let now = app.clock.now();
     let sent = Sent::read(&mut fields, now);
-    fields.finish(Unknown::Ignored)?;
-    let actor = caller.actor.clone();
+    fields.finish(Unknown::Ignored).inspect_err(unreadable)?;
+    let (actor, source, meter) = (caller.actor.clone(), sent.source.clone(), Meter::default());
     let single = sent.single();
-    let (quick, asking) = (single.clone(), caller.clone());
+    let (quick, asking, noted) = (single.clone(), caller.clone(), meter.clone());
     let at_once = move |tx: &mut Tx| {
         let Continued { outcome, open } = quick.continue_series(tx, now)?;
+        noted.note(Tally::of(&quick.source, &[outcome]));
         let updated_positions = UpdatedPosition::seen(&open, &asking);
         Some(Answer::ok(&PriceRecorded { success: true, updated_positions, outcome }))
     };
+    let noted = meter.clone();
     let work = deed(move |tx| {
         Box::pin(async move {
             let (asset, outcome) = single.record(tx, now).await.map_err(|error| match error {
@@ -277,101 +297,18 @@ pub async fn record_price(
                 NotRecorded::Invalid(error) => ApiError::invalid(vec![sent.spelled(invalid_quote(&error))]),
                 NotRecorded::Storage(error) => error.into(),
             })?;
+            noted.note(Tally::of(&sent.source, &[outcome]));
             let updated_positions = UpdatedPosition::of(tx, &caller, asset).await?;
             Answer::ok(&PriceRecorded { success: true, updated_positions, outcome })
         })
     });
-    posted.once_at_once(&app, actor, at_once, work).await
-}
-
-/// Read an asset's price history
-///
-/// In order of time; current versions as known at `known_at`. Prices are as they were recorded, unless `adjusted` asks
-/// for prices in the units of today.
-#[utoipa::path(get, path = "/prices", operation_id = "list_prices", tag = "prices",
-    params(
-        ("symbol" = String, Query, description = "Symbol or id of the asset"),
-        ("from" = Option<String>, Query, description = "From this moment or day"),
-        ("to" = Option<String>, Query, description = "Up to this moment, not included, or through this day"),
-        ("source" = Option<String>, Query, description = "Only points of this source"),
-        ("interval" = Option<String>, Query, description = "Only candles of this length; `tick` for points without one"),
-        ("known_at" = Option<String>, Query, description = "As known then"),
-        ("adjusted" = Option<Adjusted>, Query, description = "none (default), splits, or all: splits and dividends"),
-        ("limit" = Option<i64>, Query, description = "Rows wanted, at most 10000"),
-        ("cursor" = Option<String>, Query, description = "From the `Link` header of the page before"),
-    ),
-    responses((status = 200, description = "Price points", body = [PriceView])))]
-pub async fn list_prices(
-    State(app): State<AppState>,
-    _: Caller<PricesRead>,
-    mut query: Query,
-) -> Result<Response, ApiError> {
-    let symbol = query.required("symbol");
-    let from = query.from("from", Tz::UTC).unwrap_or(Moment::MIN);
-    let until = query.before("to", Tz::UTC).unwrap_or(Moment::MAX);
-    let (source, interval) = (query.text("source"), query.text("interval"));
-    if interval.as_deref().is_some_and(|name| name != "tick" && Interval::from_name(name).is_none()) {
-        let detail = format!("must be tick or one of {}", Interval::NAMES.join(", "));
-        query.fault("interval", "unknown_value", detail);
+    let answer = posted.once_at_once(&app, actor, at_once, work).await;
+    match &answer {
+        Ok(_) => meter.publish(),
+        Err(error) if error.is_refusal() => Tally::refused(&source, 1).publish(),
+        Err(_) => {}
     }
-    let limit = query.limit(HISTORY_ROWS);
-    let after = query.cursor("prices");
-    let adjusted = query.one_of("adjusted", Adjusted::NAMES, Adjusted::from_name).unwrap_or(Adjusted::None);
-    let known_at = reading::known_at(&app, &mut query).await?.unwrap_or(Moment::MAX);
-    query.finish()?;
-    let mut tx = app.db.read().await?;
-    let asset = reading::asset(&mut tx, &symbol).await?;
-    let range = PriceRange {
-        asset: asset.key,
-        source,
-        interval: interval.map(|name| if name == "tick" { String::new() } else { name }),
-        from,
-        until,
-        known_at,
-        after: after.and_then(|after| Some((Moment(after.value.parse().ok()?), after.key))),
-        limit,
-    };
-    let mut points = prices::history(&mut tx, &range).await?;
-    adjust(&mut tx, &asset, &range, adjusted, &mut points).await?;
-    let full = i64::try_from(points.len()).is_ok_and(|count| count == limit);
-    let next = points
-        .last()
-        .filter(|_| full)
-        .map(|(seq, point)| After { value: point.observed_at.0.to_string(), key: *seq });
-    let link = next.map(|after| query.next_link("prices", &after)).unwrap_or_default();
-    let views: Vec<PriceView> =
-        points.into_iter().map(|(_, point)| PriceView::of(&asset.symbol, point)).collect();
-    Ok((link, Json(views)).into_response())
-}
-
-/// Brings points to the units of today.
-async fn adjust(
-    tx: &mut Tx,
-    asset: &Asset,
-    range: &PriceRange,
-    what: Adjusted,
-    points: &mut [(i64, PricePoint)],
-) -> Result<(), ApiError> {
-    let Some((_, first)) = points.first() else { return Ok(()) };
-    let refused = |error: AdjustError| match error {
-        AdjustError::MissingRate { .. } => ApiError::new(Code::MissingRate, error.to_string()),
-        AdjustError::NothingLeft { .. } => ApiError::new(Code::NotAdjustable, error.to_string()),
-        AdjustError::Storage(error) => error.into(),
-    };
-    let events = adjusted_prices::events(tx, asset, range, first, what).await.map_err(refused)?;
-    for (_, point) in points.iter_mut().filter(|_| what != Adjusted::None) {
-        let seen = Observed { at: point.observed_at, interval: &point.interval };
-        let (factor, splits) = events.factors(seen, point.split_adjusted, asset.market_zone);
-        let quote = &mut point.quote;
-        quote.price = factor.of(&quote.price).normalized();
-        for price in [&mut quote.open, &mut quote.high, &mut quote.low].into_iter().flatten() {
-            *price = factor.of(price).normalized();
-        }
-        if let Some(volume) = &mut quote.volume {
-            *volume = splits.inverse_of(volume).normalized();
-        }
-    }
-    Ok(())
+    answer
 }
 
 /// Read the latest price of several assets

@@ -239,6 +239,15 @@ impl Query {
         }
     }
 
+    /// Refuses what pages are asked for with, where all of a list is written.
+    pub fn no_pages(&mut self) {
+        for name in ["limit", "cursor"] {
+            if self.text(name).is_some() {
+                self.fault(name, "not_used", "is for pages of JSON; with `format` all of it is written");
+            }
+        }
+    }
+
     /// `cursor`, as given out by a page that was sorted in the same way.
     pub fn cursor(&mut self, sort: &str) -> Option<After> {
         let text = self.text("cursor")?;

@@ -5,11 +5,18 @@ use crate::http::auth::{Caller, PricesRead};
 use crate::http::error::{ApiError, Code};
 use crate::workers::records::{Manifest, RecordsError};
 use axum::Json;
+use axum::body::{Body, Bytes};
 use axum::extract::{Path, State};
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
+use futures_util::stream::{self, Stream};
 use serde::Serialize;
+use std::io;
+use tokio::io::AsyncReadExt as _;
 use utoipa::ToSchema;
+
+/// Bytes of a file in memory at a time; a file that is not larger is answered whole.
+const PIECE: u64 = 1 << 20;
 
 /// What the file of a source's records holds.
 #[derive(Debug, Serialize, ToSchema)]
@@ -64,7 +71,7 @@ fn refused(error: &RecordsError) -> ApiError {
 }
 
 /// List the sources that have records in files
-#[utoipa::path(get, path = "/ingest/sources", operation_id = "list_record_sources", tag = "prices",
+#[utoipa::path(get, path = "/ingest/sources", operation_id = "list_record_sources", tag = "ingest",
     responses((status = 200, description = "Their names, in order", body = [String])))]
 pub async fn list_record_sources(
     State(app): State<AppState>,
@@ -74,7 +81,7 @@ pub async fn list_record_sources(
 }
 
 /// Read the records of a source as they are in its file
-#[utoipa::path(get, path = "/ingest/sources/{source}/records", operation_id = "get_records", tag = "prices",
+#[utoipa::path(get, path = "/ingest/sources/{source}/records", operation_id = "get_records", tag = "ingest",
     params(("source" = String, Path, description = "Its name")),
     responses((status = 200, description = "An array of records in order of time", body = [Object])))]
 pub async fn get_records(
@@ -82,12 +89,33 @@ pub async fn get_records(
     _: Caller<PricesRead>,
     Path(source): Path<String>,
 ) -> Result<Response, ApiError> {
-    let (bytes, _) = app.records.read(source).await.map_err(|error| refused(&error))?;
-    Ok(([(header::CONTENT_TYPE, "application/json")], bytes).into_response())
+    let file = app.records.open(source).await.map_err(|error| refused(&error))?;
+    let kind = [(header::CONTENT_TYPE, "application/json")];
+    let broken = |error: io::Error| {
+        tracing::error!(%error, "records could not be read");
+        ApiError::new(Code::Internal, "the files of this source cannot be read; the log tells why")
+    };
+    let size = file.metadata().map_err(broken)?.len();
+    let mut file = tokio::fs::File::from_std(file);
+    if size > PIECE {
+        return Ok((kind, Body::from_stream(pieces(file))).into_response());
+    }
+    let mut bytes = Vec::new();
+    file.read_to_end(&mut bytes).await.map_err(broken)?;
+    Ok((kind, bytes).into_response())
+}
+
+/// A file piece by piece, as fast as the client reads.
+fn pieces(file: tokio::fs::File) -> impl Stream<Item = io::Result<Bytes>> {
+    stream::try_unfold(file, async |mut file| {
+        let mut piece = Vec::new();
+        (&mut file).take(PIECE).read_to_end(&mut piece).await?;
+        Ok((!piece.is_empty()).then(|| (piece.into(), file)))
+    })
 }
 
 /// Read what the file of a source's records holds
-#[utoipa::path(get, path = "/ingest/sources/{source}/manifest", operation_id = "get_manifest", tag = "prices",
+#[utoipa::path(get, path = "/ingest/sources/{source}/manifest", operation_id = "get_manifest", tag = "ingest",
     params(("source" = String, Path, description = "Its name")),
     responses((status = 200, description = "The manifest", body = ManifestView)))]
 pub async fn get_manifest(
@@ -95,6 +123,6 @@ pub async fn get_manifest(
     _: Caller<PricesRead>,
     Path(source): Path<String>,
 ) -> Result<Json<ManifestView>, ApiError> {
-    let (_, manifest) = app.records.read(source).await.map_err(|error| refused(&error))?;
+    let manifest = app.records.manifest(source).await.map_err(|error| refused(&error))?;
     Ok(Json(manifest.into()))
 }

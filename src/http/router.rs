@@ -3,11 +3,11 @@
 use crate::http::auth::Door;
 use crate::http::openapi::{self, Frame, Written};
 use crate::http::{
-    AppState, actions, assets, attribution, audit, candles, currencies, difference, docs, exports,
-    feed_mappings, feeds, fx, gains, health, history, imports, keys, layers, ledger_imports, login, markets,
-    metrics, outbox, pnl, portfolios, position_trades, positions, price_batch, price_sources, price_stream,
-    price_withdrawal, prices, rate_imports, record_files, returns, several, signing_keys, statement,
-    transactions, users, values,
+    AppState, actions, assets, attribution, audit, candles, currencies, dead_letters, difference, docs,
+    exports, feed_mappings, feeds, fx, gains, health, history, imports, ingest_queue, keys, layers,
+    ledger_imports, login, markets, metrics, outbox, pnl, portfolios, position_trades, positions, price_batch,
+    price_history, price_rows, price_sources, price_stream, price_withdrawal, prices, rate_imports,
+    record_files, returns, several, signing_keys, statement, transactions, users, values,
 };
 use axum::extract::DefaultBodyLimit;
 use axum::routing::get;
@@ -25,6 +25,7 @@ pub fn routes() -> RoutesBuilder {
             .merge(access())
             .merge(reference())
             .merge(market_data())
+            .merge(intake())
             .merge(portfolios_and_positions())
             .merge(over_time())
             .merge(ledgers())
@@ -86,7 +87,7 @@ fn market_data() -> OpenApiRouter<AppState> {
         .routes(routes!(prices::price_of_asset))
         .routes(routes!(candles::list_candles))
         .routes(routes!(candles::list_gaps))
-        .routes(routes!(prices::list_prices, prices::record_price, price_withdrawal::withdraw_price))
+        .routes(routes!(price_history::list_prices, prices::record_price, price_withdrawal::withdraw_price))
         .routes(routes!(prices::latest_prices))
         .routes(routes!(fx::list_rates, fx::record_rate))
         .routes(routes!(feed_mappings::test_mapping))
@@ -95,6 +96,17 @@ fn market_data() -> OpenApiRouter<AppState> {
         .routes(routes!(outbox::retry_refused_posts))
         .routes(routes!(outbox::retry_refused_post))
         .routes(routes!(outbox::discard_refused_post))
+}
+
+/// What is on its way in, and the files of what came.
+fn intake() -> OpenApiRouter<AppState> {
+    OpenApiRouter::new()
+        .routes(routes!(ingest_queue::get_queue, ingest_queue::queue_prices))
+        .layer(DefaultBodyLimit::max(price_rows::BODY_MAX))
+        .routes(routes!(ingest_queue::get_batch))
+        .routes(routes!(dead_letters::list_dead_letters))
+        .routes(routes!(dead_letters::retry_dead_letter))
+        .routes(routes!(dead_letters::discard_dead_letter))
         .routes(routes!(record_files::list_record_sources))
         .routes(routes!(record_files::get_records))
         .routes(routes!(record_files::get_manifest))
@@ -163,7 +175,7 @@ fn files() -> OpenApiRouter<AppState> {
         .merge(
             OpenApiRouter::new()
                 .routes(routes!(price_batch::record_prices))
-                .layer(DefaultBodyLimit::max(price_batch::BODY_MAX)),
+                .layer(DefaultBodyLimit::max(price_rows::BODY_MAX)),
         )
         .routes(routes!(price_stream::stream_prices))
         .merge(

@@ -2,7 +2,9 @@
 
 use crate::domain::currency::Currency;
 use crate::domain::decimal::Decimal;
-use crate::domain::ids::{ActionId, AssetId, MarketId, PortfolioId, PositionId, PostId, TransactionId};
+use crate::domain::ids::{
+    ActionId, AssetId, BatchId, MarketId, PortfolioId, PositionId, PostId, TransactionId,
+};
 use crate::domain::moment::Moment;
 use serde::{Serialize, Serializer};
 use serde_json::json;
@@ -143,6 +145,7 @@ schemas! {
     Currency, "Currency" => text("^[A-Za-z0-9]{2,10}$", "USD", "ISO 4217, a metal, a crypto unit or a minor unit such as GBp.");
     MarketId, "MarketId" => text(UUID, "0198c1d2-7c7a-7b1e-9a55-3f2b8d0c4e11", "A UUID.");
     AssetId, "AssetId" => text(UUID, "0198c1d2-7c7a-7b1e-9a55-3f2b8d0c4e12", "A UUID.");
+    BatchId, "BatchId" => text(UUID, "0198c1d2-7c7a-7b1e-9a55-3f2b8d0c4e17", "A UUIDv7.");
     PortfolioId, "PortfolioId" => text(UUID, "0198c1d2-7c7a-7b1e-9a55-3f2b8d0c4e13", "A UUIDv7.");
     PositionId, "PositionId" => text(UUID, "0198c1d2-7c7a-7b1e-9a55-3f2b8d0c4e14", "A UUIDv7.");
     PostId, "PostId" => text(UUID, "0198c1d2-7c7a-8b1e-9a55-3f2b8d0c4e18", "A UUID.");
@@ -182,6 +185,7 @@ enum_schemas! {
     crate::domain::market::MarketStatus, "MarketStatus";
     crate::domain::asset::AssetType, "AssetType";
     crate::domain::asset::AssetStatus, "AssetStatus";
+    crate::domain::batch::BatchState, "BatchState";
     crate::domain::access::UserStatus, "UserStatus";
     crate::domain::outbox::PostState, "PostState";
     crate::domain::portfolio::PortfolioStatus, "PortfolioStatus";

@@ -5,11 +5,12 @@
 
 use crate::domain::access::UserStatus;
 use crate::domain::asset::{AssetStatus, AssetType};
+use crate::domain::batch::BatchState;
 use crate::domain::corporate_action::ActionType;
 use crate::domain::currency::Currency;
 use crate::domain::decimal::Decimal;
 use crate::domain::ids::{
-    ActionId, AssetId, AssetKey, MarketId, MarketKey, PortfolioId, PositionId, PostId, SourceKey,
+    ActionId, AssetId, AssetKey, BatchId, MarketId, MarketKey, PortfolioId, PositionId, PostId, SourceKey,
     TransactionId,
 };
 use crate::domain::market::{MarketStatus, MarketType};
@@ -74,6 +75,7 @@ column! { String,
     PostState => |value| value.name().to_owned(), |text| unknown(Self::from_name(&text), &text);
     PortfolioStatus => |value| value.name().to_owned(), |text| unknown(Self::from_name(&text), &text);
     ActionType => |value| value.name().to_owned(), |text| unknown(Self::from_name(&text), &text);
+    BatchState => |value| value.name().to_owned(), |text| unknown(Self::from_name(&text), &text);
     UserStatus => |value| value.name().to_owned(), |text| unknown(Self::from_name(&text), &text);
     TransactionType => |value| value.name().to_owned(), |text| unknown(Self::from_name(&text), &text);
 }
@@ -88,6 +90,7 @@ column! { i64,
 column! { uuid::Uuid,
     MarketId => |value| value.0, |value| Ok(Self(value));
     AssetId => |value| value.0, |value| Ok(Self(value));
+    BatchId => |value| value.0, |value| Ok(Self(value));
     PortfolioId => |value| value.0, |value| Ok(Self(value));
     ActionId => |value| value.0, |value| Ok(Self(value));
     TransactionId => |value| value.0, |value| Ok(Self(value));

@@ -39,6 +39,9 @@ pub enum StorageError {
     /// The writer has stopped, or the commit a write belonged to failed.
     #[error("the write was not committed: {0}")]
     NotCommitted(String),
+    /// The write panicked, and was undone.
+    #[error("the write panicked")]
+    Panicked,
     /// The key of the audit trail is missing, or no key.
     #[error("{0}")]
     AuditKey(String),
@@ -56,6 +59,26 @@ pub enum StorageError {
     /// Anything else.
     #[error("the database failed")]
     Driver(#[source] sqlx::Error),
+}
+
+impl StorageError {
+    /// Whether it is about the state the database is in, and not about what was to be written: the same write may
+    /// succeed later.
+    pub const fn may_pass(&self) -> bool {
+        match self {
+            Self::Busy(_) | Self::Full(_) | Self::NotCommitted(_) | Self::Locked(_) => true,
+            Self::Conflict(_)
+            | Self::MissingReference(_)
+            | Self::Corrupt(_)
+            | Self::NewerSchema { .. }
+            | Self::Migration(_)
+            | Self::Panicked
+            | Self::AuditKey(_)
+            | Self::Unaudited
+            | Self::File { .. }
+            | Self::Driver(_) => false,
+        }
+    }
 }
 
 impl From<sqlx::Error> for StorageError {

@@ -261,8 +261,8 @@ impl WriterHandle {
     /// wrote is undone and nothing else is. What it does it tells with [`Tx::audit`]; prices tell themselves.
     ///
     /// # Errors
-    /// The error of `work`, [`StorageError::NotCommitted`] when the commit failed, and in debug builds
-    /// [`StorageError::Unaudited`] when `work` changed something and told nothing.
+    /// The error of `work`, [`StorageError::Panicked`] when it has none, [`StorageError::NotCommitted`] when the commit
+    /// failed, and in debug builds [`StorageError::Unaudited`] when `work` changed something and told nothing.
     pub async fn write<T, E, F>(&self, actor: Actor, work: F) -> Result<T, E>
     where
         T: Send + 'static,
@@ -313,9 +313,7 @@ impl WriterHandle {
         let stopped = || E::from(StorageError::NotCommitted("the writer has stopped".to_owned()));
         self.queue.send(Message::Job(Job { work, committed })).await.map_err(|_| stopped())?;
         match outcome.await {
-            Ok(Ok(())) => result_out.await.unwrap_or_else(|_| {
-                Err(E::from(StorageError::NotCommitted("the write panicked".to_owned())))
-            }),
+            Ok(Ok(())) => result_out.await.unwrap_or_else(|_| Err(E::from(StorageError::Panicked))),
             Ok(Err(reason)) => Err(E::from(StorageError::NotCommitted(reason))),
             Err(_) => Err(stopped()),
         }

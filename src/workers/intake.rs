@@ -5,6 +5,10 @@
 //! assets stand in the commit under way, into what can be recorded and what is refused, and [`Judged::record`] records
 //! the former in the order it came. What is counted goes to the metrics by [`Tally::publish`], after the commit.
 
+mod packed;
+
+pub use packed::Packed;
+
 use crate::domain::ids::SourceKey;
 use crate::domain::interval::Interval;
 use crate::domain::moment::Moment;
@@ -178,6 +182,35 @@ impl Counts {
 pub struct Tally(pub BTreeMap<String, Counts>);
 
 impl Tally {
+    /// Adds what became of points of one source.
+    pub fn add(&mut self, source: &str, outcomes: &[Outcome]) {
+        let counts = self.0.entry(source.to_owned()).or_default();
+        for outcome in outcomes {
+            counts.add(*outcome);
+        }
+    }
+
+    /// What became of points of one source.
+    pub fn of(source: &str, outcomes: &[Outcome]) -> Self {
+        let mut tally = Self::default();
+        tally.add(source, outcomes);
+        tally
+    }
+
+    /// Refused points of one source.
+    pub fn refused(source: &str, refused: usize) -> Self {
+        let refused = u64::try_from(refused).unwrap_or(u64::MAX);
+        Self(BTreeMap::from([(source.to_owned(), Counts { refused, ..Counts::default() })]))
+    }
+
+    /// The same with what was refused before its source was known.
+    #[must_use]
+    pub fn with_unreadable(mut self, messages: usize) -> Self {
+        let refused = u64::try_from(messages).unwrap_or(u64::MAX);
+        self.0.entry(telemetry::sources::UNKNOWN.to_owned()).or_default().refused += refused;
+        self
+    }
+
     /// Of all sources together.
     pub fn total(&self) -> Counts {
         let mut total = Counts::default();
@@ -188,6 +221,8 @@ impl Tally {
     /// Adds them to the metrics. To be called once the commit is made.
     pub fn publish(&self) {
         for (source, counts) in &self.0 {
+            let known = counts.all() > counts.refused;
+            let label = telemetry::sources::label(source, known);
             let outcomes = [
                 (Outcome::Stored.name(), counts.stored),
                 (Outcome::Duplicate.name(), counts.duplicate),
@@ -195,11 +230,26 @@ impl Tally {
                 ("refused", counts.refused),
             ];
             for (outcome, count) in outcomes.into_iter().filter(|(_, count)| *count > 0) {
-                metrics::counter!(telemetry::INGEST_MESSAGES, "source" => source.clone(), "outcome" => outcome)
-                    .increment(count);
+                count_messages(label.clone(), outcome, count);
             }
         }
     }
+}
+
+fn count_messages(source: String, outcome: &'static str, count: u64) {
+    metrics::counter!(telemetry::INGEST_MESSAGES, "source" => source, "outcome" => outcome).increment(count);
+}
+
+/// Adds what was refused before its source was known to the metrics.
+pub fn count_unreadable(messages: u64) {
+    if messages > 0 {
+        count_messages(telemetry::sources::UNKNOWN.to_owned(), "refused", messages);
+    }
+}
+
+/// Adds a withdrawn point to the metrics.
+pub fn count_withdrawn(source: &str) {
+    count_messages(telemetry::sources::label(source, true), "withdrawn", 1);
 }
 
 /// Carries what is counted inside a commit to where the commit is known to be made.
@@ -381,10 +431,7 @@ impl Judged {
                 source_priority: run.target.listing.priority(),
             };
             let outcomes = prices::record(tx, series, &run.points).await?;
-            let counts = taken.tally.0.entry(name.source.clone()).or_default();
-            for outcome in &outcomes {
-                counts.add(*outcome);
-            }
+            taken.tally.add(&name.source, &outcomes);
             taken.outcomes.extend(run.lines.iter().copied().zip(outcomes));
         }
         Ok(taken)

@@ -2,21 +2,24 @@
 //!
 //! `<folder>/<source>/records.json` is a JSON array of objects in order of time, one a line; `manifest.json` describes it.
 //! What is written is merged by key (moment, asset, interval), so that fetching one day never loses the others. Each
-//! write goes in steps, and a crash between any two leaves a pair that [`read`] can tell apart and put right: both files
+//! write goes in steps, and a crash between any two leaves a pair that [`manifest`] can tell apart and put right: both files
 //! are written whole beside the old ones, `manifest.next.json` first, and take their places by renaming, the records
 //! before their manifest. So a manifest that does not match its records is older than they are if the next one matches,
 //! and the next one is a leftover if the manifest itself does.
 
+mod merging;
+
 use crate::domain::decimal::Decimal;
 use crate::domain::moment::Moment;
 use crate::domain::price::Quote;
+use merging::{OldRecords, Written};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use sha2::{Digest as _, Sha256};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs::{self, File};
-use std::io::{self, Write as _};
+use std::io::{self, BufReader, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use uuid::Uuid;
@@ -29,6 +32,11 @@ pub const RECORDS: &str = "records.json";
 pub const MANIFEST: &str = "manifest.json";
 /// The description that is about to hold.
 const NEXT: &str = "manifest.next.json";
+/// Files that are not whole yet.
+const RECORDS_PART: &str = ".records.part";
+const MANIFEST_PART: &str = ".manifest.part";
+/// Bytes of a file in memory at a time.
+const BUFFER: usize = 64 << 10;
 /// What the records are: changes when a reader has to change.
 pub const SCHEMA: &str = "artifact.records/1";
 /// Longest name of a source, in bytes.
@@ -99,8 +107,11 @@ pub enum RecordsError {
     },
 }
 
-/// A record as it stands in the file: its key, and its text, whose numbers are never read.
-type Kept = BTreeMap<(Moment, String, String), String>;
+/// Moment, asset and candle length of a record.
+type Key = (Moment, String, String);
+
+/// Records as they stand in the file: by key their text, whose numbers are never read.
+type Kept = BTreeMap<Key, String>;
 
 /// The name of a source, if it may be a folder's.
 ///
@@ -119,12 +130,44 @@ fn failed(path: &Path) -> impl FnOnce(io::Error) -> RecordsError {
     move |error| RecordsError::Io { path, error }
 }
 
-fn hash(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().fold(String::with_capacity(64), |mut text, byte| {
+fn hex(hash: &[u8]) -> String {
+    hash.iter().fold(String::with_capacity(64), |mut text, byte| {
         // Writing to a string cannot fail.
         write!(text, "{byte:02x}").unwrap_or_default();
         text
     })
+}
+
+/// What describes a file of records, but for its source and its write.
+fn described(count: u64, (first, last): (Option<String>, Option<String>), hash: &[u8]) -> Manifest {
+    Manifest {
+        last_ingest_timestamp: last.clone(),
+        source: String::new(),
+        count,
+        first,
+        last,
+        sha256: hex(hash),
+        schema: SCHEMA.to_owned(),
+        writer_version: env!("CARGO_PKG_VERSION").to_owned(),
+        write_id: Uuid::nil(),
+    }
+}
+
+/// SHA-256 of a file, in hex; `None` when there is no such file.
+fn hash_of(path: &Path) -> Result<Option<String>, RecordsError> {
+    let mut file = match File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(failed(path)(error)),
+    };
+    let (mut hash, mut buffer) = (Sha256::new(), vec![0; BUFFER]);
+    loop {
+        let read = file.read(&mut buffer).map_err(failed(path))?;
+        match buffer.get(..read).filter(|part| !part.is_empty()) {
+            Some(part) => hash.update(part),
+            None => return Ok(Some(hex(&hash.finalize()))),
+        }
+    }
 }
 
 /// A file's bytes; `None` when there is no such file.
@@ -137,7 +180,7 @@ fn content(path: &Path) -> Result<Option<Vec<u8>>, RecordsError> {
 }
 
 impl Record {
-    fn key(&self) -> (Moment, String, String) {
+    fn key(&self) -> Key {
         (self.observed_at, self.symbol.clone(), self.interval.clone())
     }
 
@@ -201,74 +244,79 @@ fn parse(path: &Path, bytes: &[u8]) -> Result<Kept, RecordsError> {
         serde_json::from_slice(bytes).map_err(|error| unreadable(error.to_string()))?;
     let mut kept = Kept::new();
     for (number, row) in (1..).zip(rows) {
-        let head: Head = serde_json::from_str(row.get())
-            .map_err(|error| unreadable(format!("record {number}: {error}")))?;
-        let at = moment(&head.timestamp)
-            .ok_or_else(|| unreadable(format!("record {number}: its timestamp is no moment")))?;
-        let name = head.ticker.or(head.symbol).or(head.series_id).unwrap_or_default();
-        kept.insert((at, name, head.interval.unwrap_or_default()), row.get().to_owned());
+        let key = key_of(row.get()).map_err(|reason| unreadable(format!("record {number}: {reason}")))?;
+        kept.insert(key, one_line(row.get()));
     }
     Ok(kept)
+}
+
+/// The key of a record, or why it has none.
+fn key_of(text: &str) -> Result<Key, String> {
+    let head: Head = serde_json::from_str(text).map_err(|error| error.to_string())?;
+    let at = moment(&head.timestamp).ok_or("its timestamp is no moment")?;
+    let name = head.ticker.or(head.symbol).or(head.series_id).unwrap_or_default();
+    Ok((at, name, head.interval.unwrap_or_default()))
+}
+
+/// A record without breaks between its parts: inside a text JSON has none.
+fn one_line(text: &str) -> String {
+    if text.contains(['\n', '\r']) { text.replace(['\n', '\r'], " ") } else { text.to_owned() }
 }
 
 /// One step of a write.
 type Step = fn(&Pending) -> Result<(), RecordsError>;
 
-/// A write that is prepared: what the two files will be.
+/// A write whose records are on disk beside those that hold: what describes them, and where both belong.
 struct Pending {
     folder: PathBuf,
-    records: Vec<u8>,
-    manifest: Vec<u8>,
     described: Manifest,
 }
 
 impl Pending {
-    fn of(folder: &Path, source: &str, kept: &Kept, write_id: Uuid) -> Result<Self, RecordsError> {
-        let mut records = String::from("[");
-        for (number, text) in kept.values().enumerate() {
-            records.push_str(if number == 0 { "\n" } else { ",\n" });
-            records.push_str(text);
-        }
-        records.push_str("\n]\n");
-        let stamp =
-            |key: Option<(&(Moment, String, String), &String)>| key.map(|((at, _, _), _)| at.to_string());
-        let (first, last) = (stamp(kept.first_key_value()), stamp(kept.last_key_value()));
-        let described = Manifest {
-            last_ingest_timestamp: last.clone(),
-            source: source.to_owned(),
-            count: u64::try_from(kept.len()).unwrap_or(u64::MAX),
-            first,
-            last,
-            sha256: hash(records.as_bytes()),
-            schema: SCHEMA.to_owned(),
-            writer_version: env!("CARGO_PKG_VERSION").to_owned(),
-            write_id,
+    /// Writes the records that are to hold into a file of their own: those there are, merged with new ones. Only the new
+    /// ones are in memory, unless another program wrote the file.
+    fn merged(folder: &Path, source: &str, new: &Kept, write_id: Uuid) -> Result<Self, RecordsError> {
+        let path = folder.join(RECORDS);
+        let old = match File::open(&path) {
+            Ok(file) => Some(BufReader::with_capacity(BUFFER, file)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            Err(error) => return Err(failed(&path)(error)),
         };
-        let manifest = serde_json::to_vec_pretty(&described)
-            .map_err(|error| failed(&folder.join(MANIFEST))(error.into()))?;
-        Ok(Self { folder: folder.to_owned(), records: records.into_bytes(), manifest, described })
+        let part = folder.join(RECORDS_PART);
+        let written =
+            Written::create(&part).and_then(|written| written.merge(old.map(OldRecords::begin), new));
+        let written = match written {
+            Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+                // Not as it is written here: then it is read whole, and refused when it is no list of records.
+                let mut kept = parse(&path, &content(&path)?.unwrap_or_default())?;
+                kept.extend(new.iter().map(|(key, text)| (key.clone(), text.clone())));
+                Written::create(&part).and_then(|written| written.add_all(&kept))
+            }
+            written => written,
+        };
+        let described = written.and_then(|written| written.end(source, write_id)).map_err(failed(&part))?;
+        Ok(Self { folder: folder.to_owned(), described })
     }
 
-    /// The steps of a write, in order. After each of them the machine may stop.
-    fn steps() -> [Step; 4] {
+    /// What is left of a write, in order. After each step, and before the first, the machine may stop.
+    fn steps() -> [Step; 3] {
         [
-            |write| write.whole(".records.part", &write.records, None),
-            |write| write.whole(".manifest.part", &write.manifest, Some(NEXT)),
-            |write| write.rename(".records.part", RECORDS),
+            |write| write.describe(),
+            |write| write.rename(RECORDS_PART, RECORDS),
             |write| write.rename(NEXT, MANIFEST),
         ]
     }
 
-    /// Writes a file of its own to the disk, and gives it a name when it is whole.
-    fn whole(&self, part: &str, bytes: &[u8], name: Option<&str>) -> Result<(), RecordsError> {
-        let path = self.folder.join(part);
+    /// Writes the manifest to the disk, and gives it its name when it is whole.
+    fn describe(&self) -> Result<(), RecordsError> {
+        let path = self.folder.join(MANIFEST_PART);
         let write = || {
             let mut file = File::create(&path)?;
-            file.write_all(bytes)?;
+            file.write_all(&serde_json::to_vec_pretty(&self.described)?)?;
             file.sync_all()
         };
         write().map_err(failed(&path))?;
-        name.map_or(Ok(()), |name| self.rename(part, name))
+        self.rename(MANIFEST_PART, NEXT)
     }
 
     fn rename(&self, from: &str, to: &str) -> Result<(), RecordsError> {
@@ -299,15 +347,8 @@ pub fn write(
         File::open(root).and_then(|root| root.sync_all()).map_err(failed(root))?;
     }
     settle(&folder)?;
-    let path = folder.join(RECORDS);
-    let mut kept = match content(&path)? {
-        Some(bytes) => parse(&path, &bytes)?,
-        None => Kept::new(),
-    };
-    for record in records {
-        kept.insert(record.key(), record.text());
-    }
-    let pending = Pending::of(&folder, source, &kept, write_id)?;
+    let new: Kept = records.iter().map(|record| (record.key(), record.text())).collect();
+    let pending = Pending::merged(&folder, source, &new, write_id)?;
     for step in Pending::steps() {
         step(&pending)?;
     }
@@ -317,7 +358,7 @@ pub fn write(
 /// Ends what a stopped write left, so that records and manifest belong together.
 fn settle(folder: &Path) -> Result<(), RecordsError> {
     let Some(next) = content(&folder.join(NEXT))? else { return Ok(()) };
-    let records = content(&folder.join(RECORDS))?.map(|bytes| hash(&bytes));
+    let records = hash_of(&folder.join(RECORDS))?;
     let described = serde_json::from_slice::<Manifest>(&next).ok();
     if described.is_some_and(|next| Some(next.sha256) == records) {
         return rename(folder, NEXT, MANIFEST);
@@ -326,26 +367,40 @@ fn settle(folder: &Path) -> Result<(), RecordsError> {
     fs::remove_file(folder.join(NEXT)).map_err(failed(&folder.join(NEXT)))
 }
 
-/// The files of a source: the bytes of its records, and what describes them. Where the manifest is not one of these
-/// records, because another program wrote them, they are described anew; their writer is then not known.
+/// The records of a source, to be read: what is opened stays as it is, whoever writes meanwhile.
 ///
 /// # Errors
 /// [`RecordsError::None`] when there are none.
-pub fn read(root: &Path, source: &str) -> Result<(Vec<u8>, Manifest), RecordsError> {
+pub fn open(root: &Path, source: &str) -> Result<File, RecordsError> {
+    let path = root.join(checked_name(source)?).join(RECORDS);
+    match File::open(&path) {
+        Ok(file) => Ok(file),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Err(RecordsError::None),
+        Err(error) => Err(failed(&path)(error)),
+    }
+}
+
+/// What describes the records of a source. Where the manifest is not one of these records, because another program wrote
+/// them, they are described anew; their writer is then not known.
+///
+/// # Errors
+/// [`RecordsError::None`] when there are none.
+pub fn manifest(root: &Path, source: &str) -> Result<Manifest, RecordsError> {
     let folder = root.join(checked_name(source)?);
     let path = folder.join(RECORDS);
-    let records = content(&path)?.ok_or(RecordsError::None)?;
-    let sha256 = hash(&records);
+    let sha256 = hash_of(&path)?.ok_or(RecordsError::None)?;
     for name in [MANIFEST, NEXT] {
         let described =
             content(&folder.join(name))?.and_then(|bytes| serde_json::from_slice::<Manifest>(&bytes).ok());
         if let Some(described) = described.filter(|described| described.sha256 == sha256) {
-            return Ok((records, described));
+            return Ok(described);
         }
     }
-    let kept = parse(&path, &records)?;
-    let described = Manifest { sha256, ..Pending::of(&folder, source, &kept, Uuid::nil())?.described };
-    Ok((records, described))
+    let kept = parse(&path, &content(&path)?.ok_or(RecordsError::None)?)?;
+    let stamp = |key: Option<&Key>| key.map(|(at, _, _)| at.to_string());
+    let span = (stamp(kept.keys().next()), stamp(kept.keys().next_back()));
+    let described = described(u64::try_from(kept.len()).unwrap_or(u64::MAX), span, &[]);
+    Ok(Manifest { sha256, source: source.to_owned(), ..described })
 }
 
 /// Names of the sources that have records, in order.
@@ -401,15 +456,23 @@ impl RecordFiles {
         .await
     }
 
-    /// As [`read()`].
+    /// As [`open()`].
     ///
     /// # Errors
     /// [`RecordsError::None`] when there are none.
-    pub async fn read(&self, source: String) -> Result<(Vec<u8>, Manifest), RecordsError> {
+    pub async fn open(&self, source: String) -> Result<File, RecordsError> {
+        self.aside(move |root| open(root, &source)).await
+    }
+
+    /// As [`manifest()`].
+    ///
+    /// # Errors
+    /// [`RecordsError::None`] when there are none.
+    pub async fn manifest(&self, source: String) -> Result<Manifest, RecordsError> {
         let turn = Arc::clone(&self.turn);
         self.aside(move |root| {
             let _turn = turn.lock().unwrap_or_else(PoisonError::into_inner);
-            read(root, &source)
+            manifest(root, &source)
         })
         .await
     }

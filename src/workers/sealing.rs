@@ -3,6 +3,7 @@
 use crate::storage::database::Database;
 use crate::storage::error::StorageError;
 use crate::storage::sealing::{self, Effort, Sizes};
+use crate::workers::background::pause;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
@@ -11,25 +12,8 @@ const IDLE: Duration = Duration::from_millis(500);
 /// Time before the next attempt after a failure.
 const AFTER_FAILURE: Duration = Duration::from_secs(5);
 
-/// Seals what is worth it until `stop` is cancelled; should it panic, it is begun again.
-pub async fn supervise(db: Database, stop: CancellationToken) {
-    while !stop.is_cancelled() {
-        let run = tokio::spawn(run(db.clone(), stop.clone()));
-        if let Err(error) = run.await {
-            tracing::error!(%error, "sealing of prices failed and is begun again");
-            pause(AFTER_FAILURE, &stop).await;
-        }
-    }
-}
-
-async fn pause(time: Duration, stop: &CancellationToken) {
-    tokio::select! {
-        () = tokio::time::sleep(time) => {}
-        () = stop.cancelled() => {}
-    }
-}
-
-async fn run(db: Database, stop: CancellationToken) {
+/// Seals what is worth it until `stop` is cancelled.
+pub async fn run(db: Database, stop: CancellationToken) {
     while !stop.is_cancelled() {
         match step(&db, Effort::Routine).await {
             Ok(true) => {}

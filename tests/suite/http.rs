@@ -16,6 +16,7 @@ mod health;
 mod held;
 mod idempotency;
 mod incremental;
+mod ingest_queue;
 mod ledger_imports;
 mod limits;
 mod markets;

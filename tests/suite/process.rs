@@ -13,6 +13,8 @@ mod edge;
 mod feeds;
 mod ingest;
 mod kill;
+mod kill_ingest;
+mod kill_records;
 mod kill_sealing;
 mod life;
 mod load;

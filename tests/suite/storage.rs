@@ -19,6 +19,7 @@ mod earlier;
 mod feeds;
 mod figures;
 mod idempotency;
+mod ingest_queue;
 mod learned;
 mod lock;
 mod markets;

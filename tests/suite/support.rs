@@ -340,14 +340,21 @@ impl TestApp {
     }
 
     /// Stops the service and starts it again on the same data.
-    pub(crate) async fn restart(mut self) -> Self {
+    pub(crate) async fn restart(self) -> Self {
+        self.restart_changed(|_| {}).await
+    }
+
+    /// The same with something about it changed before it serves.
+    pub(crate) async fn restart_changed(mut self, change: impl FnOnce(&mut App)) -> Self {
         let scratch = self.scratch.take();
         let (location, clock, access) = (self.location.clone(), self.clock.clone(), self.app.state.access);
         let settings = self.app.state.gate.settings.clone();
         let feeds = self.app.state.feeds.all().map(|feed| feed.definition.clone()).collect();
         self.stop().await;
         let app = App::open_with(&location, clock.clone(), access, settings).await.unwrap();
-        let mut again = Self::serving(app.with_feeds(feeds), location, clock).await;
+        let mut app = app.with_feeds(feeds);
+        change(&mut app);
+        let mut again = Self::serving(app, location, clock).await;
         again.scratch = scratch;
         again
     }

@@ -1,4 +1,4 @@
-//! How many streams may be open, and how much of them may be in memory.
+//! How many streams may be open, and how much of them, and of batches, may be in memory.
 
 use crate::http::error::{ApiError, Code};
 use crate::storage::idempotency::KeyedRequest;
@@ -8,13 +8,13 @@ use tokio::sync::{OwnedMutexGuard, OwnedSemaphorePermit, Semaphore};
 
 /// Streams that may be open at once.
 const OPEN: usize = 256;
-/// Kibibytes of lines that may be on their way to the disk, of all streams together. Their rows take about eight times
-/// as much.
+/// Kibibytes of lines that may be on their way to the disk, of all streams and batches together. Their rows take about
+/// eight times as much.
 const HELD_KIB: u32 = 24 << 10;
 
 type Turns = Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>;
 
-/// What all streams share.
+/// What all streams and batches share.
 #[derive(Debug)]
 pub struct Admission {
     open: Arc<Semaphore>,
@@ -47,6 +47,13 @@ impl Admission {
             None => None,
         };
         Ok(Admitted { held: Arc::clone(&self.held), _open: open, _turn: turn })
+    }
+
+    /// Waits until there is room for the rows of a body of so many bytes.
+    pub async fn room(&self, bytes: usize) -> Room {
+        let mut room = Room::default();
+        hold(&self.held, &mut room, bytes).await;
+        room
     }
 
     async fn turn(&self, name: String) -> Turn {
@@ -86,7 +93,7 @@ pub(super) struct Admitted {
 
 /// Room in memory for bytes on their way.
 #[derive(Debug, Default)]
-pub(super) struct Room(Option<OwnedSemaphorePermit>);
+pub struct Room(Option<OwnedSemaphorePermit>);
 
 impl Room {
     fn add(&mut self, more: OwnedSemaphorePermit) {
@@ -97,21 +104,25 @@ impl Room {
     }
 }
 
-impl Admitted {
-    fn size(bytes: usize) -> u32 {
-        u32::try_from(bytes.div_ceil(1024)).unwrap_or(HELD_KIB).min(HELD_KIB)
-    }
+fn size(bytes: usize) -> u32 {
+    u32::try_from(bytes.div_ceil(1024)).unwrap_or(HELD_KIB).min(HELD_KIB)
+}
 
+async fn hold(held: &Arc<Semaphore>, room: &mut Room, bytes: usize) {
+    if let Ok(permit) = Arc::clone(held).acquire_many_owned(size(bytes)).await {
+        room.add(permit);
+    }
+}
+
+impl Admitted {
     /// Adds room for so many bytes, if there is any.
     pub(super) fn try_hold(&self, room: &mut Room, bytes: usize) -> bool {
-        let permit = Arc::clone(&self.held).try_acquire_many_owned(Self::size(bytes));
+        let permit = Arc::clone(&self.held).try_acquire_many_owned(size(bytes));
         permit.map(|permit| room.add(permit)).is_ok()
     }
 
     /// Waits until there is room for so many bytes.
     pub(super) async fn hold(&self, room: &mut Room, bytes: usize) {
-        if let Ok(permit) = Arc::clone(&self.held).acquire_many_owned(Self::size(bytes)).await {
-            room.add(permit);
-        }
+        hold(&self.held, room, bytes).await;
     }
 }

@@ -8,7 +8,6 @@ use crate::http::auth::{Caller, PricesWrite};
 use crate::http::connections::is_too_slow;
 use crate::http::digest::hex;
 use crate::http::error::{ApiError, Code};
-use crate::telemetry;
 use crate::workers::intake::Rows;
 use axum::body::{Body, Bytes};
 use http_body_util::BodyExt as _;
@@ -40,14 +39,6 @@ pub(super) struct Group {
     pub(super) spelled: Spelled,
     /// Kept as long as the rows are.
     pub(super) room: Room,
-}
-
-/// Adds lines that are not even prices to the metrics: no source is known of them.
-pub(super) fn count_malformed(lines: u64) {
-    if lines > 0 {
-        metrics::counter!(telemetry::INGEST_MESSAGES, "source" => "unknown", "outcome" => "refused")
-            .increment(lines);
-    }
 }
 
 /// Counts the lines that go through it, and hashes them.

@@ -12,8 +12,14 @@ impl Place {
         Self(place)
     }
 
+    fn bytes(&self) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        open(&self.0, "desk").unwrap().read_to_end(&mut bytes).unwrap();
+        bytes
+    }
+
     fn texts(&self) -> Vec<String> {
-        let (bytes, _) = read(&self.0, "desk").unwrap();
+        let bytes = self.bytes();
         let rows: Vec<&RawValue> = serde_json::from_slice(&bytes).unwrap();
         rows.into_iter().map(|row| row.get().to_owned()).collect()
     }
@@ -32,6 +38,10 @@ fn record(at: &str, symbol: &str, price: &str) -> Record {
         interval: "1d".to_owned(),
         quote: Quote::tick(price.parse().unwrap()),
     }
+}
+
+fn hash(bytes: &[u8]) -> String {
+    hex(&Sha256::digest(bytes))
 }
 
 fn id(number: u128) -> Uuid {
@@ -62,7 +72,7 @@ fn a_day_more_keeps_the_days_before_and_a_correction_takes_its_place() {
     );
     assert_eq!((manifest.count, manifest.write_id), (3, id(2)));
     assert_eq!(manifest.last_ingest_timestamp.as_deref(), Some("2026-01-06T00:00:00.000000Z"));
-    assert_eq!(read(&place.0, "desk").unwrap().1, manifest);
+    assert_eq!(super::manifest(&place.0, "desk").unwrap(), manifest);
     assert_eq!(sources(&place.0).unwrap(), ["desk"]);
 }
 
@@ -73,7 +83,7 @@ fn what_the_earlier_service_wrote_stays_digit_by_digit() {
     let earlier = r#"[{"timestamp": "2026-01-02T00:00:00", "ticker": "GOLD", "open": 1.10, "close": null},{"timestamp": 1767225600.5, "series_id": "DGS10", "value": 4.20}]"#;
     fs::write(place.0.join("desk").join(RECORDS), earlier).unwrap();
     fs::write(place.0.join("desk").join(MANIFEST), r#"{"last_ingest_timestamp": 1767225600.5}"#).unwrap();
-    let (_, described) = read(&place.0, "desk").unwrap();
+    let described = manifest(&place.0, "desk").unwrap();
     assert_eq!(
         (described.count, described.write_id, described.sha256),
         (2, Uuid::nil(), hash(earlier.as_bytes()))
@@ -118,21 +128,28 @@ fn names_that_are_paths_are_refused() {
 
 #[test]
 fn a_stop_after_any_step_leaves_a_valid_pair() {
-    for done in 0..=Pending::steps().len() {
+    // Before the records are written beside the others, after that, and after each step that follows.
+    for done in 0..=Pending::steps().len() + 1 {
         let place = Place::new(&format!("stop{done}"));
         let before = write(&place.0, "desk", &[record("2026-01-05T00:00:00Z", "GOLD", "1")], id(1)).unwrap();
         let folder = place.0.join("desk");
-        let mut kept = parse(&folder.join(RECORDS), &fs::read(folder.join(RECORDS)).unwrap()).unwrap();
         let new = record("2026-01-06T00:00:00Z", "GOLD", "2");
-        kept.insert(new.key(), new.text());
-        let pending = Pending::of(&folder, "desk", &kept, id(2)).unwrap();
-        for step in Pending::steps().into_iter().take(done) {
-            step(&pending).unwrap();
+        let new = Kept::from([(new.key(), new.text())]);
+        let mut wanted = before;
+        if done > 0 {
+            let pending = Pending::merged(&folder, "desk", &new, id(2)).unwrap();
+            for step in Pending::steps().into_iter().take(done - 1) {
+                step(&pending).unwrap();
+            }
+            // Before the records took their place nothing has happened, afterwards all of it.
+            wanted = if done < 3 { wanted } else { pending.described };
         }
-        // Before the records took their place nothing has happened, afterwards all of it.
-        let wanted = if done < 3 { &before } else { &pending.described };
-        let (bytes, described) = read(&place.0, "desk").unwrap();
-        assert_eq!((&described, hash(&bytes)), (wanted, wanted.sha256.clone()), "after {done} steps");
+        let described = manifest(&place.0, "desk").unwrap();
+        assert_eq!(
+            (&described, hash(&place.bytes())),
+            (&wanted, wanted.sha256.clone()),
+            "after {done} steps"
+        );
         // The next write goes on from there, and leaves nothing behind.
         let after = write(&place.0, "desk", &[record("2026-01-07T00:00:00Z", "GOLD", "3")], id(3)).unwrap();
         assert_eq!(after.count, wanted.count + 1);
@@ -141,4 +158,30 @@ fn a_stop_after_any_step_leaves_a_valid_pair() {
         files.sort_unstable();
         assert_eq!(files, [MANIFEST, RECORDS], "after {done} steps");
     }
+}
+
+#[test]
+fn a_file_is_merged_line_by_line_as_if_it_were_in_memory() {
+    use proptest::prelude::*;
+    let place = Place::new("lines");
+    proptest!(ProptestConfig::with_cases(40), |(writes in proptest::collection::vec(
+        proptest::collection::vec((1_u32..29, 0_usize..3, 0_u32..9), 0..12), 1..5))| {
+        let folder = place.0.join("desk");
+        if folder.exists() {
+            fs::remove_dir_all(&folder).unwrap();
+        }
+        let mut model = Kept::new();
+        for (round, rows) in (1..).zip(writes) {
+            let records: Vec<Record> = rows.iter().map(|(day, symbol, price)| {
+                let symbol = ["GOLD", "B\"\nT\u{2028},", "]"][*symbol];
+                record(&format!("2026-01-{day:02}T00:00:00Z"), symbol, &price.to_string())
+            }).collect();
+            let described = write(&place.0, "desk", &records, id(round)).unwrap();
+            model.extend(records.iter().map(|record| (record.key(), record.text())));
+            let texts: Vec<String> = model.values().cloned().collect();
+            prop_assert_eq!(place.texts(), texts);
+            prop_assert_eq!((described.count, described.sha256), (u64::try_from(model.len()).unwrap(), hash(&place.bytes())));
+            prop_assert_eq!(described.last, model.keys().next_back().map(|(at, _, _)| at.to_string()));
+        }
+    });
 }

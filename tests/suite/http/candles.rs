@@ -95,13 +95,70 @@ on_both! {
         app.stop().await;
     }
 
+    /// New York sets its clocks ahead on 8 March 2026 and back on 1 November 2026.
+    async fn days_and_hours_are_those_of_the_clocks_of_a_zone(backend) {
+        let app = TestApp::start(backend).await;
+        app.gold_and_bitcoin("0").await;
+        let mut rows = Vec::new();
+        for (first, hours) in [("2026-03-08T05:00:00Z", 23), ("2026-11-01T04:00:00Z", 25)] {
+            let first = artifact::domain::moment::Moment::parse(first).unwrap();
+            for hour in -1_i64..=hours {
+                let at = first.plus(hour * 3_600_000_000).to_string();
+                rows.push(json!({ "symbol": "GOLD", "price": hour + 100, "timestamp": at, "volume": 2 }));
+                rows.push(json!({ "symbol": "GOLD", "price": 1, "timestamp": at, "source": "other" }));
+            }
+        }
+        app.post("/prices/batch", &Value::Array(rows)).await.expect(200);
+        for (day, from, to, hours) in [
+            ("2026-03-08", "2026-03-08T05:00:00.000000Z", "2026-03-09T04:00:00.000000Z", 23),
+            ("2026-11-01", "2026-11-01T04:00:00.000000Z", "2026-11-02T05:00:00.000000Z", 25),
+        ] {
+            let span = format!("tz=America/New_York&source=api&from={day}&to={day}");
+            let answer = app.candles(&format!("interval=1d&{span}")).await;
+            let [one] = answer["candles"].as_array().unwrap().as_slice() else { panic!("{answer}") };
+            assert_eq!(fields(one, &["start", "end", "points", "open", "close"]), [&json!(from), &json!(to), &json!(hours), &json!("100"), &json!((hours + 99).to_string())]);
+            assert_eq!((&one["volume"], &one["source"]), (&json!((2 * hours).to_string()), &json!("api")));
+            // The hour that the clocks show twice is two candles, the one they pass over is none, and nothing is missing.
+            let each = app.candles(&format!("interval=1h&{span}")).await["candles"].clone();
+            assert_eq!(each.as_array().unwrap().len(), hours);
+            assert!(each.as_array().unwrap().iter().all(|hour| hour["points"] == 1 && hour["missing_before"] == 0));
+            // Four hours by the clocks: of the day that is an hour shorter or longer, one candle is so too.
+            let fours = app.candles(&format!("interval=4h&{span}")).await["candles"].clone();
+            let points: Vec<&Value> = fours.as_array().unwrap().iter().map(|one| &one["points"]).collect();
+            let first = hours - 20;
+            assert_eq!(points, [first, 4, 4, 4, 4, 4]);
+            assert_eq!(app.candles(&format!("interval=1d&tz=America/New_York&source=other&from={day}&to={day}")).await["candles"][0]["close"], "1");
+        }
+        app.stop().await;
+    }
+
+    async fn every_interval_is_made_of_the_same_ticks(backend) {
+        let app = TestApp::start(backend).await;
+        app.gold_and_bitcoin("0").await;
+        // A Sunday night, the end of a week and of a month.
+        for (price, at) in [("1", "2026-05-31T23:59:58.5Z"), ("3", "2026-05-31T23:59:59.25Z"), ("2", "2026-06-01T00:00:00Z")] {
+            app.tick(price, at).await;
+        }
+        for (interval, begin) in [
+            ("1s", "2026-05-31T23:59:59"), ("1m", "2026-05-31T23:59:00"), ("5m", "2026-05-31T23:55:00"), ("15m", "2026-05-31T23:45:00"),
+            ("1h", "2026-05-31T23:00:00"), ("4h", "2026-05-31T20:00:00"), ("1d", "2026-05-31T00:00:00"), ("1w", "2026-05-25T00:00:00"),
+            ("1M", "2026-05-01T00:00:00"),
+        ] {
+            let made = app.candles(&format!("interval={interval}")).await["candles"].clone();
+            let last_two = &made.as_array().unwrap()[made.as_array().unwrap().len() - 2..];
+            assert_eq!(fields(&last_two[0], &["start", "end", "close"]), [&json!(format!("{begin}.000000Z")), &json!("2026-06-01T00:00:00.000000Z"), &json!("3")], "{interval}");
+            assert_eq!(fields(&last_two[1], &["open", "close", "missing_before"]), [&json!("2"), &json!("2"), &json!(0)], "{interval}");
+        }
+        app.stop().await;
+    }
+
     async fn what_cannot_be_asked_for_is_named(backend) {
         let app = TestApp::start(backend).await;
         app.gold_and_bitcoin("0").await;
         for (query, parameter) in [
             ("", "interval"), ("interval=3m", "interval"), ("interval=1h&tz=Mars/Olympus", "tz"),
             ("interval=1h&from=yesterday", "from"), ("interval=1h&max_points=-1", "max_points"),
-            ("interval=1h&format=xml", "format"), ("interval=1h&limit=0", "limit"), ("interval=1h&cursor=x", "cursor"),
+            ("interval=1h&format=xml", "format"), ("interval=1h&format=csv&limit=5", "limit"), ("interval=1h&limit=0", "limit"), ("interval=1h&cursor=x", "cursor"),
         ] {
             let refused = app.get(&format!("/assets/GOLD/candles?{query}")).await;
             assert_eq!(refused.code(422), "invalid_request", "{query}");

@@ -19,6 +19,43 @@ fn portfolio() -> Value {
 }
 
 on_both! {
+    async fn a_file_and_a_withdrawal_are_done_once(backend) {
+        let app = TestApp::start(backend).await;
+        app.gold_and_bitcoin("0").await;
+        let table = b"time,price\n2026-01-05,10\n2026-01-06,11\n";
+        let path = "/prices/import?symbol=GOLD&source=desk&save_records=true";
+        let file = [("content-type", "text/csv"), ("idempotency-key", "f")];
+        let first = app.send("POST", path, &file, table).await;
+        let report = first.expect(200);
+        assert_eq!((&report["stored"], &report["records"]["count"]), (&json!(2), &json!(2)));
+        // Corrected meanwhile: the file sent again neither counts nor changes anything, not in the files either.
+        app.post("/prices/batch", &json!([{ "symbol": "GOLD", "price": 12, "timestamp": "2026-01-06", "source": "desk" }])).await.expect(200);
+        let app = app.restart().await;
+        let again = app.send("POST", path, &file, table).await;
+        assert!(replayed(&again));
+        assert_eq!(again.expect(200), report);
+        let prices = app.get("/prices?symbol=GOLD").await.expect(200);
+        assert_eq!((&prices[0]["price"], &prices[1]["price"]), (&json!("10"), &json!("12")));
+        let records = app.get("/ingest/sources/desk/records").await.expect(200);
+        assert_eq!((records[0]["close"].to_string(), records[1]["close"].to_string()), ("10".to_owned(), "12".to_owned()));
+        // The parameters belong to what is asked for.
+        let other = app.send("POST", &format!("{path}&keep_going=true"), &file, table).await;
+        assert_eq!(other.code(422), "idempotency_key_reused");
+
+        let key = [("idempotency-key", "w")];
+        let path = "/prices?symbol=GOLD&source=desk&timestamp=2026-01-05";
+        let gone = app.send("DELETE", path, &key, b"").await;
+        assert_eq!(gone.expect(200)["outcome"], "withdrawn");
+        let app = app.restart().await;
+        let again = app.send("DELETE", path, &key, b"").await;
+        assert!(replayed(&again));
+        assert_eq!(again.body, gone.body);
+        assert_eq!(app.delete(path).await.code(404), "price_not_found");
+        let other = app.send("DELETE", "/prices?symbol=GOLD&source=desk&timestamp=2026-01-06", &key, b"").await;
+        assert_eq!(other.code(422), "idempotency_key_reused");
+        app.stop().await;
+    }
+
     async fn the_first_answer_is_given_again_on_every_route_that_creates(backend) {
         let app = TestApp::start(backend).await;
         let id = app.gold_and_bitcoin("100000").await;

@@ -67,6 +67,38 @@ on_both! {
         app.stop().await;
     }
 
+    async fn a_whole_history_is_written_as_it_is_read(backend) {
+        let app = TestApp::start(backend).await;
+        app.gold_and_bitcoin("0").await;
+        // More than are read at a time, of two sources, and some moments of both.
+        let row = |n: usize| json!({ "symbol": "GOLD", "price": format!("{n}.50"), "timestamp": format!("2026-01-01T00:00:00.{:06}Z", n / 2),
+            "source": if n.is_multiple_of(2) { "a,b" } else { "z" }, "interval": if n % 4 < 2 { "1m" } else { "" }, "high": n + 1 });
+        let rows: Value = (0..9_999).map(row).collect();
+        app.post("/prices/batch", &rows).await.expect(200);
+        let pages = Value::Array(app.every("/prices?symbol=GOLD", 777).await);
+        let lines = app.get("/prices?symbol=GOLD&format=ndjson").await;
+        assert_eq!(lines.headers["content-type"], "application/x-ndjson");
+        let lines: Vec<Value> = lines.text().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        assert_eq!(lines.len(), 9_999);
+        assert_eq!(Value::Array(lines), pages);
+        let table = app.get("/prices?symbol=GOLD&source=a,b&from=2026-01-01T00:00:00.000002Z&to=2026-01-01T00:00:00.000004Z&format=csv").await.text();
+        let recorded_at = pages[0]["recorded_at"].as_str().unwrap();
+        assert_eq!(table, format!("symbol,price,open,high,low,volume,observed_at,source,interval,recorded_at\n\
+            GOLD,4.50,,5,,,2026-01-01T00:00:00.000002Z,\"a,b\",1m,{recorded_at}\n\
+            GOLD,6.50,,7,,,2026-01-01T00:00:00.000003Z,\"a,b\",,{recorded_at}\n"));
+        assert_eq!(app.get("/prices?symbol=BTC-USD&format=csv").await.text().lines().count(), 1);
+        let refused = app.get("/prices?symbol=GOLD&format=xml&limit=5").await;
+        assert_eq!(refused.pointers(), ["format"]);
+        assert_eq!(app.get("/prices?symbol=GOLD&format=csv&limit=5").await.pointers(), ["limit"]);
+        assert_eq!(app.get("/prices?symbol=NOPE&format=csv").await.code(404), "asset_not_found");
+        // In the units of today, as the pages are.
+        app.post("/assets/GOLD/actions", &json!({ "type": "split", "ratio": 2, "executed_at": "2026-02-01" })).await.expect(201);
+        let split = app.get("/prices?symbol=GOLD&adjusted=splits&format=ndjson").await.text();
+        let last: Value = serde_json::from_str(split.lines().last().unwrap()).unwrap();
+        assert_eq!((&last["price"], &last["high"]), (&json!("4999.25"), &json!("4999.5")));
+        app.stop().await;
+    }
+
     async fn a_correction_replaces_the_point_and_the_old_version_stays_readable(backend) {
         let app = TestApp::start(backend).await;
         app.gold_and_bitcoin("0").await;

@@ -162,3 +162,66 @@ async fn what_cannot_be_ingested_is_said_in_words() {
     let found = points(&place, "source=desk%20%26%20co%20%3D%20100%25%2B").await;
     assert_eq!(found.len(), 3);
 }
+
+/// The count of one series of a scrape.
+fn counted(scrape: &str, source: &str, outcome: &str) -> u64 {
+    let begin = format!("ingest_messages_total{{source=\"{source}\",outcome=\"{outcome}\"}} ");
+    let line = scrape.lines().find_map(|line| line.strip_prefix(&begin));
+    line.map_or(0, |count| count.parse().unwrap())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_way_in_is_counted_by_source_and_outcome() {
+    let place = Place::new(Backend::Sqlite).await;
+    place.run(&["seed", "gold-bitcoin"]).ok();
+    let service = place.serve(&OPEN);
+    let api = &service.api;
+    let good = |source: &str, price: &str| {
+        format!(
+            "{{\"symbol\":\"GOLD\",\"price\":{price},\"timestamp\":\"2026-01-05\",\"source\":\"{source}\"}}"
+        )
+    };
+    let send = async |method: &str, path: &str, kind: &str, body: &str| {
+        let key = format!("{path}{}", body.escape_default());
+        let headers = [("content-type", kind), ("idempotency-key", key.as_str())];
+        // Sent again with its key nothing is done, and nothing counted.
+        for _ in 0..2 {
+            let reply = api.attempt(method, path, &headers, body.as_bytes()).await.unwrap();
+            assert!(reply.status.is_success() || reply.status == 422 || reply.status == 404, "{path}");
+        }
+    };
+    let (json, lines) = ("application/json", "application/x-ndjson");
+    for (source, path, kind) in [
+        ("single", "/prices", json),
+        ("batch", "/prices/batch", lines),
+        ("stream", "/prices/stream", lines),
+        ("queue", "/ingest/queue", lines),
+    ] {
+        for price in ["1", "2.0", "2"] {
+            // A key of its own for each, or the last two would be one request.
+            send("POST", path, kind, &format!("{}{}", good(source, price), " ".repeat(price.len()))).await;
+            while api.get("/ingest/queue").await.expect(200)["depth"] != 0 {
+                tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+            }
+        }
+        send("POST", path, kind, &good(source, "-1")).await;
+        send("POST", path, kind, "{}").await;
+    }
+    let table = "time,price\n2026-01-05,1\n2026-01-06,1\n2026-01-07,-1\n";
+    send("POST", "/prices/import?symbol=GOLD&source=file&keep_going=true", "text/csv", table).await;
+    send("DELETE", "/prices?symbol=GOLD&source=file&timestamp=2026-01-06", json, "").await;
+    send("POST", "/prices", json, &good("junk", "-1")).await;
+    let scrape = api.get("/metrics").await.text();
+    for source in ["single", "batch", "stream", "queue"] {
+        let outcomes = ["stored", "corrected", "duplicate"].map(|outcome| counted(&scrape, source, outcome));
+        assert_eq!(outcomes, [1, 1, 1], "{source}");
+        assert!(counted(&scrape, source, "refused") >= 1, "{source}: {scrape}");
+    }
+    let file =
+        ["stored", "refused", "withdrawn", "duplicate"].map(|outcome| counted(&scrape, "file", outcome));
+    assert_eq!(file, [2, 1, 1, 0]);
+    assert!(!scrape.contains("junk"), "what never delivered has a label");
+    // Twice a body that is no price, by four ways; the stream passes over what it took.
+    assert!(counted(&scrape, "unknown", "refused") >= 7);
+    service.stop();
+}

@@ -13,7 +13,7 @@ const HASTY: u64 = 3;
 const UP: Duration = Duration::from_secs(5);
 
 /// Starts the service after a kill; every fifth time it is killed once more while it is starting.
-fn recover(place: &Place, round: u64, chance: &mut Chance) -> Service {
+pub(super) fn recover(place: &Place, round: u64, chance: &mut Chance) -> Service {
     if round.is_multiple_of(5) {
         let mut starting = place.command(&[&["serve"], OPEN.as_slice()].concat()).spawn().unwrap();
         std::thread::sleep(Duration::from_millis(chance.below(150)));

@@ -1,0 +1,183 @@
+//! Price histories: pages of JSON, or all of it as it is read.
+
+use crate::domain::adjustment::{Adjusted, Events, Observed};
+use crate::domain::asset::Asset;
+use crate::domain::interval::Interval;
+use crate::domain::moment::Moment;
+use crate::domain::price::PricePoint;
+use crate::http::AppState;
+use crate::http::auth::{Caller, PricesRead};
+use crate::http::error::{ApiError, Code};
+use crate::http::export_records::csv_line;
+use crate::http::prices::{COLUMNS, PriceView};
+use crate::http::query::{HISTORY_ROWS, Query};
+use crate::http::reading;
+use crate::http::streams::{Chunks, StreamFormat, respond};
+use crate::storage::database::{Database, Tx};
+use crate::storage::error::StorageError;
+use crate::storage::page::After;
+use crate::storage::prices::{self, PriceRange};
+use crate::workers::adjusted_prices::{self, AdjustError};
+use axum::Json;
+use axum::body::Bytes;
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use chrono_tz::Tz;
+
+/// Points read at a time where all are written.
+const PAGE: i64 = 5_000;
+
+/// Points of an asset in the units they are asked for.
+struct Adjustment {
+    asset: Asset,
+    what: Adjusted,
+    events: Events,
+}
+
+impl Adjustment {
+    /// What the points of a range are adjusted for; `first` is the earliest of them.
+    async fn of(
+        tx: &mut Tx,
+        asset: Asset,
+        range: &PriceRange,
+        first: Option<&PricePoint>,
+        what: Adjusted,
+    ) -> Result<Self, ApiError> {
+        let refused = |error: AdjustError| match error {
+            AdjustError::MissingRate { .. } => ApiError::new(Code::MissingRate, error.to_string()),
+            AdjustError::NothingLeft { .. } => ApiError::new(Code::NotAdjustable, error.to_string()),
+            AdjustError::Storage(error) => error.into(),
+        };
+        let events = match first {
+            Some(first) => adjusted_prices::events(tx, &asset, range, first, what).await.map_err(refused)?,
+            None => Events::default(),
+        };
+        Ok(Self { asset, what, events })
+    }
+
+    /// A point as it is shown.
+    fn view(&self, mut point: PricePoint) -> PriceView {
+        if self.what != Adjusted::None {
+            let seen = Observed { at: point.observed_at, interval: &point.interval };
+            let (factor, splits) = self.events.factors(seen, point.split_adjusted, self.asset.market_zone);
+            let quote = &mut point.quote;
+            quote.price = factor.of(&quote.price).normalized();
+            for price in [&mut quote.open, &mut quote.high, &mut quote.low].into_iter().flatten() {
+                *price = factor.of(price).normalized();
+            }
+            if let Some(volume) = &mut quote.volume {
+                *volume = splits.inverse_of(volume).normalized();
+            }
+        }
+        PriceView::of(&self.asset.symbol, point)
+    }
+}
+
+/// Points as records.
+struct Records {
+    db: Database,
+    range: PriceRange,
+    adjustment: Adjustment,
+    format: StreamFormat,
+    begun: bool,
+    ended: bool,
+}
+
+impl Chunks for Records {
+    async fn next(&mut self) -> Result<Option<Bytes>, StorageError> {
+        let mut out = String::new();
+        if !self.begun && self.format == StreamFormat::Csv {
+            csv_line(&mut out, COLUMNS.map(str::to_owned));
+        }
+        self.begun = true;
+        if !self.ended {
+            let page = prices::history(&mut self.db.read().await?, &self.range).await?;
+            self.ended = i64::try_from(page.len()).unwrap_or(i64::MAX) < self.range.limit;
+            self.range.after = page.last().map(|(seq, point)| (point.observed_at, *seq)).or(self.range.after);
+            for (_, point) in page {
+                let view = self.adjustment.view(point);
+                match self.format {
+                    StreamFormat::Csv => csv_line(&mut out, view.cells()),
+                    StreamFormat::Ndjson => {
+                        out.push_str(&serde_json::to_string(&view).unwrap_or_default());
+                        out.push('\n');
+                    }
+                }
+            }
+        }
+        Ok((!out.is_empty()).then(|| out.into()))
+    }
+}
+
+/// Read an asset's price history
+///
+/// In order of time; current versions as known at `known_at`. Prices are as they were recorded, unless `adjusted` asks
+/// for prices in the units of today. With `format` every point of the span is written as it is read; else there are
+/// pages.
+#[utoipa::path(get, path = "/prices", operation_id = "list_prices", tag = "prices",
+    params(
+        ("symbol" = String, Query, description = "Symbol or id of the asset"),
+        ("from" = Option<String>, Query, description = "From this moment or day"),
+        ("to" = Option<String>, Query, description = "Up to this moment, not included, or through this day"),
+        ("source" = Option<String>, Query, description = "Only points of this source"),
+        ("interval" = Option<String>, Query, description = "Only candles of this length; `tick` for points without one"),
+        ("known_at" = Option<String>, Query, description = "As known then"),
+        ("adjusted" = Option<Adjusted>, Query, description = "none (default), splits, or all: splits and dividends"),
+        ("format" = Option<String>, Query, description = "ndjson or csv; JSON by pages when absent"),
+        ("limit" = Option<i64>, Query, description = "Rows wanted, at most 10000"),
+        ("cursor" = Option<String>, Query, description = "From the `Link` header of the page before"),
+    ),
+    responses((status = 200, description = "Price points", body = [PriceView])))]
+pub async fn list_prices(
+    State(app): State<AppState>,
+    _: Caller<PricesRead>,
+    mut query: Query,
+) -> Result<Response, ApiError> {
+    let symbol = query.required("symbol");
+    let from = query.from("from", Tz::UTC).unwrap_or(Moment::MIN);
+    let until = query.before("to", Tz::UTC).unwrap_or(Moment::MAX);
+    let (source, interval) = (query.text("source"), query.text("interval"));
+    if interval.as_deref().is_some_and(|name| name != "tick" && Interval::from_name(name).is_none()) {
+        let detail = format!("must be tick or one of {}", Interval::NAMES.join(", "));
+        query.fault("interval", "unknown_value", detail);
+    }
+    let format = query.one_of("format", StreamFormat::NAMES, StreamFormat::from_name);
+    let limit = query.limit(HISTORY_ROWS);
+    let after = query.cursor("prices");
+    if format.is_some() {
+        query.no_pages();
+    }
+    let what = query.one_of("adjusted", Adjusted::NAMES, Adjusted::from_name).unwrap_or(Adjusted::None);
+    let known_at = reading::known_at(&app, &mut query).await?.unwrap_or(Moment::MAX);
+    query.finish()?;
+    let mut tx = app.db.read().await?;
+    let asset = reading::asset(&mut tx, &symbol).await?;
+    let range = PriceRange {
+        asset: asset.key,
+        source,
+        interval: interval.map(|name| if name == "tick" { String::new() } else { name }),
+        from,
+        until,
+        known_at,
+        after: after.and_then(|after| Some((Moment(after.value.parse().ok()?), after.key))),
+        limit: if format.is_some() { 1 } else { limit },
+    };
+    let points = prices::history(&mut tx, &range).await?;
+    let first = points.first().map(|(_, point)| point);
+    let adjustment = Adjustment::of(&mut tx, asset, &range, first, what).await?;
+    drop(tx);
+    if let Some(format) = format {
+        let (db, range) = (app.db.clone(), PriceRange { limit: PAGE, ..range });
+        let name = format!("prices-{}", adjustment.asset.id);
+        let records = Records { db, range, adjustment, format, begun: false, ended: false };
+        return Ok(respond(records, format, &name));
+    }
+    let full = i64::try_from(points.len()).is_ok_and(|count| count == limit);
+    let next = points
+        .last()
+        .filter(|_| full)
+        .map(|(seq, point)| After { value: point.observed_at.0.to_string(), key: *seq });
+    let link = next.map(|after| query.next_link("prices", &after)).unwrap_or_default();
+    let views: Vec<PriceView> = points.into_iter().map(|(_, point)| adjustment.view(point)).collect();
+    Ok((link, Json(views)).into_response())
+}
