@@ -2,16 +2,22 @@
 
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::config::backup::S3Config;
 use crate::http::AppState;
 use crate::http::auth::{ADMIN, Access, Door, new_key};
 use crate::http::error::ApiError;
 use crate::http::router;
 use crate::random::Random;
 use crate::storage::access;
-use crate::storage::database::{Database, Location};
+use crate::storage::database::{Claim, Database, Location};
 use crate::storage::error::StorageError;
+use crate::storage::migrate;
 use crate::storage::sealing::Effort;
 use crate::telemetry::recorder;
+use crate::workers::backup::schedule::Keep;
+use crate::workers::backup::sealed::Passphrase;
+use crate::workers::backup::target::{Bucket, BucketAddress, Target};
+use crate::workers::backup::{BackupError, Backups, Secret, Settings, restore, watch};
 use crate::workers::gauges;
 use crate::workers::present::Presents;
 use crate::workers::records::RecordFiles;
@@ -31,6 +37,63 @@ const DRAIN: Duration = Duration::from_secs(10);
 /// Longest time prices may be tidied at the end.
 const TIDY: Duration = Duration::from_secs(2);
 
+/// How a configuration says backups are taken.
+///
+/// # Errors
+/// [`BackupError`] for storage that cannot be reached as it says.
+pub fn backup_settings(config: &Config) -> Result<Settings, BackupError> {
+    let backup = &config.backup;
+    let usual = Settings::usual(&config.data.value);
+    let secret = match (&backup.passphrase.value, &backup.passphrase_file.value) {
+        (Some(text), _) => Passphrase::of(text.as_bytes()).map_or(Secret::None, Secret::Given),
+        (None, Some(path)) => Secret::File(path.clone()),
+        (None, None) => Secret::None,
+    };
+    let target = if backup.s3.bucket.value.is_empty() {
+        backup.folder.value.clone().map_or(usual.target, Target::Folder)
+    } else {
+        Target::Bucket(Bucket::at(bucket_address(&backup.s3)?)?)
+    };
+    Ok(Settings {
+        target,
+        secret,
+        before_migration: backup.before_migration.value,
+        schedule: backup.schedule.value.clone(),
+        verify_schedule: backup.verify_schedule.value.clone(),
+        keep: Keep {
+            daily: backup.keep_daily.value,
+            weekly: backup.keep_weekly.value,
+            monthly: backup.keep_monthly.value,
+        },
+    })
+}
+
+fn bucket_address(s3: &S3Config) -> Result<BucketAddress, BackupError> {
+    let key = match &s3.credentials_file.value {
+        Some(path) => {
+            let failed = |error| BackupError::File { path: path.clone(), error };
+            let text = std::fs::read_to_string(path).map_err(failed)?;
+            let mut lines = text.lines().map(|line| line.trim().to_owned());
+            lines.next().zip(lines.next())
+        }
+        None => s3.credentials.clone(),
+    };
+    let endpoint = Some(s3.endpoint.value.clone()).filter(|endpoint| !endpoint.is_empty());
+    let (bucket, prefix) = (s3.bucket.value.clone(), s3.prefix.value.clone());
+    Ok(BucketAddress { bucket, prefix, endpoint, region: s3.region.value.clone(), key })
+}
+
+/// Why the data could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The database says.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+    /// A restore could not be ended, or no backup taken before the schema changes.
+    #[error("{0}; nothing was changed")]
+    Backup(#[from] BackupError),
+}
+
 /// An open database with everything around it.
 #[derive(Debug, Clone)]
 pub struct App {
@@ -49,20 +112,49 @@ pub fn location(config: &Config) -> Location {
 }
 
 impl App {
-    /// Opens the data at `location`.
+    /// Opens the data that a configuration names.
     ///
     /// # Errors
-    /// What [`Database::open`] says.
-    pub async fn open(location: &Location, clock: Clock, access: Access) -> Result<Self, StorageError> {
+    /// As [`App::open_backed`].
+    pub async fn configured(config: &Config, access: Access) -> Result<Self, OpenError> {
+        Self::open_backed(&location(config), Clock::system(), access, backup_settings(config)?).await
+    }
+
+    /// Opens the data at `location`, with the usual backups.
+    ///
+    /// # Errors
+    /// As [`App::open_backed`].
+    pub async fn open(location: &Location, clock: Clock, access: Access) -> Result<Self, OpenError> {
+        Self::open_backed(location, clock, access, Settings::usual(location.directory())).await
+    }
+
+    /// The same with backups taken as `backup` says. One is taken before the schema of existing data changes.
+    ///
+    /// # Errors
+    /// What [`Database::open`] and that backup say.
+    pub async fn open_backed(
+        location: &Location,
+        clock: Clock,
+        access: Access,
+        backup: Settings,
+    ) -> Result<Self, OpenError> {
         recorder::start();
-        let db = Database::open(location, clock.clone()).await?;
+        let mut claim = Claim::take(location).await?;
+        restore::go_on(location.directory())?;
+        let backups = Arc::new(Backups::new(location.clone(), backup));
+        if backups.settings().before_migration
+            && claim.schema().await?.is_some_and(|schema| schema < migrate::newest())
+        {
+            backups.create_before_migration(&clock, Random::System).await?;
+        }
+        let db = Database::open_claimed(claim, clock.clone()).await?;
         let draining = Arc::new(AtomicBool::new(false));
         gauges::look_at_files(location.directory().to_path_buf()).await;
         let presents = Arc::new(Presents::default());
         let records = Arc::new(RecordFiles::under(location.directory()));
         let streams = Arc::default();
-        let state =
-            AppState { db, presents, records, streams, clock, random: Random::System, access, draining };
+        let random = Random::System;
+        let state = AppState { db, presents, records, streams, backups, clock, random, access, draining };
         Ok(Self { state, directory: location.directory().to_path_buf() })
     }
 
@@ -142,6 +234,7 @@ impl App {
             }
         };
         let sealing = tokio::spawn(sealing::supervise(self.state.db.clone(), stop.clone()));
+        let backing_up = tokio::spawn(self.clone().back_up(stop.clone()));
         let (db, clock) = (self.state.db.clone(), self.state.clock.clone());
         tokio::spawn(gauges::supervise(db, self.directory.clone(), clock, stop.clone()));
         let over_network = axum::serve(listener, network).with_graceful_shutdown(ending(stop.clone()));
@@ -159,6 +252,8 @@ impl App {
             }
         };
         stop.cancel();
+        // A backup under way would hold the end up; it leaves nothing but a draft that the next one sweeps away.
+        backing_up.abort();
         self.end_sealing(sealing).await;
         self.state.db.close().await;
         if let Err(error) = std::fs::remove_file(self.directory.join(SOCKET)) {
@@ -169,6 +264,12 @@ impl App {
 }
 
 impl App {
+    /// Keeps the schedule of backups.
+    async fn back_up(self, stop: CancellationToken) {
+        let AppState { backups, db, clock, random, .. } = self.state;
+        watch::run(&backups, &db, (clock, random), stop).await;
+    }
+
     /// Waits for a step under way, and leaves few blocks of prices for the next start to read.
     async fn end_sealing(&self, sealing: JoinHandle<()>) {
         let end = async {

@@ -1,6 +1,7 @@
 //! The command line: what may be said, and which deed it stands for. Data goes to standard output, words about it
 //! to standard error; exit codes are 0 done, 1 failed, 2 said wrongly.
 
+mod backup;
 pub mod checklist;
 pub mod client;
 mod demo;
@@ -12,8 +13,7 @@ mod serve;
 mod statement;
 mod transfer;
 
-use crate::app::{App, location};
-use crate::clock::Clock;
+use crate::app::{App, OpenError};
 use crate::config::{Config, ConfigError, Flags, Origin, process_environment};
 use crate::http::auth::Access;
 use crate::http::error::ApiError;
@@ -21,6 +21,7 @@ use crate::http::openapi;
 use crate::storage::error::StorageError;
 use crate::storage::migrate;
 use crate::telemetry::{self, recorder};
+use crate::workers::backup::BackupError;
 use clap::{Args, CommandFactory as _, Parser, Subcommand};
 use serde_json::{Value, json};
 use std::ffi::OsString;
@@ -61,6 +62,21 @@ impl From<StorageError> for Failure {
             source = cause.source();
         }
         Self::failed(message)
+    }
+}
+
+impl From<OpenError> for Failure {
+    fn from(error: OpenError) -> Self {
+        match error {
+            OpenError::Storage(error) => error.into(),
+            OpenError::Backup(_) => Self::failed(error.to_string()),
+        }
+    }
+}
+
+impl From<BackupError> for Failure {
+    fn from(error: BackupError) -> Self {
+        Self::other(error)
     }
 }
 
@@ -165,6 +181,12 @@ enum Command {
         after_help = "Examples:\n  artifact doctor\n  artifact doctor --accept-clock    follow the clock again after it jumped ahead"
     )]
     Doctor(doctor::DoctorArgs),
+    /// Take, list, verify and restore backups
+    #[command(
+        subcommand,
+        after_help = "Examples:\n  artifact backup create\n  artifact backup verify latest\n  artifact backup restore latest"
+    )]
+    Backup(backup::BackupCommand),
     /// Make API keys
     #[command(subcommand, after_help = "Example:\n  artifact keys create --admin")]
     Keys(KeysCommand),
@@ -276,6 +298,7 @@ async fn dispatch(cli: Cli) -> Result<(), Failure> {
         | Command::Migrate
         | Command::Config(_)
         | Command::Doctor(_)
+        | Command::Backup(_)
         | Command::Keys(_)
         | Command::Pnl(_)
         | Command::Openapi
@@ -296,6 +319,7 @@ async fn dispatch(cli: Cli) -> Result<(), Failure> {
         Command::Migrate => run_migrate(&context).await,
         Command::Config(command) => run_config(&context, &command),
         Command::Doctor(args) => doctor::run(&context, &args).await,
+        Command::Backup(command) => backup::run(&context, &command).await,
         Command::Keys(KeysCommand::Create { name, .. }) => create_key(&context, &name).await,
         Command::Pnl(args) => statement::run(&args),
         Command::Openapi => say(&serde_json::to_string_pretty(&openapi::document()).map_err(Failure::other)?),
@@ -320,6 +344,7 @@ fn start_log(command: &Command, config: &Config) {
         | Command::Migrate
         | Command::Config(_)
         | Command::Doctor(_)
+        | Command::Backup(_)
         | Command::Keys(_)
         | Command::Pnl(_)
         | Command::Openapi
@@ -330,7 +355,7 @@ fn start_log(command: &Command, config: &Config) {
 }
 
 async fn run_migrate(context: &Context) -> Result<(), Failure> {
-    let app = App::open(&location(&context.config), Clock::system(), Access::Keys).await?;
+    let app = App::configured(&context.config, Access::Keys).await?;
     let engine = app.state.db.engine().await?;
     app.state.db.close().await;
     let schema = migrate::newest();

@@ -2,9 +2,11 @@
 //!
 //! The only reader of the environment.
 
+pub mod backup;
 pub mod metrics;
 
 use crate::telemetry::LogFormat;
+use backup::BackupConfig;
 use serde::Deserialize;
 use std::fmt;
 use std::net::SocketAddr;
@@ -114,6 +116,8 @@ struct File {
     log: Option<String>,
     log_format: Option<String>,
     #[serde(default)]
+    backup: backup::Section,
+    #[serde(default)]
     metrics: metrics::Section,
 }
 
@@ -132,6 +136,8 @@ pub struct Config {
     pub log: Setting<String>,
     /// How log lines look.
     pub log_format: Setting<LogFormat>,
+    /// How backups are taken.
+    pub backup: BackupConfig,
     /// Where Prometheus reads.
     pub metrics: metrics::Metrics,
 }
@@ -217,7 +223,9 @@ impl Config {
         let log =
             choose(None, var("ARTIFACT_LOG").or_else(|| var("RUST_LOG")), filed(file.log), LOG.to_owned());
         let format = choose(None, var("ARTIFACT_LOG_FORMAT"), filed(file.log_format), "text".to_owned());
+        let backup = backup::load(env, file.backup, &path)?;
         let config = Self {
+            backup,
             data,
             database_url: database_url(url)?,
             listen: parsed(
@@ -249,6 +257,7 @@ impl Config {
             ("log", self.log.value.clone(), self.log.origin.to_string()),
             ("log_format", format.to_owned(), self.log_format.origin.to_string()),
         ];
+        shown.extend(self.backup.shown());
         shown.extend(self.metrics.shown());
         shown
     }

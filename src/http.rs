@@ -4,6 +4,7 @@ pub mod actions;
 pub mod assets;
 pub mod attribution;
 pub mod auth;
+pub mod backups;
 pub mod candles;
 pub mod conventions;
 pub mod currencies;
@@ -61,6 +62,7 @@ use crate::http::auth::Access;
 use crate::http::price_stream::Admission;
 use crate::random::Random;
 use crate::storage::database::Database;
+use crate::workers::backup::Backups;
 use crate::workers::present::Presents;
 use crate::workers::records::RecordFiles;
 use std::sync::Arc;
@@ -77,6 +79,8 @@ pub struct AppState {
     pub records: Arc<RecordFiles>,
     /// Streams of prices that are open.
     pub streams: Arc<Admission>,
+    /// Backups, and what is known of the last one.
+    pub backups: Arc<Backups>,
     /// The time.
     pub clock: Clock,
     /// Randomness for new ids.

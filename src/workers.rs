@@ -2,6 +2,7 @@
 
 pub mod actions;
 pub mod adjusted_prices;
+pub mod backup;
 pub mod bookkeeping;
 pub mod csv_records;
 pub mod difference;

@@ -1,9 +1,8 @@
 //! How a command reaches the data: through the socket of a running service, or by opening the data itself. Both
 //! ways lead to the same router.
 
-use crate::app::{App, SOCKET, location};
+use crate::app::{App, SOCKET};
 use crate::cli::Failure;
-use crate::clock::Clock;
 use crate::config::Config;
 use crate::http::auth::{Access, Door};
 use crate::http::router;
@@ -70,7 +69,7 @@ impl Client {
         if UnixStream::connect(&socket).await.is_ok() {
             return Ok(Self::Running(socket));
         }
-        let app = App::open(&location(config), Clock::system(), Access::Keys).await?;
+        let app = App::configured(config, Access::Keys).await?;
         let router = router::service(&app.state, Door::Owner);
         Ok(Self::Here(Box::new(app), router))
     }

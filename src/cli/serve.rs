@@ -1,8 +1,7 @@
 //! `artifact serve`.
 
 use super::{Context, Failure, say};
-use crate::app::{App, location, stop_on_signals};
-use crate::clock::Clock;
+use crate::app::{App, stop_on_signals};
 use crate::http::auth::Access;
 use clap::Args;
 use std::net::SocketAddr;
@@ -24,7 +23,7 @@ pub(super) struct ServeArgs {
 pub(super) async fn run(context: &Context) -> Result<(), Failure> {
     let config = &context.config;
     let access = if config.open_loopback.value { Access::OpenLoopback } else { Access::Keys };
-    let app = App::open(&location(config), Clock::system(), access).await?;
+    let app = App::configured(config, access).await?;
     let address = config.listen.value;
     let bound = async {
         let watch = match config.metrics.listen.value {

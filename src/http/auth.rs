@@ -72,6 +72,8 @@ scopes! {
     PortfoliosRead = "portfolios:read";
     /// Add and change portfolios, positions and transactions.
     PortfoliosWrite = "portfolios:write";
+    /// Take, list and verify backups.
+    BackupsWrite = "backups:write";
     /// Read the metrics.
     MetricsRead = "metrics:read";
     /// Operate the service.

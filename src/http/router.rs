@@ -3,8 +3,8 @@
 use crate::http::auth::Door;
 use crate::http::openapi::{self, Frame, Written};
 use crate::http::{
-    AppState, actions, assets, attribution, candles, currencies, difference, docs, exports, fx, gains,
-    health, history, imports, keys, layers, ledger_imports, markets, metrics, pnl, portfolios,
+    AppState, actions, assets, attribution, backups, candles, currencies, difference, docs, exports, fx,
+    gains, health, history, imports, keys, layers, ledger_imports, markets, metrics, pnl, portfolios,
     position_trades, positions, price_batch, price_sources, price_stream, price_withdrawal, prices,
     rate_imports, record_files, returns, several, statement, transactions, values,
 };
@@ -41,6 +41,9 @@ fn operations() -> OpenApiRouter<AppState> {
         .routes(routes!(health::accept_clock))
         .routes(routes!(metrics::metrics))
         .routes(routes!(keys::create_key))
+        .routes(routes!(backups::list_backups, backups::create_backup))
+        .routes(routes!(backups::get_backup))
+        .routes(routes!(backups::verify_backup))
 }
 
 /// Markets, assets and currencies.

@@ -6,13 +6,13 @@ use crate::domain::moment::Moment;
 use crate::storage::error::StorageError;
 use crate::storage::figures::OpenPosition;
 use crate::storage::listings::{Listing, Listings};
-use crate::storage::migrate;
 use crate::storage::newest::Newest;
 use crate::storage::pending::Pending;
-use crate::storage::recall;
+use crate::storage::refusal::{Guard, Halt};
 use crate::storage::series::{Series, Shelf};
 use crate::storage::ticks::{Ticks, Touched};
 use crate::storage::writer::{Stamp, Stamps, WriterHandle};
+use crate::storage::{migrate, presence, recall};
 use crate::telemetry;
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
 use sqlx::sqlite::{
@@ -227,14 +227,57 @@ pub struct Database {
     stamps: Arc<Stamps>,
     shared: Shared,
     clock: Clock,
+    halt: Arc<Halt>,
     _lock: Arc<Lock>,
 }
 
-/// What keeps other processes out while it lives.
+/// What keeps other processes out while it lives. Of PostgreSQL the writer's own session does so as well.
 #[derive(Debug)]
 struct Lock {
     _file: File,
-    _session: Option<tokio::sync::Mutex<PgConnection>>,
+}
+
+/// A place for data that this process has to itself, before the database in it is opened.
+#[derive(Debug)]
+pub struct Claim {
+    location: Location,
+    file: File,
+    session: Option<PgConnection>,
+}
+
+impl Claim {
+    /// Takes the locks of a place.
+    ///
+    /// # Errors
+    /// [`StorageError::Locked`] when another process has it, and whatever the driver says.
+    pub async fn take(location: &Location) -> Result<Self, StorageError> {
+        let file = lock_directory(location.directory()).await?;
+        let session = match location {
+            Location::Directory(_) => None,
+            Location::Postgres { url, .. } => Some(lock_postgres(url).await?),
+        };
+        Ok(Self { location: location.clone(), file, session })
+    }
+
+    /// The place.
+    pub const fn location(&self) -> &Location {
+        &self.location
+    }
+
+    /// Version of the schema of the data there; `None` where there is none yet.
+    ///
+    /// # Errors
+    /// Whatever the driver says.
+    pub async fn schema(&mut self) -> Result<Option<i64>, StorageError> {
+        let found = match (&self.location, &mut self.session) {
+            (Location::Directory(directory), _) => {
+                migrate::sqlite_schema(&directory.join(DATABASE_FILE)).await
+            }
+            (Location::Postgres { .. }, Some(session)) => migrate::postgres_schema(session).await,
+            (Location::Postgres { .. }, None) => Ok(None),
+        };
+        found.map_err(|error| presence::advised(error, self.location.directory()))
+    }
 }
 
 impl Database {
@@ -244,28 +287,51 @@ impl Database {
     /// [`StorageError::Locked`] when another process has it, [`StorageError::NewerSchema`] when a newer version
     /// wrote it, and whatever the driver says.
     pub async fn open(location: &Location, clock: Clock) -> Result<Self, StorageError> {
-        let file = lock_directory(location.directory()).await?;
-        let (readers, pool, session) = match location {
+        Self::open_claimed(Claim::take(location).await?, clock).await
+    }
+
+    /// The same of a place that is claimed already.
+    ///
+    /// # Errors
+    /// As [`Database::open`].
+    pub async fn open_claimed(claim: Claim, clock: Clock) -> Result<Self, StorageError> {
+        let directory = claim.location.directory().to_path_buf();
+        Self::open_there(claim, clock).await.map_err(|error| presence::advised(error, &directory))
+    }
+
+    async fn open_there(mut claim: Claim, clock: Clock) -> Result<Self, StorageError> {
+        let schema = claim.schema().await?;
+        presence::refuse_loss(&claim.location, schema)?;
+        let Claim { location, file, session } = claim;
+        let (readers, pool) = match &location {
             Location::Directory(directory) => {
-                let (readers, writer) = open_sqlite(&directory.join(DATABASE_FILE)).await?;
-                (Readers::Sqlite(readers), WriterPool::Sqlite(writer), None)
+                let (readers, writer) = open_sqlite(directory).await?;
+                (Readers::Sqlite(readers), WriterPool::Sqlite(writer))
             }
             Location::Postgres { url, .. } => {
-                let (pool, session) = open_postgres(url).await?;
-                (
-                    Readers::Postgres(pool.clone()),
-                    WriterPool::Postgres(pool),
-                    Some(tokio::sync::Mutex::new(session)),
-                )
+                let (readers, writer) = open_postgres(url, session).await?;
+                (Readers::Postgres(readers), WriterPool::Postgres(writer))
             }
         };
+        presence::mark(&location)?;
         let stamps = Arc::new(Stamps::new(clock.clone()));
         let shared = Shared::default();
-        let writer = WriterHandle::start(pool, Arc::clone(&stamps), shared.clone()).await?;
-        let lock = Arc::new(Lock { _file: file, _session: session });
-        let opened = Self { readers, writer, stamps, shared, clock, _lock: lock };
+        let halt = Arc::new(Halt::default());
+        let directory = location.directory().to_path_buf();
+        let guard = Guard { halt: Arc::clone(&halt), directory: directory.clone() };
+        let writer = WriterHandle::start(pool, Arc::clone(&stamps), shared.clone(), guard).await?;
+        let lock = Arc::new(Lock { _file: file });
+        if let Location::Directory(_) = location {
+            tokio::spawn(presence::watch(directory, Arc::clone(&halt), Arc::downgrade(&lock)));
+        }
+        let opened = Self { readers, writer, stamps, shared, clock, halt, _lock: lock };
         recall::recall(&mut opened.read().await?).await?;
         Ok(opened)
+    }
+
+    /// Why nothing is written any more, if that is so.
+    pub fn halted(&self) -> Option<String> {
+        self.halt.reason()
     }
 
     /// The newest prices, as of the last commit.
@@ -396,9 +462,9 @@ fn create_private_directory(directory: &Path) -> std::io::Result<()> {
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)
 }
 
-async fn open_sqlite(file: &Path) -> Result<(SqlitePool, SqlitePool), StorageError> {
+async fn open_sqlite(directory: &Path) -> Result<(SqlitePool, SqlitePool), StorageError> {
     let options = SqliteConnectOptions::new()
-        .filename(file)
+        .filename(directory.join(DATABASE_FILE))
         .create_if_missing(true)
         .page_size(8192)
         .journal_mode(SqliteJournalMode::Wal)
@@ -409,7 +475,10 @@ async fn open_sqlite(file: &Path) -> Result<(SqlitePool, SqlitePool), StorageErr
         .pragma("wal_autocheckpoint", "8192")
         .pragma("mmap_size", "0")
         .pragma("cache_size", "-65536");
-    let writer = SqlitePoolOptions::new().max_connections(1).connect_with(options.clone()).await?;
+    // One connection, kept: where it has to be replaced, that is done at once.
+    let kept = SqlitePoolOptions::new().max_connections(1).idle_timeout(None).max_lifetime(None);
+    let writer = kept.connect_with(options.clone()).await?;
+    refuse_damage(&writer, directory).await?;
     migrate::sqlite(&writer).await?;
     let readers = SqlitePoolOptions::new()
         .max_connections(READERS)
@@ -421,27 +490,78 @@ async fn open_sqlite(file: &Path) -> Result<(SqlitePool, SqlitePool), StorageErr
     Ok((readers, writer))
 }
 
-async fn open_postgres(url: &str) -> Result<(PgPool, PgConnection), StorageError> {
+/// Largest database that is looked through before it is used: at about a second per gigabyte or less.
+const LOOKED_THROUGH: u64 = 1 << 30;
+
+/// Looks through a database before it is used.
+async fn refuse_damage(pool: &SqlitePool, directory: &Path) -> Result<(), StorageError> {
+    let length = std::fs::metadata(directory.join(DATABASE_FILE)).map_or(0, |file| file.len());
+    if length > LOOKED_THROUGH {
+        tracing::info!(
+            "the database is too large to be looked through at the start; `artifact doctor` does it"
+        );
+        return Ok(());
+    }
+    let mut found: Vec<String> = sqlx::query_scalar("PRAGMA quick_check(5)").fetch_all(pool).await?;
+    found.retain(|line| line != "ok");
+    if found.is_empty() {
+        return Ok(());
+    }
+    Err(StorageError::Damaged(format!("the database is damaged: {}", found.join("; "))))
+}
+
+/// Opens a session that holds the lock of a PostgreSQL database.
+async fn lock_postgres(url: &str) -> Result<PgConnection, StorageError> {
     let options = PgConnectOptions::from_str(url)?.application_name("artifact");
     let mut session = PgConnection::connect_with(&options).await?;
     let tries = 30;
-    for attempt in 0..tries {
+    for _ in 0..tries {
         let taken: bool = sqlx::query_scalar("SELECT pg_try_advisory_lock($1)")
             .bind(SESSION_LOCK)
             .fetch_one(&mut session)
             .await?;
         if taken {
-            break;
-        }
-        if attempt + 1 == tries {
-            return Err(StorageError::Locked(
-                "that PostgreSQL database is in use by another artifact process; stop that one first"
-                    .to_owned(),
-            ));
+            return Ok(session);
         }
         tokio::time::sleep(LOCK_WAIT / tries).await;
     }
-    let pool = PgPoolOptions::new().max_connections(READERS + 2).connect_with(options).await?;
-    migrate::postgres(&pool).await?;
-    Ok((pool, session))
+    Err(StorageError::Locked(IN_USE.to_owned()))
 }
+
+/// Readers, and the writer: its one session holds the lock, so what it writes and the lock end together. A new session in
+/// its place is only used once it has the lock.
+async fn open_postgres(url: &str, claim: Option<PgConnection>) -> Result<(PgPool, PgPool), StorageError> {
+    let options = PgConnectOptions::from_str(url)?.application_name("artifact");
+    if let Some(session) = claim {
+        session.close().await?;
+    }
+    let locked = PgPoolOptions::new()
+        .max_connections(1)
+        .idle_timeout(None)
+        .max_lifetime(None)
+        .acquire_timeout(LOCK_WAIT)
+        .after_connect(|session, _| {
+            Box::pin(async move {
+                let taken: bool = sqlx::query_scalar("SELECT pg_try_advisory_lock($1)")
+                    .bind(SESSION_LOCK)
+                    .fetch_one(session)
+                    .await?;
+                if taken {
+                    Ok(())
+                } else {
+                    Err(sqlx::Error::Configuration("another process has the lock".into()))
+                }
+            })
+        });
+    let writer = match locked.connect_with(options.clone()).await {
+        Ok(writer) => writer,
+        Err(sqlx::Error::PoolTimedOut) => return Err(StorageError::Locked(IN_USE.to_owned())),
+        Err(error) => return Err(error.into()),
+    };
+    migrate::postgres(&writer).await?;
+    let readers = PgPoolOptions::new().max_connections(READERS + 2).connect_with(options).await?;
+    Ok((readers, writer))
+}
+
+/// What a process is told that finds the lock of a PostgreSQL database taken.
+const IN_USE: &str = "that PostgreSQL database is in use by another artifact process; stop that one first";

@@ -12,6 +12,7 @@ const CHANGES: usize = 64;
 
 /// What one commit changes, as far as kept readings depend on it.
 #[derive(Debug, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is one kind of change")]
 pub struct Touched {
     /// Assets whose price, terms or name it changes.
     pub(super) assets: Vec<AssetKey>,

@@ -5,6 +5,8 @@
 
 #![cfg(test)]
 
+mod backup;
+mod bucket;
 mod commands;
 mod demo;
 mod earlier;
@@ -14,7 +16,9 @@ mod kill_sealing;
 mod life;
 mod load;
 mod real_data;
+mod runbook;
 mod transfer;
+mod upgrade;
 mod watch;
 
 use crate::support::{Backend, Reply, Scratch, fresh_location};

@@ -28,5 +28,6 @@ mod rates;
 pub(crate) mod raw;
 mod samples;
 mod settling;
+mod snapshot;
 mod transactions;
 mod writer;
