@@ -9,8 +9,9 @@ MAKEFLAGS += --no-builtin-rules --no-print-directory
 CARGO_DENY := 0.20.2
 TYPOS := 1.52.0
 MOTO := 5.2.5
+DUCKDB := 2.0.1
 
-.PHONY: help run test check bench needs moto faults deny typos offline
+.PHONY: help run test check bench needs moto faults deny typos offline slow conformance
 
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -70,10 +71,23 @@ test: needs moto ## Format, lints, docs, the checklist, and every test on both d
 	total
 	exit "$$code"
 
-check: deny typos offline faults ## Slower: licences and sources of dependencies, spelling, an offline release build, faults at length
+check: deny typos offline slow conformance faults ## Slower: licences and sources of dependencies, spelling, an offline release build, slow clients, the document of the API, faults at length
 
-bench: ## Measure
-	cargo bench --locked
+bench: needs target/tools/duckdb-$(DUCKDB) ## Measure
+	scripts/with-postgres.sh cargo bench --locked
+
+target/tools/duckdb-$(DUCKDB): # The peer of candles.
+	@scripts/needs.sh check
+	python3 -m venv target/tools
+	target/tools/bin/pip install --quiet duckdb==$(DUCKDB)
+	touch $@
+
+slow: offline # Slow clients and idle connections, with their full numbers.
+	python3 scripts/slow_clients.py target/release/artifact
+
+conformance: offline # Every route as its document says it is.
+	scripts/needs.sh check
+	scripts/conformance.sh target/release/artifact
 
 faults: # Fifty power cuts, twenty kills in a migration, and the rest of docs/RELIABILITY.md.
 	@cargo build --locked

@@ -43,7 +43,7 @@ async fn references(db: &Database) -> (Vec<AssetKey>, SourceKey) {
     use artifact::storage::{assets, markets};
     let usd = Currency::from_code("USD").expect("a currency");
     db.writer()
-        .write(move |tx| {
+        .housekeep(move |tx| {
             Box::pin(async move {
                 let market = Market {
                     key: MarketKey(0),
@@ -94,7 +94,7 @@ async fn references(db: &Database) -> (Vec<AssetKey>, SourceKey) {
 async fn commit(db: &Database, source: SourceKey, points: Vec<(AssetKey, Vec<(Moment, Quote)>)>) -> Duration {
     let began = Instant::now();
     db.writer()
-        .write(move |tx| {
+        .housekeep(move |tx| {
             Box::pin(async move {
                 for (asset, points) in points {
                     let series = Series { asset, source, interval: "", source_priority: &[] };

@@ -30,12 +30,6 @@ impl Client {
         Self::answer(path, self.http.get(format!("{}{path}", self.base)).header("x-api-key", &self.key)).await
     }
 
-    /// The same as lines of JSON.
-    pub(crate) async fn lines(&self, path: &str) -> Bytes {
-        let request = self.http.get(format!("{}{path}", self.base)).header("x-api-key", &self.key);
-        Self::answer(path, request.header("accept", "application/x-ndjson")).await
-    }
-
     async fn answer(path: &str, request: reqwest::RequestBuilder) -> Bytes {
         let answer = request.send().await.expect("an answer");
         let status = answer.status();

@@ -2,7 +2,9 @@
 
 #![expect(clippy::expect_used, reason = "a measurement that cannot go on says where it stopped")]
 
+use crate::limits::Limits;
 use crate::portfolios::{Service, id_of};
+use crate::processes::Folder;
 use crate::{ROUNDS, Row, median, shown, times};
 use axum::Router;
 use axum::body::{Body, Bytes};
@@ -145,6 +147,32 @@ async fn read_after(service: &Service, path: &str) {
     }
 }
 
+/// The figures of a portfolio folded from every entry of its ledger, as conventions that are not its own make it do,
+/// beside reading those rows through SQLite's C interface.
+async fn refold(service: &Service, path: &str) {
+    let path = format!("{path}/pnl?cost_basis=lifo");
+    let folder = Folder::new("refold");
+    let mut limits = Limits::start(&folder.0);
+    let read = format!("ledger {}", service.database().display());
+    let (mut ours, mut rows) = (Vec::new(), Vec::new());
+    for _ in 0..ROUNDS {
+        rows.push(limits.time(&read));
+        let started = Instant::now();
+        service.get(&path).await;
+        ours.push(started.elapsed());
+    }
+    limits.stop();
+    let (ours, rows) = (median(ours), median(rows));
+    Row {
+        work: "P&L of 100,000 entries from the store, all folded",
+        figure: shown(ours),
+        beside: format!("reading the rows through SQLite's C interface {}", shown(rows)),
+        ratio: times(ours, rows),
+        goal: "at most 6",
+    }
+    .print();
+}
+
 /// One entry more into a ledger, at so many percent of its span; at 100 it comes last.
 async fn record_one(service: &Service, path: &str, percent: i64, turn: i64) -> Duration {
     let seconds = START + SPAN / 100 * percent + turn + if percent == 100 { SPAN } else { 0 };
@@ -245,6 +273,7 @@ async fn priced_assets(name: &str, count: usize) -> Service {
 pub(crate) async fn run() {
     let service = priced_assets("ledgers", ASSETS).await;
     let long = portfolio(&service, 100_000, ASSETS).await;
+    refold(&service, &long).await;
     let short = portfolio(&service, 10_000, ASSETS).await;
     read_portfolios(&service, &long, &short).await;
     let deep = portfolio(&service, 100_000, 1).await;

@@ -6,7 +6,7 @@ use artifact::app::App;
 use artifact::clock::Clock;
 use artifact::http::auth::{Access, Door};
 use artifact::http::router;
-use artifact::storage::database::Location;
+use artifact::storage::database::{DATABASE_FILE, Location};
 use axum::Router;
 use axum::body::{Body, Bytes};
 use http_body_util::BodyExt as _;
@@ -33,6 +33,11 @@ impl Service {
         let location = Location::Directory(folder.clone());
         let app = App::open(&location, Clock::system(), Access::OpenLoopback).await.expect("open");
         Self { router: router::service(&app.state, Door::Owner), folder }
+    }
+
+    /// The file of its database.
+    pub(crate) fn database(&self) -> PathBuf {
+        self.folder.join(DATABASE_FILE)
     }
 
     /// Asks it, and gives the status and the answer.

@@ -3,10 +3,23 @@
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::config::backup::S3Config;
+use crate::config::health::Health;
+use crate::domain::access::{ADMIN, Scopes};
+use crate::domain::audit::{Actor, ActorKind};
 use crate::http::AppState;
-use crate::http::auth::{ADMIN, Access, Door, new_key};
+use crate::http::access_change::change;
+use crate::http::auth::{Access, FIRST_OWNER};
+use crate::http::client_address::TrustedProxies;
+use crate::http::connections::Connections;
+use crate::http::entrance::Entrance;
 use crate::http::error::ApiError;
+use crate::http::feeds as http_feeds;
+use crate::http::guard::Guard;
+use crate::http::health::Limits;
+use crate::http::keys::{new_key, told};
+use crate::http::rights::Rights;
 use crate::http::router;
+use crate::http::tls::Certificates;
 use crate::random::Random;
 use crate::storage::access;
 use crate::storage::database::{Claim, Database, Location};
@@ -14,13 +27,19 @@ use crate::storage::error::StorageError;
 use crate::storage::migrate;
 use crate::storage::sealing::Effort;
 use crate::telemetry::recorder;
+use crate::workers::audit_trail::{self, AuditTrail};
 use crate::workers::backup::schedule::Keep;
 use crate::workers::backup::sealed::Passphrase;
 use crate::workers::backup::target::{Bucket, BucketAddress, Target};
-use crate::workers::backup::{BackupError, Backups, Secret, Settings, restore, watch};
+use crate::workers::backup::{self, BackupError, Backups, Secret, restore, watch};
+use crate::workers::directory::Part;
+use crate::workers::feeds::definition::Definition;
+use crate::workers::feeds::{self, Feeds};
+use crate::workers::gate::{self, Gate, GateError, Settings};
 use crate::workers::gauges;
 use crate::workers::present::Presents;
 use crate::workers::records::RecordFiles;
+use crate::workers::refusals;
 use crate::workers::sealing;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -34,6 +53,8 @@ use tokio_util::sync::CancellationToken;
 pub const SOCKET: &str = "artifact.sock";
 /// Longest time requests under way may take once the service is stopping.
 const DRAIN: Duration = Duration::from_secs(10);
+/// Longest time feeds may take to store what they heard.
+const FEEDS: Duration = Duration::from_secs(5);
 /// Longest time prices may be tidied at the end.
 const TIDY: Duration = Duration::from_secs(2);
 
@@ -41,29 +62,29 @@ const TIDY: Duration = Duration::from_secs(2);
 ///
 /// # Errors
 /// [`BackupError`] for storage that cannot be reached as it says.
-pub fn backup_settings(config: &Config) -> Result<Settings, BackupError> {
-    let backup = &config.backup;
-    let usual = Settings::usual(&config.data.value);
-    let secret = match (&backup.passphrase.value, &backup.passphrase_file.value) {
+pub fn backup_settings(config: &Config) -> Result<backup::Settings, BackupError> {
+    let asked = &config.backup;
+    let usual = backup::Settings::usual(&config.data.value);
+    let secret = match (&asked.passphrase.value, &asked.passphrase_file.value) {
         (Some(text), _) => Passphrase::of(text.as_bytes()).map_or(Secret::None, Secret::Given),
         (None, Some(path)) => Secret::File(path.clone()),
         (None, None) => Secret::None,
     };
-    let target = if backup.s3.bucket.value.is_empty() {
-        backup.folder.value.clone().map_or(usual.target, Target::Folder)
+    let target = if asked.s3.bucket.value.is_empty() {
+        asked.folder.value.clone().map_or(usual.target, Target::Folder)
     } else {
-        Target::Bucket(Bucket::at(bucket_address(&backup.s3)?)?)
+        Target::Bucket(Bucket::at(bucket_address(&asked.s3)?)?)
     };
-    Ok(Settings {
+    Ok(backup::Settings {
         target,
         secret,
-        before_migration: backup.before_migration.value,
-        schedule: backup.schedule.value.clone(),
-        verify_schedule: backup.verify_schedule.value.clone(),
+        before_migration: asked.before_migration.value,
+        schedule: asked.schedule.value.clone(),
+        verify_schedule: asked.verify_schedule.value.clone(),
         keep: Keep {
-            daily: backup.keep_daily.value,
-            weekly: backup.keep_weekly.value,
-            monthly: backup.keep_monthly.value,
+            daily: asked.keep_daily.value,
+            weekly: asked.keep_weekly.value,
+            monthly: asked.keep_monthly.value,
         },
     })
 }
@@ -86,12 +107,36 @@ fn bucket_address(s3: &S3Config) -> Result<BucketAddress, BackupError> {
 /// Why the data could not be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    /// The database says.
+    /// The database, or what guards it, says.
     #[error(transparent)]
-    Storage(#[from] StorageError),
+    Gate(#[from] GateError),
     /// A restore could not be ended, or no backup taken before the schema changes.
     #[error("{0}; nothing was changed")]
     Backup(#[from] BackupError),
+}
+
+impl From<StorageError> for OpenError {
+    fn from(error: StorageError) -> Self {
+        Self::Gate(error.into())
+    }
+}
+
+/// Opens the database at `location`, after a restore that was begun there and a backup if its schema is about to change.
+async fn open_saved(
+    location: &Location,
+    clock: &Clock,
+    backup: backup::Settings,
+) -> Result<(Database, Arc<Backups>), OpenError> {
+    let mut claim = Claim::take(location).await?;
+    restore::go_on(location.directory())?;
+    let backups = Arc::new(Backups::new(location.clone(), backup));
+    if backups.settings().before_migration
+        && claim.schema().await?.is_some_and(|schema| schema < migrate::newest())
+    {
+        backups.create_before_migration(clock, Random::System).await?;
+    }
+    let db = Database::open_claimed(claim, clock.clone(), None).await?;
+    Ok((db, backups))
 }
 
 /// An open database with everything around it.
@@ -100,6 +145,7 @@ pub struct App {
     /// What handlers reach.
     pub state: AppState,
     directory: PathBuf,
+    certificates: Option<Arc<Certificates>>,
 }
 
 /// Where a configuration says the data is.
@@ -117,45 +163,111 @@ impl App {
     /// # Errors
     /// As [`App::open_backed`].
     pub async fn configured(config: &Config, access: Access) -> Result<Self, OpenError> {
-        Self::open_backed(&location(config), Clock::system(), access, backup_settings(config)?).await
+        let (settings, backup) = (config.access.settings(), backup_settings(config)?);
+        Self::open_backed(&location(config), Clock::system(), access, (settings, backup)).await
     }
 
-    /// Opens the data at `location`, with the usual backups.
+    /// Opens the data at `location`, with access as it is set up unless told otherwise.
     ///
     /// # Errors
     /// As [`App::open_backed`].
     pub async fn open(location: &Location, clock: Clock, access: Access) -> Result<Self, OpenError> {
-        Self::open_backed(location, clock, access, Settings::usual(location.directory())).await
+        Self::open_with(location, clock, access, Settings::default()).await
+    }
+
+    /// The same with access set up in another way, and the usual backups.
+    ///
+    /// # Errors
+    /// As [`App::open_backed`].
+    pub async fn open_with(
+        location: &Location,
+        clock: Clock,
+        access: Access,
+        settings: Settings,
+    ) -> Result<Self, OpenError> {
+        let backup = backup::Settings::usual(location.directory());
+        Self::open_backed(location, clock, access, (settings, backup)).await
     }
 
     /// The same with backups taken as `backup` says. One is taken before the schema of existing data changes.
     ///
     /// # Errors
-    /// What [`Database::open`] and that backup say.
+    /// What [`Database::open`], [`Gate::open`] and that backup say.
     pub async fn open_backed(
         location: &Location,
         clock: Clock,
         access: Access,
-        backup: Settings,
+        (settings, backup): (Settings, backup::Settings),
     ) -> Result<Self, OpenError> {
         recorder::start();
-        let mut claim = Claim::take(location).await?;
-        restore::go_on(location.directory())?;
-        let backups = Arc::new(Backups::new(location.clone(), backup));
-        if backups.settings().before_migration
-            && claim.schema().await?.is_some_and(|schema| schema < migrate::newest())
-        {
-            backups.create_before_migration(&clock, Random::System).await?;
-        }
-        let db = Database::open_claimed(claim, clock.clone()).await?;
+        gauges::begin(clock.now());
+        let random = Random::System;
+        let directory = location.directory().to_path_buf();
+        let (db, backups) = open_saved(location, &clock, backup).await?;
+        let gate = match Gate::open(&db, &directory, settings, random, clock.now()).await {
+            Ok(gate) => Arc::new(gate),
+            Err(error) => {
+                db.close().await;
+                return Err(error.into());
+            }
+        };
         let draining = Arc::new(AtomicBool::new(false));
         gauges::look_at_files(location.directory().to_path_buf()).await;
         let presents = Arc::new(Presents::default());
         let records = Arc::new(RecordFiles::under(location.directory()));
         let streams = Arc::default();
-        let random = Random::System;
-        let state = AppState { db, presents, records, streams, backups, clock, random, access, draining };
-        Ok(Self { state, directory: location.directory().to_path_buf() })
+        let trail = Arc::new(AuditTrail::under(location.directory(), db.audit_key().clone()));
+        let limits = Arc::new(Limits::usual(location.directory()));
+        let (refusals, feeds, guard) = (Arc::default(), Arc::default(), Arc::default());
+        let state = AppState {
+            db,
+            presents,
+            trail,
+            refusals,
+            records,
+            streams,
+            backups,
+            feeds,
+            clock,
+            random,
+            access,
+            gate,
+            draining,
+            guard,
+            limits,
+        };
+        Ok(Self { state, directory, certificates: None })
+    }
+
+    /// The same service with TLS on the network.
+    #[must_use]
+    pub fn encrypted(self, certificates: Option<Arc<Certificates>>) -> Self {
+        Self { certificates, ..self }
+    }
+
+    /// The same service with another guard.
+    #[must_use]
+    pub fn guarded(mut self, guard: Guard) -> Self {
+        self.state.guard = Arc::new(guard);
+        self
+    }
+
+    /// The same with these feeds.
+    #[must_use]
+    pub fn with_feeds(mut self, definitions: Vec<Definition>) -> Self {
+        self.state.feeds = Arc::new(Feeds::of(definitions));
+        self
+    }
+
+    /// The same, counted as unwell from when on the configuration says.
+    #[must_use]
+    pub fn with_limits(mut self, health: &Health) -> Self {
+        self.state.limits = Arc::new(Limits {
+            directory: self.directory.clone(),
+            disk_free_min_bytes: health.disk_free_min_bytes.value,
+            backup_age_max: Duration::from_secs(health.backup_age_max_hours.value.saturating_mul(3600)),
+        });
+        self
     }
 
     /// Makes the first key when there is none yet; it is shown by the caller, once.
@@ -176,12 +288,18 @@ impl App {
     /// # Errors
     /// The database's.
     pub async fn admin_key(&self, name: &str) -> Result<String, ApiError> {
-        let (shown, kept) = new_key(self.state.random, self.state.clock.now(), name, ADMIN)?;
-        let keep = self
-            .state
-            .db
-            .writer()
-            .write(move |tx| Box::pin(async move { access::insert_key(tx, &kept).await }));
+        let scopes: Scopes = std::iter::once(ADMIN.to_owned()).collect();
+        let rights = Rights { scopes, owner_id: FIRST_OWNER.to_owned(), portfolios: None };
+        let (random, now) = (self.state.random, self.state.clock.now());
+        let (shown, kept) = new_key(&self.state.gate.directory, random, now, name, &rights)?;
+        let owner = Actor::new(ActorKind::Owner, "owner");
+        let keep = change(&self.state, owner, Part::Keys, move |tx| {
+            Box::pin(async move {
+                access::insert_key(tx, &kept).await?;
+                tx.audit(told(&kept));
+                Ok::<_, ApiError>(())
+            })
+        });
         keep.await?;
         Ok(shown)
     }
@@ -195,11 +313,14 @@ impl App {
     }
 
     /// Serves metrics and health to whoever reaches `listener`, as long as the process lives: also while it drains.
-    ///
-    /// # Errors
-    /// When the listener fails.
-    pub async fn serve_watch(&self, listener: TcpListener) -> std::io::Result<()> {
-        axum::serve(listener, router::watch(&self.state)).await
+    pub async fn serve_watch(&self, listener: TcpListener) {
+        let connections = Connections::new(
+            self.state.clock.clone(),
+            self.state.guard.limits.clone(),
+            TrustedProxies::default(),
+        );
+        let router = router::watch(&self.state);
+        connections.serve(Entrance::Network(listener), router, CancellationToken::new()).await;
     }
 
     /// Serves until `stop` is cancelled, then lets requests under way finish and closes the database.
@@ -220,46 +341,60 @@ impl App {
         socket: std::io::Result<UnixListener>,
         stop: CancellationToken,
     ) -> std::io::Result<()> {
-        let network = router::service(&self.state, Door::Network);
-        let owner = router::service(&self.state, Door::Owner);
-        let ending = |stop: CancellationToken| async move { stop.cancelled().await };
+        let guard = &self.state.guard;
+        let connections =
+            Connections::new(self.state.clock.clone(), guard.limits.clone(), guard.proxies.clone())
+                .encrypted(self.certificates.clone());
+        if let Some(certificates) = &self.certificates {
+            tokio::spawn(Arc::clone(certificates).supervise(stop.clone()));
+        }
+        let serve = |entrance: Entrance| {
+            let router = router::service(&self.state, entrance.door());
+            let (connections, stop) = (connections.clone(), stop.clone());
+            async move { connections.serve(entrance, router, stop).await }
+        };
         let over_socket = async {
             match socket {
-                Ok(socket) => axum::serve(socket, owner).with_graceful_shutdown(ending(stop.clone())).await,
+                Ok(socket) => serve(Entrance::Owner(socket)).await,
                 Err(error) => {
                     tracing::warn!(%error, "no owner's socket; commands need the service stopped");
                     stop.cancelled().await;
-                    Ok(())
                 }
             }
         };
+        let context = http_feeds::context(&self.state);
+        let feeding = tokio::spawn(feeds::supervise(Arc::clone(&self.state.feeds), context, stop.clone()));
         let sealing = tokio::spawn(sealing::supervise(self.state.db.clone(), stop.clone()));
         let backing_up = tokio::spawn(self.clone().back_up(stop.clone()));
+        let guarding = gate::supervise(Arc::clone(&self.state.gate), self.state.db.clone(), stop.clone());
+        let guarding = tokio::spawn(guarding);
+        self.tend_audit_trail(&stop);
         let (db, clock) = (self.state.db.clone(), self.state.clock.clone());
         tokio::spawn(gauges::supervise(db, self.directory.clone(), clock, stop.clone()));
-        let over_network = axum::serve(listener, network).with_graceful_shutdown(ending(stop.clone()));
-        let both = async { tokio::try_join!(over_socket, over_network) };
+        let over_network = serve(Entrance::Network(listener));
+        let both = async { tokio::join!(over_socket, over_network) };
         let drained = async {
             stop.cancelled().await;
             self.state.draining.store(true, Ordering::SeqCst);
             tokio::time::sleep(DRAIN).await;
         };
-        let outcome = tokio::select! {
-            served = both => served.map(|_| ()),
-            () = drained => {
-                tracing::warn!("some requests did not finish in time");
-                Ok(())
-            }
-        };
+        tokio::select! {
+            ((), ()) = both => {}
+            () = drained => tracing::warn!("some requests did not finish in time"),
+        }
         stop.cancel();
         // A backup under way would hold the end up; it leaves nothing but a draft that the next one sweeps away.
         backing_up.abort();
+        end_feeds(feeding).await;
         self.end_sealing(sealing).await;
+        // Its last deed is to keep when keys were used; it waits for nothing else.
+        drop(tokio::time::timeout(TIDY, guarding).await);
+        self.end_audit_trail().await;
         self.state.db.close().await;
         if let Err(error) = std::fs::remove_file(self.directory.join(SOCKET)) {
             tracing::debug!(%error, "the owner's socket was gone");
         }
-        outcome
+        Ok(())
     }
 }
 
@@ -268,6 +403,22 @@ impl App {
     async fn back_up(self, stop: CancellationToken) {
         let AppState { backups, db, clock, random, .. } = self.state;
         watch::run(&backups, &db, (clock, random), stop).await;
+    }
+
+    /// Anchors the audit trail and tells it of refused callers, until `stop` is cancelled.
+    fn tend_audit_trail(&self, stop: &CancellationToken) {
+        let AppState { db, clock, trail, refusals, .. } = self.state.clone();
+        tokio::spawn(refusals::supervise(refusals, db.clone(), clock.clone(), stop.clone()));
+        tokio::spawn(audit_trail::supervise(trail, db, clock, stop.clone()));
+    }
+
+    /// Tells what is still counted, and anchors where the trail ends.
+    async fn end_audit_trail(&self) {
+        let AppState { db, clock, trail, refusals, .. } = &self.state;
+        refusals.flush(db).await;
+        if let Err(error) = trail.anchor(db, clock.now()).await {
+            tracing::warn!(%error, "the audit trail was not anchored at the end");
+        }
     }
 
     /// Waits for a step under way, and leaves few blocks of prices for the next start to read.
@@ -281,6 +432,13 @@ impl App {
             Ok(Err(error)) => tracing::warn!(%error, "prices were not tidied"),
             Err(_) => tracing::debug!("prices are tidied at the next start"),
         }
+    }
+}
+
+/// Waits until feeds have stored what they heard. What is cut off is asked for again at the next start.
+async fn end_feeds(feeding: JoinHandle<()>) {
+    if tokio::time::timeout(FEEDS, feeding).await.is_err() {
+        tracing::warn!("feeds did not stop in time");
     }
 }
 

@@ -1,6 +1,7 @@
 //! The command line: what may be said, and which deed it stands for. Data goes to standard output, words about it
 //! to standard error; exit codes are 0 done, 1 failed, 2 said wrongly.
 
+mod audit;
 mod backup;
 pub mod checklist;
 pub mod client;
@@ -8,10 +9,14 @@ mod demo;
 mod doctor;
 mod earlier;
 mod ingest;
+mod ingest_feed;
+mod keys;
 mod seed;
 mod serve;
 mod statement;
+mod systemd;
 mod transfer;
+mod users;
 
 use crate::app::{App, OpenError};
 use crate::config::{Config, ConfigError, Flags, Origin, process_environment};
@@ -22,6 +27,7 @@ use crate::storage::error::StorageError;
 use crate::storage::migrate;
 use crate::telemetry::{self, recorder};
 use crate::workers::backup::BackupError;
+use crate::workers::gate::GateError;
 use clap::{Args, CommandFactory as _, Parser, Subcommand};
 use serde_json::{Value, json};
 use std::ffi::OsString;
@@ -55,20 +61,14 @@ impl Failure {
 
 impl From<StorageError> for Failure {
     fn from(error: StorageError) -> Self {
-        let mut message = error.to_string();
-        let mut source = std::error::Error::source(&error);
-        while let Some(cause) = source {
-            message = format!("{message}: {cause}");
-            source = cause.source();
-        }
-        Self::failed(message)
+        Self::failed(with_causes(&error))
     }
 }
 
 impl From<OpenError> for Failure {
     fn from(error: OpenError) -> Self {
         match error {
-            OpenError::Storage(error) => error.into(),
+            OpenError::Gate(error) => error.into(),
             OpenError::Backup(_) => Self::failed(error.to_string()),
         }
     }
@@ -78,6 +78,23 @@ impl From<BackupError> for Failure {
     fn from(error: BackupError) -> Self {
         Self::other(error)
     }
+}
+
+impl From<GateError> for Failure {
+    fn from(error: GateError) -> Self {
+        Self::failed(with_causes(&error))
+    }
+}
+
+/// An error with everything that caused it.
+fn with_causes(error: &dyn std::error::Error) -> String {
+    let mut message = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        message = format!("{message}: {cause}");
+        source = cause.source();
+    }
+    message
 }
 
 impl From<ConfigError> for Failure {
@@ -149,9 +166,9 @@ enum Command {
     /// Add sample markets, assets and a portfolio; a second time changes nothing
     #[command(after_help = "Example:\n  artifact seed gold-bitcoin")]
     Seed(seed::SeedArgs),
-    /// Import a file of prices (CSV or NDJSON), or a table of exchange rates (CSV)
+    /// Import a file of prices (CSV or NDJSON), or a table of exchange rates (CSV); or have a feed ask once
     #[command(
-        after_help = "Examples:\n  artifact ingest btc.csv --symbol BTC-USD --source coinbase --interval 1d\n  artifact ingest xau.csv --symbol GOLD --source oanda --interval 1d --bid-ask mid --tz America/New_York\n  cat ticks.ndjson | artifact ingest - --symbol GOLD --source desk\n  artifact ingest eurofxref-hist.csv --source ecb"
+        after_help = "Examples:\n  artifact ingest btc.csv --symbol BTC-USD --source coinbase --interval 1d\n  artifact ingest xau.csv --symbol GOLD --source oanda --interval 1d --bid-ask mid --tz America/New_York\n  cat ticks.ndjson | artifact ingest - --symbol GOLD --source desk\n  artifact ingest --source binance --since 2026-11-01\n  artifact ingest eurofxref-hist.csv --source ecb"
     )]
     Ingest(Box<ingest::IngestArgs>),
     /// Import a ledger into a portfolio: mapped CSV, an export, or Ghostfolio's JSON
@@ -187,9 +204,24 @@ enum Command {
         after_help = "Examples:\n  artifact backup create\n  artifact backup verify latest\n  artifact backup restore latest"
     )]
     Backup(backup::BackupCommand),
-    /// Make API keys
+    /// Make, list, rotate and revoke API keys
     #[command(subcommand, after_help = "Example:\n  artifact keys create --admin")]
-    Keys(KeysCommand),
+    Keys(keys::KeysCommand),
+    /// Make and change users, who log in with a password
+    #[command(
+        subcommand,
+        after_help = "Example:\n  artifact users create alice --scopes portfolios:read < password.txt"
+    )]
+    Users(users::UsersCommand),
+    /// List and replace the keys that sign access tokens
+    #[command(subcommand, after_help = "Example:\n  artifact signing-keys rotate")]
+    SigningKeys(keys::SigningKeysCommand),
+    /// Read the audit trail, and hold it to its key and its anchors
+    #[command(
+        subcommand,
+        after_help = "Examples:\n  artifact audit list --limit 20\n  artifact audit verify"
+    )]
+    Audit(Box<audit::AuditCommand>),
     /// Print the OpenAPI document
     #[command(after_help = "Example:\n  artifact openapi > openapi.json")]
     Openapi,
@@ -212,20 +244,6 @@ enum ConfigCommand {
     /// Show it; secrets are masked
     #[command(after_help = "Example:\n  artifact config show --json")]
     Show,
-}
-
-#[derive(Debug, Subcommand)]
-enum KeysCommand {
-    /// Make a key; it is shown once
-    #[command(after_help = "Example:\n  artifact keys create --admin --name desk")]
-    Create {
-        /// A key that may do everything
-        #[arg(long, required = true)]
-        admin: bool,
-        /// Name to know it by
-        #[arg(long, default_value = "admin")]
-        name: String,
-    },
 }
 
 /// What a command line needs beside its own arguments.
@@ -300,7 +318,10 @@ async fn dispatch(cli: Cli) -> Result<(), Failure> {
         | Command::Doctor(_)
         | Command::Backup(_)
         | Command::Keys(_)
+        | Command::Users(_)
+        | Command::SigningKeys(_)
         | Command::Pnl(_)
+        | Command::Audit(_)
         | Command::Openapi
         | Command::Checklist
         | Command::Health
@@ -308,6 +329,9 @@ async fn dispatch(cli: Cli) -> Result<(), Failure> {
     }
     let context = Context { config: Config::load(flags, &process_environment)?, json: cli.common.json };
     start_log(&cli.command, &context.config);
+    if context.config.shows_password() {
+        tell("artifact: every process can read the password in --database-url; use ARTIFACT_DATABASE_URL");
+    }
     match cli.command {
         Command::Serve(_) => serve::run(&context).await,
         Command::Demo(_) => demo::run(&context).await,
@@ -320,7 +344,10 @@ async fn dispatch(cli: Cli) -> Result<(), Failure> {
         Command::Config(command) => run_config(&context, &command),
         Command::Doctor(args) => doctor::run(&context, &args).await,
         Command::Backup(command) => backup::run(&context, &command).await,
-        Command::Keys(KeysCommand::Create { name, .. }) => create_key(&context, &name).await,
+        Command::Keys(command) => keys::run(&context, command).await,
+        Command::Users(command) => users::run(&context, command).await,
+        Command::SigningKeys(command) => keys::run_signing(&context, &command).await,
+        Command::Audit(command) => audit::run(&context, &command).await,
         Command::Pnl(args) => statement::run(&args),
         Command::Openapi => say(&serde_json::to_string_pretty(&openapi::document()).map_err(Failure::other)?),
         Command::Checklist => run_checklist(&context),
@@ -346,7 +373,10 @@ fn start_log(command: &Command, config: &Config) {
         | Command::Doctor(_)
         | Command::Backup(_)
         | Command::Keys(_)
+        | Command::Users(_)
+        | Command::SigningKeys(_)
         | Command::Pnl(_)
+        | Command::Audit(_)
         | Command::Openapi
         | Command::Checklist
         | Command::Health
@@ -354,8 +384,13 @@ fn start_log(command: &Command, config: &Config) {
     }
 }
 
+/// Opens the data as the configuration says.
+async fn open(config: &Config, access: Access) -> Result<App, OpenError> {
+    Ok(App::configured(config, access).await?.with_feeds(config.feeds.value.clone()))
+}
+
 async fn run_migrate(context: &Context) -> Result<(), Failure> {
-    let app = App::configured(&context.config, Access::Keys).await?;
+    let app = open(&context.config, Access::Keys).await?;
     let engine = app.state.db.engine().await?;
     app.state.db.close().await;
     let schema = migrate::newest();
@@ -383,15 +418,6 @@ fn run_config(context: &Context, command: &ConfigCommand) -> Result<(), Failure>
             show(context, &value, &lines)
         }
     }
-}
-
-/// Makes a key, through the owner's socket of a running service or on the data itself.
-async fn create_key(context: &Context, name: &str) -> Result<(), Failure> {
-    let client = client::Client::connect(&context.config).await?;
-    let made = client.post("/keys", &json!({ "name": name, "admin": true })).await?.success()?;
-    client.close().await;
-    let key = text(&made, "key").to_owned();
-    show(context, &made, &[key])
 }
 
 fn run_checklist(context: &Context) -> Result<(), Failure> {

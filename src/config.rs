@@ -2,10 +2,21 @@
 //!
 //! The only reader of the environment.
 
+pub mod access;
 pub mod backup;
+pub mod cors;
+mod feeds;
+pub mod health;
+mod keys;
+pub mod limits;
 pub mod metrics;
+pub mod proxy;
+mod secrets;
+pub mod tls;
 
+use crate::http::guard::Guard;
 use crate::telemetry::LogFormat;
+use crate::workers::feeds::definition::Definition;
 use backup::BackupConfig;
 use serde::Deserialize;
 use std::fmt;
@@ -118,7 +129,21 @@ struct File {
     #[serde(default)]
     backup: backup::Section,
     #[serde(default)]
+    access: access::Section,
+    #[serde(default)]
+    feeds: Vec<toml::Table>,
+    #[serde(default)]
+    health: health::Section,
+    #[serde(default)]
     metrics: metrics::Section,
+    #[serde(default)]
+    proxy: proxy::Section,
+    #[serde(default)]
+    limits: limits::Section,
+    #[serde(default)]
+    cors: cors::Section,
+    #[serde(default)]
+    tls: tls::Section,
 }
 
 /// The configuration of one process.
@@ -138,8 +163,22 @@ pub struct Config {
     pub log_format: Setting<LogFormat>,
     /// How backups are taken.
     pub backup: BackupConfig,
+    /// The server's secret and tokens.
+    pub access: access::Access,
+    /// What this service goes and gets.
+    pub feeds: Setting<Vec<Definition>>,
+    /// From when on something counts as unwell.
+    pub health: health::Health,
     /// Where Prometheus reads.
     pub metrics: metrics::Metrics,
+    /// Proxies that are believed.
+    pub proxy: proxy::Proxy,
+    /// What one client may take.
+    pub limits: limits::Limits,
+    /// Pages from elsewhere.
+    pub cors: cors::Cors,
+    /// A certificate of its own.
+    pub tls: tls::Tls,
 }
 
 /// Looks a variable up. A test passes its own.
@@ -191,6 +230,11 @@ fn read_file(path: &Path, must_exist: bool) -> Result<Option<File>, ConfigError>
 }
 
 impl Config {
+    /// What guards the service.
+    pub fn guard(&self) -> Guard {
+        Guard::new(self.limits.values(), self.proxy.proxies(), self.cors.origins.value.clone())
+    }
+
     /// Puts the configuration together.
     ///
     /// # Errors
@@ -224,6 +268,7 @@ impl Config {
             choose(None, var("ARTIFACT_LOG").or_else(|| var("RUST_LOG")), filed(file.log), LOG.to_owned());
         let format = choose(None, var("ARTIFACT_LOG_FORMAT"), filed(file.log_format), "text".to_owned());
         let backup = backup::load(env, file.backup, &path)?;
+        let feeds = read_feeds(&path, file.feeds, env)?;
         let config = Self {
             backup,
             data,
@@ -237,12 +282,25 @@ impl Config {
             open_loopback: parsed("open_loopback", open, |text| text.parse().ok(), "must be true or false")?,
             log,
             log_format: parsed("log_format", format, log_format, "must be text or json")?,
+            access: access::Access::load(file.access, &path, env)?,
+            feeds,
+            health: health::Health::load(&file.health, &path, env)?,
             metrics: metrics::Metrics::load(file.metrics, &path, env)?,
+            proxy: proxy::Proxy::load(file.proxy, &path, env)?,
+            limits: limits::Limits::load(&file.limits, &path, env)?,
+            cors: cors::Cors::load(file.cors, &path, env)?,
+            tls: tls::Tls::load(file.tls, &path, env)?,
         };
         if config.open_loopback.value && !config.listen.value.ip().is_loopback() {
             return Err(ConfigError::OpenBeyondLoopback(config.listen.value));
         }
         Ok(config)
+    }
+
+    /// Whether the password of a database stands on the command line.
+    pub fn shows_password(&self) -> bool {
+        let url = self.database_url.value.as_deref().map(masked).unwrap_or_default();
+        self.database_url.origin == Origin::Flag && url.contains(":***@")
     }
 
     /// Each setting with its value and origin; the password of a database URL is masked.
@@ -256,11 +314,49 @@ impl Config {
             ("open_loopback", self.open_loopback.value.to_string(), self.open_loopback.origin.to_string()),
             ("log", self.log.value.clone(), self.log.origin.to_string()),
             ("log_format", format.to_owned(), self.log_format.origin.to_string()),
+            ("feeds", shown_feeds(&self.feeds.value), self.feeds.origin.to_string()),
         ];
         shown.extend(self.backup.shown());
+        shown.extend(self.access.shown());
+        shown.extend(self.health.shown());
         shown.extend(self.metrics.shown());
+        shown.extend(self.proxy.shown());
+        shown.extend(self.limits.shown());
+        shown.extend(self.cors.shown());
+        shown.extend(self.tls.shown());
         shown
     }
+}
+
+/// The feeds of the file; and those the environment asks for, unless the file has one of that name.
+fn read_feeds(
+    path: &Path,
+    tables: Vec<toml::Table>,
+    env: Environment<'_>,
+) -> Result<Setting<Vec<Definition>>, ConfigError> {
+    let malformed = |fault: keys::KeyFault| ConfigError::Malformed {
+        path: path.display().to_string(),
+        reason: fault.to_string(),
+    };
+    let origin = if tables.is_empty() { Origin::Default } else { Origin::File(path.to_path_buf()) };
+    let mut value = feeds::read(tables, env).map_err(malformed)?;
+    let asked = feeds::of_environment(env).map_err(|fault| ConfigError::Malformed {
+        path: "environment".to_owned(),
+        reason: fault.to_string(),
+    })?;
+    let is_new = |feed: &Definition| value.iter().all(|known| known.name != feed.name);
+    let asked: Vec<Definition> = asked.into_iter().filter(is_new).collect();
+    value.extend(asked);
+    Ok(Setting { value, origin })
+}
+
+fn shown_feeds(feeds: &[Definition]) -> String {
+    let shown = |feed: &Definition| {
+        let off = if feed.enabled { "" } else { ", off" };
+        format!("{} ({} {} {}{off})", feed.name, feed.kind, feed.transport, feed.channel)
+    };
+    let shown: Vec<String> = feeds.iter().map(shown).collect();
+    if shown.is_empty() { "(none)".to_owned() } else { shown.join(", ") }
 }
 
 fn log_format(text: &str) -> Option<LogFormat> {

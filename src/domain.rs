@@ -1,7 +1,9 @@
 //! What the service is about: pure values and functions, no clock, no I/O.
 
+pub mod access;
 pub mod adjustment;
 pub mod asset;
+pub mod audit;
 pub mod candle;
 pub mod corporate_action;
 pub mod currency;

@@ -1,25 +1,33 @@
 //! The HTTP API: parse, ask the rule, one transaction, answer. Everything with a status code is here.
 
+pub mod access_change;
 pub mod actions;
 pub mod assets;
 pub mod attribution;
+pub mod audit;
 pub mod auth;
 pub mod backups;
 pub mod candles;
+pub mod client_address;
+pub mod connections;
 pub mod conventions;
+pub mod credentials;
 pub mod currencies;
 pub mod difference;
 pub mod digest;
 pub mod docs;
 pub mod drafts;
+pub mod entrance;
 pub mod error;
 pub mod explain;
 pub mod export_prices;
 pub mod export_records;
 pub mod exports;
+pub mod feeds;
 pub mod fields;
 pub mod fx;
 pub mod gains;
+pub mod guard;
 pub mod health;
 pub mod history;
 pub mod import_reports;
@@ -27,8 +35,11 @@ pub mod imports;
 pub mod keys;
 pub mod layers;
 pub mod ledger_imports;
+pub mod limits;
+pub mod login;
 pub mod mappings;
 pub mod markets;
+pub mod meters;
 pub mod metrics;
 pub mod openapi;
 pub mod performance;
@@ -45,26 +56,39 @@ pub mod prices;
 pub mod query;
 pub mod rate_imports;
 pub mod reading;
+pub mod recheck;
 pub mod record_files;
 pub mod recording;
 pub mod returns;
+pub mod rights;
 pub mod router;
+pub mod security;
 pub mod several;
+pub mod signing_keys;
 pub mod statement;
 pub mod streams;
 pub mod tagged;
+pub mod tls;
 pub mod transactions;
+pub mod users;
 pub mod values;
+pub mod visit;
 pub mod wire;
 
 use crate::clock::Clock;
 use crate::http::auth::Access;
+use crate::http::guard::Guard;
+use crate::http::health::Limits;
 use crate::http::price_stream::Admission;
 use crate::random::Random;
 use crate::storage::database::Database;
+use crate::workers::audit_trail::AuditTrail;
 use crate::workers::backup::Backups;
+use crate::workers::feeds::Feeds;
+use crate::workers::gate::Gate;
 use crate::workers::present::Presents;
 use crate::workers::records::RecordFiles;
+use crate::workers::refusals::Refusals;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
@@ -77,8 +101,14 @@ pub struct AppState {
     pub presents: Arc<Presents>,
     /// Records of sources, in files.
     pub records: Arc<RecordFiles>,
+    /// What is done for the audit trail outside the database.
+    pub trail: Arc<AuditTrail>,
+    /// Refused callers, on their way to the audit trail.
+    pub refusals: Arc<Refusals>,
     /// Streams of prices that are open.
     pub streams: Arc<Admission>,
+    /// Feeds that are configured.
+    pub feeds: Arc<Feeds>,
     /// Backups, and what is known of the last one.
     pub backups: Arc<Backups>,
     /// The time.
@@ -87,6 +117,12 @@ pub struct AppState {
     pub random: Random,
     /// Who may come in without a key.
     pub access: Access,
+    /// Who may come in with one, and what guards the door.
+    pub gate: Arc<Gate>,
     /// Set when the service is stopping: it is live but no longer ready.
     pub draining: Arc<AtomicBool>,
+    /// What is asked of every request before its route.
+    pub guard: Arc<Guard>,
+    /// From when on the service counts as unwell.
+    pub limits: Arc<Limits>,
 }

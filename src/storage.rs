@@ -6,7 +6,11 @@
 
 pub mod access;
 pub mod actions;
+pub mod anchor_file;
 pub mod assets;
+pub mod audit;
+pub mod audit_key;
+pub mod audit_rows;
 mod carry_over;
 pub mod checkpoints;
 pub mod closes;
@@ -15,6 +19,7 @@ pub mod currencies;
 pub mod database;
 pub mod earlier;
 pub mod error;
+pub mod feeds;
 pub mod figures;
 pub mod idempotency;
 pub mod learned;
@@ -38,6 +43,8 @@ pub mod sealing;
 pub mod series;
 pub mod snapshot;
 pub mod ticks;
+pub mod token_keys;
 pub mod transactions;
 pub mod usage;
+pub mod users;
 pub mod writer;

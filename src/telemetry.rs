@@ -34,10 +34,17 @@ table! {
     counter HTTP_REQUESTS = "http_requests_total", "Requests by method, route template and status; 499 when the caller went away first.";
     histogram HTTP_REQUEST_SECONDS = "http_request_duration_seconds", "Time from a request's head to its answer's head, by method and route template.";
     gauge HTTP_IN_FLIGHT = "http_requests_in_flight", "Requests that are being answered.";
+    counter HTTP_TURNED_AWAY = "http_requests_turned_away_total", "Requests refused before their route, by reason: the rate limit that was used up, or concurrency.";
+    gauge HTTP_CONNECTIONS = "http_connections", "Connections from the network that are open.";
+    counter HTTP_CONNECTIONS_ENDED = "http_connections_ended_total", "Connections ended for the sake of others, by reason: idle, slow body, slow answer, or a full house.";
     // What is computed.
     histogram PNL_SECONDS = "pnl_compute_seconds", "Time to compute the profit and loss that was asked for, by kind: present or past.";
     // What is recorded.
     counter INGEST_MESSAGES = "ingest_messages_total", "Rows of prices and rates, by source and outcome: stored, duplicate, corrected or refused.";
+    gauge INGEST_LAG = "ingest_lag_seconds", "From the newest moment of a feed's last group to its commit, by source.";
+    gauge FEED_CONNECTED = "feed_connected", "1 while a feed is connected, or its last fetch succeeded, by source.";
+    gauge FEED_LAST_MESSAGE = "feed_last_message_timestamp_seconds", "When anything came from a feed last, by source.";
+    counter FEED_RECONNECTS = "feed_reconnects_total", "Connections of feeds after their first, by source.";
     gauge PRICE_STALENESS = "price_staleness_seconds", "Age of the oldest newest price of an active asset, by asset type.";
     // The database.
     gauge WRITER_QUEUE = "writer_queue_depth", "Writes that wait for the one writer.";
@@ -56,6 +63,12 @@ table! {
     gauge BACKUP_SIZE = "backup_size_bytes", "Size of the newest backup.";
     zeroed BACKUP_FAILURES = "backup_failures_total", "Backups that could not be taken.";
     zeroed BACKUP_VERIFY_FAILURES = "backup_verify_failures_total", "Drills that found a backup not sound.";
+    // The audit trail.
+    zeroed AUDIT_ROWS = "audit_rows_total", "Rows written to the audit trail.";
+    zeroed AUDIT_WRITE_FAILURES = "audit_write_failures_total", "Commits with rows of the audit trail that failed, and anchors that could not be written.";
+    gauge AUDIT_ANCHORED = "audit_anchor_last_timestamp_seconds", "When the audit trail was last seen to be anchored to its end.";
+    gauge AUDIT_VERIFIED = "audit_verify_last_timestamp_seconds", "When the audit trail was last verified.";
+    gauge AUDIT_WHOLE = "audit_verify_whole", "1 when the last verification found nothing wrong, else 0.";
     // The process.
     gauge RUNTIME_WORKERS = "tokio_workers", "Threads that run tasks.";
     gauge RUNTIME_BUSY = "tokio_workers_busy_seconds", "Time those threads were busy since the start, all together.";
@@ -63,6 +76,10 @@ table! {
     gauge RUNTIME_QUEUE = "tokio_queue_depth", "Tasks that wait in the queue all threads share.";
     gauge CLOCK_BEHIND = "clock_behind", "1 while stamps are ahead of the clock, which was set back.";
     gauge CLOCK_AHEAD = "clock_ahead", "1 while the clock has run an hour ahead and is not followed.";
+    gauge SERVICE_START = "service_start_timestamp_seconds", "When the service opened its data, in seconds since 1970.";
+    // Who comes in.
+    counter AUTH_FAILURES = "auth_failures_total", "Credentials and logins that were refused, by kind: none, api_key, token, scope, login, login_throttled, refresh or refresh_reused.";
+    zeroed LOGINS = "auth_logins_total", "Logins with a password.";
     gauge BUILD = "build_info", "1, with version, commit and compiler.";
 }
 

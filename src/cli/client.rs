@@ -10,7 +10,7 @@ use crate::storage::sealing::Effort;
 use crate::workers::sealing;
 use axum::Router;
 use axum::body::Body;
-use axum::http::{Method, Request, StatusCode, header};
+use axum::http::{HeaderMap, Method, Request, StatusCode, header};
 use http_body_util::BodyExt as _;
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
@@ -32,6 +32,8 @@ pub struct Reply {
     pub status: StatusCode,
     /// Its body as JSON; `null` when it has none.
     pub body: Value,
+    /// Path and query of the next page of a list.
+    pub next: Option<String>,
 }
 
 impl Reply {
@@ -59,6 +61,12 @@ impl Reply {
     }
 }
 
+/// The next page a `Link` header leads to.
+fn next_page(headers: &HeaderMap) -> Option<String> {
+    let link = headers.get(header::LINK)?.to_str().ok()?;
+    Some(link.strip_prefix('<')?.strip_suffix(">; rel=\"next\"")?.to_owned())
+}
+
 impl Client {
     /// Finds the running service of a data directory, or opens the data.
     ///
@@ -69,7 +77,7 @@ impl Client {
         if UnixStream::connect(&socket).await.is_ok() {
             return Ok(Self::Running(socket));
         }
-        let app = App::configured(config, Access::Keys).await?;
+        let app = crate::cli::open(config, Access::Keys).await?;
         let router = router::service(&app.state, Door::Owner);
         Ok(Self::Here(Box::new(app), router))
     }
@@ -84,14 +92,14 @@ impl Client {
         path: &str,
         body: Option<(&str, Vec<u8>)>,
     ) -> Result<Reply, Failure> {
-        let (status, body) = self.request(method, path, body).await?;
+        let (status, next, body) = self.request(method, path, body).await?;
         let bytes = body.collect().await.map_err(Failure::other)?.to_bytes();
         let body = if bytes.is_empty() {
             Value::Null
         } else {
             serde_json::from_slice(&bytes).map_err(Failure::other)?
         };
-        Ok(Reply { status, body })
+        Ok(Reply { status, body, next })
     }
 
     /// Sends a request; the body of the answer is still to be read.
@@ -100,7 +108,7 @@ impl Client {
         method: Method,
         path: &str,
         body: Option<(&str, Vec<u8>)>,
-    ) -> Result<(StatusCode, Body), Failure> {
+    ) -> Result<(StatusCode, Option<String>, Body), Failure> {
         let mut request = Request::builder().method(method).uri(path).header(header::HOST, "localhost");
         let bytes = match body {
             Some((kind, bytes)) => {
@@ -113,7 +121,7 @@ impl Client {
         match self {
             Self::Here(_, router) => {
                 let response = router.clone().oneshot(request).await.unwrap_or_else(|never| match never {});
-                Ok((response.status(), response.into_body()))
+                Ok((response.status(), next_page(response.headers()), response.into_body()))
             }
             Self::Running(socket) => {
                 let stream = UnixStream::connect(socket).await.map_err(Failure::other)?;
@@ -122,7 +130,7 @@ impl Client {
                     .map_err(Failure::other)?;
                 tokio::spawn(connection);
                 let response = sender.send_request(request).await.map_err(Failure::other)?;
-                Ok((response.status(), Body::new(response.into_body())))
+                Ok((response.status(), next_page(response.headers()), Body::new(response.into_body())))
             }
         }
     }
@@ -132,11 +140,11 @@ impl Client {
     /// # Errors
     /// A failure's sentence, an answer that breaks off, a place that cannot be written to.
     pub async fn download(&self, path: &str, out: &mut impl std::io::Write) -> Result<u64, Failure> {
-        let (status, mut body) = self.request(Method::GET, path, None).await?;
+        let (status, next, mut body) = self.request(Method::GET, path, None).await?;
         if !status.is_success() {
             let bytes = body.collect().await.map_err(Failure::other)?.to_bytes();
             let body = serde_json::from_slice(&bytes).unwrap_or(Value::Null);
-            return Err(Failure::failed(Reply { status, body }.sentence()));
+            return Err(Failure::failed(Reply { status, body, next }.sentence()));
         }
         let mut length = 0;
         while let Some(frame) = body.frame().await {
@@ -173,6 +181,9 @@ impl Client {
             // No service is there to do it later.
             if let Err(error) = sealing::finish(&app.state.db, Effort::Routine).await {
                 tracing::warn!(%error, "prices were not sealed");
+            }
+            if let Err(error) = app.state.trail.anchor(&app.state.db, app.state.clock.now()).await {
+                tracing::warn!(%error, "the audit trail was not anchored");
             }
             app.state.db.close().await;
         }

@@ -2,7 +2,7 @@
 
 use super::client::Client;
 use super::{Context, Failure, show, text};
-use crate::app::{App, SOCKET};
+use crate::app::SOCKET;
 use crate::http::auth::Access;
 use axum::http::Method;
 use clap::Args;
@@ -89,7 +89,7 @@ async fn data(context: &Context) -> Vec<Finding> {
     if context.config.database_url.value.is_none() && !context.config.data.value.exists() {
         return Vec::new();
     }
-    let app = match App::configured(&context.config, Access::Keys).await {
+    let app = match super::open(&context.config, Access::Keys).await {
         Ok(app) => app,
         Err(error) => return vec![("database", false, Failure::from(error).message)],
     };

@@ -1,7 +1,7 @@
-//! `artifact ingest`: a file of prices, or a table of exchange rates, into the store.
+//! `artifact ingest`: a file of prices, or a table of exchange rates, into the store. Without a file: a feed.
 
 use super::client::Client;
-use super::{Context, Failure, show, tell, text};
+use super::{Context, Failure, ingest_feed, show, tell, text};
 use crate::http::query::encoded;
 use crate::workers::ingest_parse::rate_table;
 use axum::http::Method;
@@ -19,14 +19,20 @@ const BAR: usize = 30;
 /// What `ingest` takes.
 #[derive(Debug, Args)]
 pub(super) struct IngestArgs {
-    /// The file, or - for standard input
-    file: PathBuf,
+    /// The file, or - for standard input; without one, the feed that --source names asks once
+    file: Option<PathBuf>,
     /// Asset the prices are of; a table of exchange rates has none
     #[arg(long)]
     symbol: Option<String>,
-    /// Who says so
+    /// Who says so; without a file, the name of a feed
     #[arg(long)]
-    source: String,
+    pub(super) source: String,
+    /// Of a feed: from when on, RFC 3339 or a date [default: from where it stopped]
+    #[arg(long, value_name = "TIME")]
+    pub(super) since: Option<String>,
+    /// Of a feed: ask once and end, which is what happens anyway
+    #[arg(long)]
+    once: bool,
     /// Candle length, e.g. 1d
     #[arg(long)]
     interval: Option<String>,
@@ -63,6 +69,31 @@ impl IngestArgs {
         match &self.format {
             Some(format) => format == "ecb",
             None => self.symbol.is_none() && rate_table::is_one(bytes),
+        }
+    }
+
+    /// The file; none when a feed is meant, which takes none of the flags of files.
+    fn file(&self) -> Result<Option<&Path>, Failure> {
+        let of_files = [
+            ("--symbol", self.symbol.is_some()),
+            ("--interval", self.interval.is_some()),
+            ("--format", self.format.is_some()),
+            ("--base", self.base.is_some()),
+            ("--map", !self.map.is_empty()),
+            ("--bid-ask", self.bid_ask.is_some()),
+            ("--tz", self.tz.is_some()),
+            ("--stamp", self.stamp.is_some()),
+            ("--keep-going", self.keep_going),
+            ("--save-records", self.save_records),
+        ];
+        let of_feeds = [("--since", self.since.is_some()), ("--once", self.once)];
+        let (flags, what) = match self.file {
+            Some(_) => (of_feeds.as_slice(), "is for feeds, and this is a file"),
+            None => (of_files.as_slice(), "is for files, and no file is named"),
+        };
+        match flags.iter().find(|(_, given)| *given) {
+            Some((flag, _)) => Err(Failure::usage(format!("{flag} {what}"))),
+            None => Ok(self.file.as_deref()),
         }
     }
 
@@ -166,7 +197,8 @@ fn draw(done: usize, size: usize) {
 
 /// Imports a file and says what became of its rows.
 pub(super) async fn run(context: &Context, args: &IngestArgs) -> Result<(), Failure> {
-    let bytes = read(&args.file).await?;
+    let Some(file) = args.file()? else { return ingest_feed::run(context, args).await };
+    let bytes = read(file).await?;
     let path = if args.is_rate_table(&bytes) { args.rate_path()? } else { args.price_path()? };
     let client = Client::connect(&context.config).await?;
     let reply = client.send(Method::POST, &path, Some(("text/csv", bytes))).await;
@@ -175,7 +207,7 @@ pub(super) async fn run(context: &Context, args: &IngestArgs) -> Result<(), Fail
     let count = |name: &str| report.get(name).and_then(Value::as_u64).unwrap_or_default();
     let mut lines = vec![format!(
         "{}: stored {}, duplicate {}, corrected {}, refused {}",
-        args.file.display(),
+        file.display(),
         count("stored"),
         count("duplicate"),
         count("corrected"),

@@ -1,10 +1,14 @@
 //! `artifact serve`.
 
-use super::{Context, Failure, say};
-use crate::app::{App, stop_on_signals};
+use super::{Context, Failure, say, systemd};
+use crate::app::stop_on_signals;
+use crate::config::{Config, ConfigError, process_environment};
 use crate::http::auth::Access;
+use crate::http::tls::Certificates;
 use clap::Args;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::net::SocketAddr;
+use std::sync::Arc;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -23,16 +27,12 @@ pub(super) struct ServeArgs {
 pub(super) async fn run(context: &Context) -> Result<(), Failure> {
     let config = &context.config;
     let access = if config.open_loopback.value { Access::OpenLoopback } else { Access::Keys };
-    let app = App::configured(config, access).await?;
-    let address = config.listen.value;
-    let bound = async {
-        let watch = match config.metrics.listen.value {
-            Some(address) => Some(bind(address).await?),
-            None => None,
-        };
-        Ok::<_, Failure>((bind(address).await?, watch))
-    };
-    let (listener, watch) = match bound.await {
+    allow_descriptors(config.limits.connections.value);
+    let certificates = config.tls.files().map(Certificates::load).transpose();
+    let certificates = certificates.map_err(Failure::other)?.map(Arc::new);
+    let app = super::open(config, access).await?.guarded(config.guard()).encrypted(certificates);
+    let app = app.with_limits(&config.health);
+    let (listener, watch) = match listeners(config).await {
         Ok(bound) => bound,
         Err(failure) => {
             app.state.db.close().await;
@@ -41,11 +41,13 @@ pub(super) async fn run(context: &Context) -> Result<(), Failure> {
     };
     let stop = CancellationToken::new();
     stop_on_signals(stop.clone())?;
+    tokio::spawn(systemd::say_stopping(stop.clone()));
     if access == Access::Keys
         && let Some(key) = app.first_key().await?
     {
         say(&format!("First start: this admin key is shown once, keep it safe.\n\n  {key}\n"))?;
     }
+    let scheme = if config.tls.files().is_some() { "https" } else { "http" };
     let engine = app.state.db.engine().await?;
     // Before the line that says so: whoever has read it may run a command.
     let socket = app.owner_socket();
@@ -54,16 +56,64 @@ pub(super) async fn run(context: &Context) -> Result<(), Failure> {
         let app = app.clone();
         tokio::spawn(async move { app.serve_watch(watch).await });
     }
-    say(&format!(
-        "artifact {} listening on http://{} ({engine})",
+    let line = format!(
+        "artifact {} listening on {scheme}://{} ({engine})",
         env!("CARGO_PKG_VERSION"),
         listener.local_addr()?
-    ))?;
+    );
+    say(&line)?;
+    systemd::ready(&line);
+    tokio::spawn(systemd::give_signs(app.state.db.clone()));
     app.serve_both(listener, socket, stop).await?;
     say("stopped")
+}
+
+/// The service's listener and that of its metrics: handed over, or bound here.
+async fn listeners(config: &Config) -> Result<(TcpListener, Option<TcpListener>), Failure> {
+    let names = process_environment("LISTEN_FDNAMES");
+    let handed = systemd::handed(names.as_deref())?;
+    let service = match handed.service {
+        Some(listener) => listener,
+        None => bind(config.listen.value).await?,
+    };
+    let address = service.local_addr()?;
+    if config.open_loopback.value && !address.ip().is_loopback() {
+        return Err(ConfigError::OpenBeyondLoopback(address).into());
+    }
+    let watch = match (handed.watch, config.metrics.listen.value) {
+        (Some(listener), _) => Some(listener),
+        (None, Some(address)) => Some(bind(address).await?),
+        (None, None) => None,
+    };
+    Ok((service, watch))
 }
 
 async fn bind(address: SocketAddr) -> Result<TcpListener, Failure> {
     let bound = TcpListener::bind(address).await;
     bound.map_err(|error| Failure::failed(format!("cannot listen on {address}: {error}")))
+}
+
+/// Files the service itself has open, with room to spare.
+const OWN_DESCRIPTORS: u64 = 512;
+
+/// Lets this process have as many descriptors as its connections may need, if whoever started it permits.
+fn allow_descriptors(connections: u64) {
+    let wanted = connections.saturating_add(OWN_DESCRIPTORS);
+    let limit = getrlimit(Resource::Nofile);
+    if limit.current.is_none_or(|current| current >= wanted) {
+        return;
+    }
+    let possible = limit.maximum.map_or(wanted, |most| most.min(wanted));
+    if let Err(error) =
+        setrlimit(Resource::Nofile, Rlimit { current: Some(possible), maximum: limit.maximum })
+    {
+        tracing::warn!(%error, "the limit of descriptors stays as it is");
+    }
+    if possible < wanted {
+        tracing::warn!(
+            possible,
+            wanted,
+            "there may be fewer connections than limits.connections: raise LimitNOFILE"
+        );
+    }
 }

@@ -1,6 +1,7 @@
 //! Corporate actions of an asset: recording, reading and voiding them.
 
 use crate::domain::asset::Asset;
+use crate::domain::audit;
 use crate::domain::corporate_action::{ActionType, CorporateAction};
 use crate::domain::currency::Currency;
 use crate::domain::decimal::Decimal;
@@ -313,7 +314,7 @@ fn refused(error: ActionError, places: &[Place]) -> ApiError {
 }
 
 fn visible<S>(caller: &Caller<S>, touched: &[Portfolio]) -> Vec<PortfolioId> {
-    touched.iter().filter(|one| caller.sees(&one.owner_id)).map(|one| one.id).collect()
+    touched.iter().filter(|one| caller.is_shown(&one.owner_id, one.id)).map(|one| one.id).collect()
 }
 
 /// Reads the drafts of a body, one or many.
@@ -378,6 +379,14 @@ pub async fn record_actions(
             let updated_portfolios = visible(&caller, &touched);
             let mut views: Vec<ActionView> = recorded.into_iter().map(ActionView::from).collect();
             let list = format!("/assets/{}/actions", asset.id);
+            match views.as_slice() {
+                [] => {}
+                [one] => tx.audit(audit::Entry::created("asset.action.create", one.id, one)),
+                many => {
+                    let told = audit::Entry::created("asset.action.create", asset.id, &many);
+                    tx.audit(told.on("asset", asset.id));
+                }
+            }
             if many {
                 let stored = views.len();
                 let body = ActionsRecorded { success: true, stored, actions: views, updated_portfolios };
@@ -511,11 +520,14 @@ pub async fn void_action(
             let (replacement, touched) = outcome.map_err(|error| refused(error, &places))?;
             let id = original.action.id;
             let voided = find(tx, &asset, &id.to_string()).await?;
+            let (voided, replacement) = (ActionView::from(voided), replacement.map(ActionView::from));
+            let told = audit::Entry::created("asset.action.void", id, &voided);
+            tx.audit(told.with("replacement", replacement.as_ref()));
             Answer::ok(&ActionVoidAnswer {
                 success: true,
                 id,
-                voided: voided.into(),
-                replacement: replacement.map(ActionView::from),
+                voided,
+                replacement,
                 updated_portfolios: visible(&caller, &touched),
             })
         })

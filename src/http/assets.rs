@@ -1,6 +1,7 @@
 //! Assets, and those of their attributes that enter a figure.
 
 use crate::domain::asset::{Asset, AssetStatus, AssetType, Terms};
+use crate::domain::audit;
 use crate::domain::currency::Currency;
 use crate::domain::decimal::Decimal;
 use crate::domain::ids::{AssetId, AssetKey, MarketId};
@@ -332,8 +333,9 @@ pub async fn create_asset(
     let work = deed(move |tx| {
         Box::pin(async move {
             let asset = draft.create(tx, id).await?;
-            let location = format!("/assets/{}", asset.id);
-            Answer::created(location, &AssetCreated { success: true, asset: view(tx, asset).await? })
+            let asset = view(tx, asset).await?;
+            tx.audit(audit::Entry::created("asset.create", id, &asset));
+            Answer::created(format!("/assets/{id}"), &AssetCreated { success: true, asset })
         })
     });
     posted.once(&app, caller.actor, work).await
@@ -423,15 +425,15 @@ impl AssetDraft {
     responses((status = 200, description = "The asset", body = AssetView)))]
 pub async fn update_asset(
     State(app): State<AppState>,
-    _: Caller<AssetsWrite>,
+    caller: Caller<AssetsWrite>,
     Path(name): Path<String>,
     posted: Posted,
 ) -> Result<Tagged<AssetView>, ApiError> {
     let random = app.random;
-    app.db
-        .writer()
-        .write(move |tx| Box::pin(async move { change_asset(tx, random, &name, &posted).await }))
-        .await
+    let change = app.db.writer().write(caller.actor, move |tx| {
+        Box::pin(async move { change_asset(tx, random, &name, &posted).await })
+    });
+    change.await
 }
 
 /// What a change may set, but not clear.
@@ -456,6 +458,7 @@ async fn change_asset(
 ) -> Result<Tagged<AssetView>, ApiError> {
     let mut asset = reading::asset(tx, name).await?;
     check_match(&posted.headers, asset.version)?;
+    let before = view(tx, asset.clone()).await?;
     let mut fields = Fields::of_body(&posted.bytes)?;
     fields.not_null(FIXED_SHAPE);
     if let Some(name) = fields.opt_name("name", 255) {
@@ -509,7 +512,9 @@ async fn change_asset(
         assets::insert_terms(tx, asset.key, effective_at, &terms).await?;
         apply_terms(tx, random, &asset, &terms).await?;
     }
-    Ok(Tagged { version: asset.version, body: view(tx, asset).await? })
+    let (id, version, after) = (asset.id, asset.version, view(tx, asset).await?);
+    tx.audit(audit::Entry::changed("asset.update", id, (&before, &after)));
+    Ok(Tagged { version, body: after })
 }
 
 /// How a contract moves cash is fixed while a position in it is open, and for the past once it was traded: a
@@ -570,25 +575,26 @@ pub const ACTIONS: &[(&str, AssetStatus)] = &[
     responses((status = 200, description = "The asset", body = AssetView)))]
 pub async fn act_on_asset(
     State(app): State<AppState>,
-    _: Caller<AssetsWrite>,
+    caller: Caller<AssetsWrite>,
     Path((name, action)): Path<(String, String)>,
     mut query: Query,
 ) -> Result<Tagged<AssetView>, ApiError> {
     query.finish()?;
     let named = ACTIONS.iter().find(|(name, _)| *name == action);
     let (_, status) = *named.ok_or_else(|| ApiError::new(Code::NotFound, "Not Found"))?;
-    app.db
-        .writer()
-        .write(move |tx| {
-            Box::pin(async move {
-                let mut asset = reading::asset(tx, &name).await?;
-                if asset.status != status {
-                    asset.status = status;
-                    asset = assets::update(tx, asset).await?;
-                }
-                let version = asset.version;
-                Ok::<_, ApiError>(Tagged { version, body: view(tx, asset).await? })
-            })
+    let act = app.db.writer().write(caller.actor, move |tx| {
+        Box::pin(async move {
+            let mut asset = reading::asset(tx, &name).await?;
+            let before = view(tx, asset.clone()).await?;
+            if asset.status == status {
+                return Ok::<_, ApiError>(Tagged { version: asset.version, body: before });
+            }
+            asset.status = status;
+            let asset = assets::update(tx, asset).await?;
+            let (id, version, after) = (asset.id, asset.version, view(tx, asset).await?);
+            tx.audit(audit::Entry::changed(format!("asset.{action}"), id, (&before, &after)));
+            Ok(Tagged { version, body: after })
         })
-        .await
+    });
+    act.await
 }

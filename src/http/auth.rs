@@ -2,21 +2,21 @@
 //!
 //! A handler takes `Caller<Scope>`; without that scope it is not entered. There is no way to a handler around it.
 
-use crate::domain::moment::Moment;
+use crate::domain::access::{Reach, Scopes};
+use crate::domain::audit::{Actor, ActorKind};
+use crate::domain::ids::PortfolioId;
 use crate::http::AppState;
-use crate::http::digest::{hex, sha256};
+use crate::http::credentials::identify;
 use crate::http::error::{ApiError, Code};
-use crate::random::{NoRandomness, Random};
-use crate::storage::access::{self, ApiKey};
+use crate::http::recheck::Admitted;
+use crate::http::visit::Visit;
+use crate::telemetry::AUTH_FAILURES;
+use crate::workers::directory::{Identity, Standing};
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, header};
 use std::marker::PhantomData;
-use subtle::ConstantTimeEq as _;
-use uuid::Uuid;
+use std::sync::Arc;
 
-/// Scope that stands for every other.
-pub const ADMIN: &str = "admin";
 /// Owner of what the first key makes.
 pub const FIRST_OWNER: &str = "admin";
 
@@ -52,7 +52,10 @@ macro_rules! scopes {
         impl Scope for $name {
             const NAME: &'static str = $text;
         }
-    )+};
+    )+
+        /// Every scope that can be given.
+        pub const SCOPES: &[&str] = &[$($text),+];
+    };
 }
 
 scopes! {
@@ -74,21 +77,35 @@ scopes! {
     PortfoliosWrite = "portfolios:write";
     /// Take, list and verify backups.
     BackupsWrite = "backups:write";
+    /// Start, stop and run feeds.
+    FeedsWrite = "feeds:write";
     /// Read the metrics.
     MetricsRead = "metrics:read";
+    /// Read the audit trail and verify it.
+    AuditRead = "audit:read";
     /// Operate the service.
     Admin = "admin";
+}
+
+/// Whoever has a valid credential, whatever it allows.
+#[derive(Debug, Clone, Copy)]
+pub struct Anyone;
+
+impl Scope for Anyone {
+    const NAME: &'static str = "";
 }
 
 /// A caller that holds scope `S`.
 #[derive(Debug, Clone)]
 pub struct Caller<S> {
-    /// Who it is, for idempotency keys and, later, the audit trail.
-    pub actor: String,
-    /// Whose portfolios it makes.
-    pub owner_id: String,
-    /// Whether it may act for any owner.
-    pub any_owner: bool,
+    /// Who it is, for idempotency keys and the audit trail.
+    pub actor: Actor,
+    /// What it may do.
+    pub scopes: Arc<Scopes>,
+    /// Whose portfolios it sees and makes.
+    pub reach: Arc<Reach>,
+    /// What let it in, for work that goes on for long.
+    pub standing: Standing,
     scope: PhantomData<S>,
 }
 
@@ -98,15 +115,61 @@ impl<S> Caller<S> {
     /// # Errors
     /// [`Code::Forbidden`].
     pub fn may_own(&self, owner_id: &str) -> Result<(), ApiError> {
-        if self.any_owner || self.owner_id == owner_id {
+        if self.reach.owns(owner_id) {
             return Ok(());
         }
         Err(ApiError::new(Code::Forbidden, "owner_id must be the caller's own"))
     }
 
+    /// Whether it may add a portfolio: one that is bound to single ones could not see it.
+    ///
+    /// # Errors
+    /// [`Code::Forbidden`].
+    pub fn may_add(&self) -> Result<(), ApiError> {
+        if self.reach.portfolios.is_none() {
+            return Ok(());
+        }
+        Err(ApiError::new(Code::Forbidden, "a credential that is bound to single portfolios cannot add one"))
+    }
+
     /// Whether a portfolio of this owner is visible to the caller.
-    pub fn sees(&self, owner_id: &str) -> bool {
-        self.any_owner || self.owner_id == owner_id
+    pub fn sees(&self, owner_id: &str, portfolio: PortfolioId) -> bool {
+        self.reach.sees(owner_id, portfolio)
+    }
+
+    /// The same where portfolios are named in passing: only to those who may read them.
+    pub fn is_shown(&self, owner_id: &str, portfolio: PortfolioId) -> bool {
+        let reads =
+            [PortfoliosRead::NAME, PortfoliosWrite::NAME].iter().any(|scope| self.scopes.allows(scope));
+        reads && self.sees(owner_id, portfolio)
+    }
+
+    /// Refuses to go on once the caller may not come in any more.
+    ///
+    /// # Errors
+    /// [`Code::Unauthorized`].
+    pub fn check_standing(&self, app: &AppState) -> Result<(), ApiError> {
+        if app.gate.directory.stands(&self.standing, app.clock.now()) {
+            return Ok(());
+        }
+        Err(ApiError::new(Code::Unauthorized, "the credential is no longer valid"))
+    }
+
+    fn of(identity: Identity, parts: &Parts) -> Self {
+        let kind = match (&identity.standing, &identity.key_prefix) {
+            (_, Some(_)) => ActorKind::Key,
+            (Standing::Always, None) if identity.actor == "loopback" => ActorKind::Loopback,
+            (Standing::Always, None) => ActorKind::Owner,
+            (_, None) => ActorKind::User,
+        };
+        let actor = Actor { key_prefix: identity.key_prefix, ..Actor::new(kind, identity.actor) };
+        Self {
+            actor: Visit::of(parts).by(actor),
+            scopes: identity.scopes,
+            reach: identity.reach,
+            standing: identity.standing,
+            scope: PhantomData,
+        }
     }
 }
 
@@ -114,95 +177,16 @@ impl<S: Scope> FromRequestParts<AppState> for Caller<S> {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, app: &AppState) -> Result<Self, ApiError> {
-        let everything = |actor: &str| Self {
-            actor: actor.to_owned(),
-            owner_id: FIRST_OWNER.to_owned(),
-            any_owner: true,
-            scope: PhantomData,
-        };
-        if parts.extensions.get::<Door>() == Some(&Door::Owner) {
-            return Ok(everything("owner"));
+        let identity = identify(parts, app).await?;
+        if let Some(admitted) = parts.extensions.get::<Admitted>() {
+            admitted.by(&identity.standing);
         }
-        if let Some(presented) = presented_key(&parts.headers) {
-            let key = valid_key(app, &presented).await?;
-            let scopes: Vec<&str> = key.scopes.split(' ').collect();
-            let any_owner = scopes.contains(&ADMIN);
-            if !any_owner && !scopes.contains(&S::NAME) {
-                return Err(ApiError::new(Code::Forbidden, format!("the key lacks the scope {}", S::NAME)));
-            }
-            return Ok(Self {
-                actor: format!("key:{}", key.prefix),
-                owner_id: key.owner_id,
-                any_owner,
-                scope: PhantomData,
-            });
+        let allowed = S::NAME.is_empty() || identity.scopes.allows(S::NAME);
+        let caller = Self::of(identity, parts);
+        if allowed {
+            return Ok(caller);
         }
-        match app.access {
-            Access::OpenLoopback => Ok(everything("loopback")),
-            Access::Keys => Err(ApiError::new(
-                Code::Unauthorized,
-                "send an API key as `Authorization: Bearer art_...` or `X-API-Key: art_...`",
-            )),
-        }
+        metrics::counter!(AUTH_FAILURES, "kind" => "scope").increment(1);
+        Err(ApiError::new(Code::Forbidden, format!("the credential lacks the scope {}", S::NAME)))
     }
-}
-
-fn presented_key(headers: &HeaderMap) -> Option<String> {
-    let bearer = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
-    if let Some(value) = bearer {
-        let (scheme, key) = value.split_once(' ').unwrap_or((value, ""));
-        return scheme
-            .eq_ignore_ascii_case("bearer")
-            .then(|| key.trim().to_owned())
-            .or_else(|| Some(String::new()));
-    }
-    let key = headers.get("x-api-key")?;
-    Some(key.to_str().unwrap_or_default().to_owned())
-}
-
-async fn valid_key(app: &AppState, presented: &str) -> Result<ApiKey, ApiError> {
-    let refused = || ApiError::new(Code::Unauthorized, "the API key is not valid");
-    let (prefix, secret) = split_key(presented).ok_or_else(refused)?;
-    let mut tx = app.db.read().await?;
-    let key = access::find_key(&mut tx, prefix).await?;
-    // The same work whether the prefix exists or not.
-    let kept = key.as_ref().map_or_else(|| sha256(b""), |key| key.secret_hash.clone());
-    let matches: bool = kept.as_bytes().ct_eq(sha256(secret.as_bytes()).as_bytes()).into();
-    let now = app.clock.now();
-    key.filter(|key| matches && key.revoked_at.is_none() && key.expires_at.is_none_or(|end| end > now))
-        .ok_or_else(refused)
-}
-
-fn split_key(presented: &str) -> Option<(&str, &str)> {
-    presented
-        .strip_prefix("art_")?
-        .split_once('_')
-        .filter(|(prefix, secret)| !prefix.is_empty() && secret.len() == 64)
-}
-
-/// A new API key: what to show once, and what to keep.
-///
-/// # Errors
-/// [`NoRandomness`].
-pub fn new_key(
-    random: Random,
-    now: Moment,
-    name: &str,
-    scopes: &str,
-) -> Result<(String, ApiKey), NoRandomness> {
-    let prefix = hex(&random.bytes::<6>()?);
-    let secret = hex(&random.bytes::<32>()?);
-    let id: Uuid = random.uuid_v7(now)?;
-    let key = ApiKey {
-        id,
-        prefix: prefix.clone(),
-        // The secret is 256 random bits, so a slow hash would add nothing.
-        secret_hash: sha256(secret.as_bytes()),
-        name: name.to_owned(),
-        owner_id: FIRST_OWNER.to_owned(),
-        scopes: scopes.to_owned(),
-        expires_at: None,
-        revoked_at: None,
-    };
-    Ok((format!("art_{prefix}_{secret}"), key))
 }

@@ -1,5 +1,6 @@
 //! Units of money an operator adds to the built-in ones.
 
+use crate::domain::audit::Entry;
 use crate::domain::currency::Currency;
 use crate::http::AppState;
 use crate::http::auth::{AssetsRead, AssetsWrite, Caller};
@@ -99,6 +100,7 @@ pub async fn create_currency(
             let added = AddedCurrency { code: unit, name, minor_units };
             currencies::insert(tx, &added).await?;
             let created = CurrencyCreated { success: true, id: unit, currency: added.into() };
+            tx.audit(Entry::created("currency.create", unit, &created.currency));
             Answer::created("/currencies".to_owned(), &created)
         })
     });

@@ -1,6 +1,7 @@
 //! Every failure a client can see: one code, one status, one shape (RFC 9457).
 
 use crate::domain::pnl::book::LedgerError;
+use crate::http::credentials::NO_CREDENTIAL;
 use crate::storage::error::{Shortage, StorageError};
 use crate::workers::bookkeeping::BookError;
 use axum::http::{HeaderValue, StatusCode, header};
@@ -89,6 +90,12 @@ macro_rules! codes {
 codes! {
     /// The body is not JSON.
     MalformedJson = "malformed_json", BAD_REQUEST, "Malformed JSON";
+    /// The request is not HTTP as this service speaks it.
+    MalformedRequest = "malformed_request", BAD_REQUEST, "Malformed request";
+    /// The path with its query is too long.
+    UriTooLong = "uri_too_long", URI_TOO_LONG, "URI too long";
+    /// The headers are too many or too large.
+    HeadersTooLarge = "headers_too_large", REQUEST_HEADER_FIELDS_TOO_LARGE, "Headers too large";
     /// A field breaks a rule.
     InvalidRequest = "invalid_request", UNPROCESSABLE_ENTITY, "Invalid request";
     /// A name outside an enumeration, on a route of the earlier service.
@@ -109,6 +116,8 @@ codes! {
     TransactionNotFound = "transaction_not_found", NOT_FOUND, "Transaction not found";
     /// No such source of prices.
     SourceNotFound = "source_not_found", NOT_FOUND, "Source not found";
+    /// No such feed.
+    FeedNotFound = "feed_not_found", NOT_FOUND, "Feed not found";
     /// No such action of the asset.
     ActionNotFound = "action_not_found", NOT_FOUND, "Action not found";
     /// No such backup.
@@ -171,6 +180,14 @@ codes! {
     Unauthorized = "unauthorized", UNAUTHORIZED, "Authentication required";
     /// The key does not allow that.
     Forbidden = "forbidden", FORBIDDEN, "Not allowed";
+    /// Too many of them in a short time.
+    TooManyRequests = "too_many_requests", TOO_MANY_REQUESTS, "Too many requests";
+    /// No such API key.
+    KeyNotFound = "key_not_found", NOT_FOUND, "API key not found";
+    /// No such user.
+    UserNotFound = "user_not_found", NOT_FOUND, "User not found";
+    /// The user's name is taken.
+    DuplicateUser = "duplicate_user", CONFLICT, "Duplicate user";
     /// The Host header names another place.
     HostNotAllowed = "host_not_allowed", FORBIDDEN, "Host not allowed";
     /// The body is not of a type this route takes.
@@ -274,6 +291,8 @@ impl From<StorageError> for ApiError {
             | StorageError::NewerSchema { .. }
             | StorageError::Migration(_)
             | StorageError::File { .. }
+            | StorageError::AuditKey(_)
+            | StorageError::Unaudited
             | StorageError::Driver(_) => Code::Internal,
         };
         let detail = if code == Code::Busy {
@@ -361,21 +380,32 @@ impl From<crate::random::NoRandomness> for ApiError {
 #[derive(Debug, Clone)]
 pub struct Failed(pub Problem);
 
-impl IntoResponse for ApiError {
-    fn into_response(self) -> Response {
+impl ApiError {
+    /// The failure as a problem document.
+    pub fn problem(&self) -> Problem {
         let (code, status, title) = self.code.parts();
-        let problem = Problem {
+        Problem {
             kind: format!("/docs/problems#{code}"),
             title,
             status: status.as_u16(),
-            detail: self.detail,
+            detail: self.detail.clone(),
             code,
             request_id: None,
-            errors: self.errors,
-        };
+            errors: self.errors.clone(),
+        }
+    }
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        let status = self.code.parts().1;
+        let problem = self.problem();
         let mut response = problem_response(status, &problem);
         if status == StatusCode::UNAUTHORIZED {
-            response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+            // RFC 6750: only who showed something is told that it is not valid.
+            let challenge =
+                if self.detail == NO_CREDENTIAL { "Bearer" } else { "Bearer error=\"invalid_token\"" };
+            response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
         }
         if status == StatusCode::SERVICE_UNAVAILABLE {
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));

@@ -1,5 +1,6 @@
 //! Exchange rates.
 
+use crate::domain::audit::Entry;
 use crate::domain::currency::Currency;
 use crate::domain::decimal::Decimal;
 use crate::domain::fx::Leg;
@@ -112,10 +113,12 @@ pub async fn record_rate(
             };
             let point = RatePoint { base, quote, observed_at, source, recorded_at: tx.recorded_at()?, rate };
             let outcome = rates::record(tx, key, &point).await?;
+            let rate = view(point);
             if outcome != Outcome::Duplicate {
                 figures::mark_stale(tx, observed_at).await?;
+                tx.audit(Entry::created("rate.record", format!("{base}/{quote}"), &rate));
             }
-            Answer::ok(&RateRecorded { success: true, outcome, rate: view(point) })
+            Answer::ok(&RateRecorded { success: true, outcome, rate })
         })
     });
     posted.once(&app, caller.actor, work).await

@@ -1,22 +1,47 @@
 //! Whether the service lives, and whether it can do its work.
 
+use crate::domain::audit::Entry;
 use crate::http::AppState;
 use crate::http::auth::{Admin, Caller};
 use crate::http::error::ApiError;
 use crate::http::query::Query;
 use crate::http::wire::Time;
 use crate::storage::error::StorageError;
+use crate::storage::usage;
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 use utoipa::ToSchema;
 
-/// Longest a check may take before it counts as failed.
-const CHECK: Duration = Duration::from_secs(2);
+/// Longest a check may take before it counts as failed: all are made at once, and an answer comes within a second.
+const CHECK: Duration = Duration::from_millis(800);
+
+/// From when on the service counts as unwell.
+#[derive(Debug, Clone)]
+pub struct Limits {
+    /// The data directory.
+    pub directory: PathBuf,
+    /// Least room on its file system.
+    pub disk_free_min_bytes: u64,
+    /// Greatest age of the last good backup.
+    pub backup_age_max: Duration,
+}
+
+impl Limits {
+    /// What holds unless somebody says otherwise.
+    pub fn usual(directory: &Path) -> Self {
+        Self {
+            directory: directory.to_path_buf(),
+            disk_free_min_bytes: 64 << 20,
+            backup_age_max: Duration::from_hours(26),
+        }
+    }
+}
 
 /// State of the service.
 #[derive(Debug, Serialize, ToSchema)]
@@ -29,6 +54,9 @@ pub struct Health {
     timestamp: Time,
     /// What was looked at.
     checks: Checks,
+    /// What somebody should look at, although the service does its work.
+    #[schema(example = json!(["clock_behind"]))]
+    warnings: Vec<&'static str>,
 }
 
 /// What was looked at.
@@ -44,6 +72,16 @@ pub struct Checks {
     /// Schema of the database.
     #[schema(example = 5)]
     schema: i64,
+    /// The database has that schema.
+    #[schema(example = true)]
+    migrations: bool,
+    /// There is room on the file system of the data.
+    disk: DiskCheck,
+    /// Nothing is written any more: a flush failed, or the database is damaged or gone. The log tells what to do.
+    #[schema(example = false)]
+    writes_stopped: bool,
+    /// The backups.
+    backup: BackupCheck,
     /// The stamps are ahead of the clock, which was set back.
     #[schema(example = false)]
     clock_behind: bool,
@@ -55,25 +93,106 @@ pub struct Checks {
     draining: bool,
 }
 
-async fn look(app: &AppState) -> Health {
-    let database = tokio::time::timeout(CHECK, app.db.engine()).await.ok().and_then(Result::ok);
-    let write = app.db.writer().write(|_| Box::pin(async { Ok::<_, StorageError>(()) }));
-    let database_write = tokio::time::timeout(CHECK, write).await.is_ok_and(|done| done.is_ok());
+/// Room on the file system of the data.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct DiskCheck {
+    /// There is at least the least.
+    #[schema(example = true)]
+    ok: bool,
+    /// What is free; nothing when the file system did not answer.
+    #[schema(example = 53_687_091_200_u64)]
+    free_bytes: Option<u64>,
+    /// The least.
+    #[schema(example = 67_108_864)]
+    free_min_bytes: u64,
+}
+
+/// What is known of the backups.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct BackupCheck {
+    /// The last attempt did not fail, and where there is a backup it is not too old.
+    #[schema(example = true)]
+    ok: bool,
+    /// When the newest was taken; `null` before the first.
+    last_success_at: Option<Time>,
+    /// When one was last restored into a scratch place and found sound; `null` before the first.
+    last_verified_at: Option<Time>,
+}
+
+fn backup(app: &AppState) -> BackupCheck {
+    let status = app.backups.status();
+    let longest = i64::try_from(app.limits.backup_age_max.as_micros()).unwrap_or(i64::MAX);
+    let now = app.clock.now().0;
+    let is_recent = status.last_success_at.is_none_or(|at| now.saturating_sub(at.0) <= longest);
+    BackupCheck {
+        ok: status.failure.is_none() && status.verify_failures == 0 && is_recent,
+        last_success_at: status.last_success_at.map(Time),
+        last_verified_at: status.last_verified_at.map(Time),
+    }
+}
+
+/// What a check found, unless it failed or took too long.
+async fn within<T, E>(check: impl Future<Output = Result<T, E>>) -> Option<T> {
+    tokio::time::timeout(CHECK, check).await.ok().and_then(Result::ok)
+}
+
+async fn disk(limits: &Limits) -> DiskCheck {
+    let directory = limits.directory.clone();
+    let looked = within(tokio::task::spawn_blocking(move || usage::of_directory(&directory))).await;
+    let free_bytes = looked.and_then(|usage| usage.disk).map(|disk| disk.free_bytes);
+    let free_min_bytes = limits.disk_free_min_bytes;
+    DiskCheck { ok: free_bytes.is_some_and(|free| free >= free_min_bytes), free_bytes, free_min_bytes }
+}
+
+async fn look(app: &AppState) -> Checks {
+    let write = app.db.writer().housekeep(|_| Box::pin(async { Ok::<_, StorageError>(()) }));
+    let (write, database, migrations, disk) =
+        tokio::join!(within(write), within(app.db.engine()), within(app.db.is_migrated()), disk(&app.limits));
     let clock = app.db.stamps().clock_health();
-    let draining = app.draining.load(Ordering::SeqCst);
-    let healthy = database.is_some() && database_write && !draining;
-    Health {
-        status: if healthy { "healthy" } else { "unhealthy" },
-        version: env!("CARGO_PKG_VERSION"),
-        timestamp: Time(app.clock.now()),
-        checks: Checks {
-            database_write,
-            database,
-            schema: crate::storage::migrate::newest(),
-            clock_behind: clock.behind,
-            clock_ahead: clock.ahead,
-            draining,
-        },
+    Checks {
+        database_write: write.is_some(),
+        database,
+        schema: crate::storage::migrate::newest(),
+        migrations: migrations == Some(true),
+        disk,
+        writes_stopped: app.db.halted().is_some(),
+        backup: backup(app),
+        clock_behind: clock.behind,
+        clock_ahead: clock.ahead,
+        draining: app.draining.load(Ordering::SeqCst),
+    }
+}
+
+impl Checks {
+    /// Whether requests can be served.
+    const fn is_ready(&self) -> bool {
+        self.database_write && self.database.is_some() && self.migrations && !self.draining
+    }
+
+    /// Whether the service can go on doing its work.
+    const fn is_healthy(&self) -> bool {
+        self.is_ready() && self.disk.ok
+    }
+
+    fn warnings(&self) -> Vec<&'static str> {
+        let found = [
+            ("disk", !self.disk.ok),
+            ("backup", !self.backup.ok),
+            ("clock_behind", self.clock_behind),
+            ("clock_ahead", self.clock_ahead),
+        ];
+        found.into_iter().filter_map(|(what, is_so)| is_so.then_some(what)).collect()
+    }
+
+    /// What is said of them, when `well` is what is asked.
+    fn told(self, app: &AppState, well: bool) -> Health {
+        Health {
+            status: if well { "healthy" } else { "unhealthy" },
+            version: env!("CARGO_PKG_VERSION"),
+            timestamp: Time(app.clock.now()),
+            warnings: self.warnings(),
+            checks: self,
+        }
     }
 }
 
@@ -83,17 +202,26 @@ fn answer(health: Health) -> Response {
 }
 
 /// Whether the service can do its work
+///
+/// It cannot when the database takes no write or answers no read, the schema is another one, there is no room left, or
+/// the service is stopping. What only needs somebody's attention is in `warnings`.
 #[utoipa::path(get, path = "/health", operation_id = "health", tag = "operations",
     responses((status = 200, description = "It can", body = Health), (status = 503, description = "It cannot", body = Health)))]
 pub async fn health(State(app): State<AppState>) -> Response {
-    answer(look(&app).await)
+    let checks = look(&app).await;
+    let well = checks.is_healthy();
+    answer(checks.told(&app, well))
 }
 
-/// Whether the service can do its work
+/// Whether requests may be sent to it
+///
+/// As `/health`, but not for want of room: until a write fails it does its work.
 #[utoipa::path(get, path = "/health/ready", operation_id = "health_ready", tag = "operations",
-    responses((status = 200, description = "It can", body = Health), (status = 503, description = "It cannot", body = Health)))]
+    responses((status = 200, description = "They may", body = Health), (status = 503, description = "They may not", body = Health)))]
 pub async fn ready(State(app): State<AppState>) -> Response {
-    answer(look(&app).await)
+    let checks = look(&app).await;
+    let well = checks.is_ready();
+    answer(checks.told(&app, well))
 }
 
 /// That the process answers.
@@ -118,10 +246,19 @@ pub async fn live() -> Json<Alive> {
     responses((status = 200, description = "State of the service", body = Health)))]
 pub async fn accept_clock(
     State(app): State<AppState>,
-    _: Caller<Admin>,
+    caller: Caller<Admin>,
     mut query: Query,
 ) -> Result<Json<Health>, ApiError> {
     query.finish()?;
+    let tell = app.db.writer().write(caller.actor, |tx| {
+        Box::pin(async move {
+            tx.audit(Entry::done("clock.accept", "clock"));
+            Ok::<_, ApiError>(())
+        })
+    });
+    tell.await?;
     app.db.stamps().accept_clock();
-    Ok(Json(look(&app).await))
+    let checks = look(&app).await;
+    let well = checks.is_healthy();
+    Ok(Json(checks.told(&app, well)))
 }

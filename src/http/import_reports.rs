@@ -8,6 +8,7 @@ use crate::workers::bookkeeping::BookError;
 use crate::workers::ledger_parse::mapping::LedgerField;
 use crate::workers::ledger_parse::{LedgerFormat, ParsedLedger};
 use serde::Serialize;
+use serde_json::{Value, json};
 use std::collections::{BTreeMap, HashMap};
 use utoipa::ToSchema;
 
@@ -141,6 +142,18 @@ impl Done {
             states: vec![RowState::Unread; rows],
             labels: vec![(None, None); rows],
         }
+    }
+
+    /// What was recorded, if anything, for the audit trail.
+    pub fn stored(&self) -> Option<Value> {
+        let stored: Vec<TransactionId> = self
+            .states
+            .iter()
+            .filter_map(|state| if let RowState::Stored(id) = state { Some(*id) } else { None })
+            .collect();
+        let assets = &self.assets_created;
+        let anything = !stored.is_empty() || !assets.is_empty();
+        anything.then(|| json!({ "transactions": stored, "assets_created": assets }))
     }
 
     /// Where a row stands in its file, as a JSON Pointer.

@@ -153,7 +153,7 @@ fn read_options(query: &mut Query) -> Options {
     responses((status = 200, description = "Recorded", body = ImportReport)))]
 pub async fn import_prices(
     State(app): State<AppState>,
-    _: Caller<PricesWrite>,
+    caller: Caller<PricesWrite>,
     mut query: Query,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Json<ImportReport>, ApiError> {
@@ -176,7 +176,7 @@ pub async fn import_prices(
     let (mut report, records) = app
         .db
         .writer()
-        .write(move |tx| {
+        .write(caller.actor, move |tx| {
             Box::pin(async move {
                 let asset = reading::asset(tx, &symbol).await?;
                 let terms = assets::terms(tx, &[asset.key], Moment::MAX).await?;

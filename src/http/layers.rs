@@ -1,16 +1,25 @@
 //! What happens to every request: its id, its size, its compression, its `ETag`, and an answer when nothing fits.
 
+use crate::domain::audit::{Actor, ActorKind};
 use crate::http::AppState;
 use crate::http::auth::Access;
+use crate::http::client_address::{ClientAddress, Encrypted, claims_to_be_forwarded};
+use crate::http::connections::Standing;
+use crate::http::connections::activity::Activity;
 use crate::http::digest::sha256;
 use crate::http::error::{ApiError, Code, Failed, Problem, problem_response};
-use crate::http::{assets, markets, metrics, portfolios};
+use crate::http::guard::{asks_how_it_is, guarded};
+use crate::http::recheck::recheck;
+use crate::http::visit::Visit;
+use crate::http::{assets, markets, metrics, portfolios, security};
+use crate::workers::refusals::Refusal;
 use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::extract::{DefaultBodyLimit, MatchedPath, Request, State};
-use axum::http::{HeaderValue, Method, StatusCode, Uri, header};
+use axum::http::{HeaderName, HeaderValue, Method, StatusCode, Uri, header};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Redirect, Response};
+use std::sync::Arc;
 use tower::ServiceBuilder;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::compression::CompressionLayer;
@@ -21,6 +30,9 @@ pub const BODY_MAX: usize = 1 << 20;
 /// Largest answer that gets an `ETag`; a larger one is streamed as it is.
 const TAGGED_MAX: usize = 1 << 20;
 
+/// Headers that tell of one body and not of another in its place.
+const OF_THE_BODY: [HeaderName; 3] = [header::CONTENT_TYPE, header::CONTENT_LENGTH, header::CONTENT_ENCODING];
+
 /// Puts every layer around the routes, outermost first.
 pub fn around(routes: Router, app: &AppState) -> Router {
     routes.fallback(not_found).method_not_allowed_fallback(method_not_allowed).layer(
@@ -28,16 +40,21 @@ pub fn around(routes: Router, app: &AppState) -> Router {
             .layer(from_fn_with_state(app.clone(), metrics::counted))
             .layer(from_fn_with_state(app.clone(), request_id))
             .layer(CatchPanicLayer::custom(panicked))
+            .layer(from_fn(kept_pace))
+            .layer(from_fn(in_standing))
+            .option_layer(security::cross_origin(&app.guard.origins))
             .layer(from_fn_with_state(app.clone(), known_host))
+            .layer(from_fn_with_state(app.clone(), guarded))
             .layer(CompressionLayer::new())
             .layer(from_fn(entity_tag))
+            .layer(from_fn_with_state(app.clone(), recheck))
             .layer(RequestDecompressionLayer::new())
             .layer(DefaultBodyLimit::max(BODY_MAX)),
     )
 }
 
 /// Id of the request, made here unless the caller sent one; it is in the answer, the log and problem documents.
-async fn request_id(State(app): State<AppState>, request: Request, next: Next) -> Response {
+async fn request_id(State(app): State<AppState>, mut request: Request, next: Next) -> Response {
     let given = request.headers().get("x-request-id").and_then(|value| value.to_str().ok());
     let given =
         given.filter(|id| !id.is_empty() && id.len() <= 128 && id.bytes().all(|b| b.is_ascii_graphic()));
@@ -46,18 +63,32 @@ async fn request_id(State(app): State<AppState>, request: Request, next: Next) -
         None => app.random.uuid_v7(app.clock.now()).map(|id| id.to_string()).unwrap_or_default(),
     };
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+    let client = request.extensions().get::<ClientAddress>().and_then(|client| client.0);
+    let encrypted = request.extensions().get::<Encrypted>().copied().unwrap_or(Encrypted(false));
+    let visit = Visit::new(id.clone(), client.map(|address| address.to_string()));
+    request.extensions_mut().insert(visit.clone());
+    let route = request.extensions().get::<MatchedPath>().map_or("none", MatchedPath::as_str);
+    // A caller may invent methods of any length.
+    let known = if method.as_str().len() <= 7 { method.as_str() } else { "other" };
+    let route = format!("{known} {route}");
     let started = app.clock.elapsed();
     let mut response = next.run(request).await;
     if let Some(error) = stray(&response) {
         response = error.into_response();
     }
+    if let (401 | 403, Some(Failed(problem))) = (response.status().as_u16(), response.extensions().get()) {
+        let unknown = || visit.by(Actor::new(ActorKind::Anonymous, "anonymous"));
+        let actor = visit.who().cloned().unwrap_or_else(unknown);
+        let refusal = Refusal { actor, route, status: problem.status, code: problem.code };
+        app.refusals.note(&app.db, refusal, app.clock.now()).await;
+    }
     if let Some(Failed(problem)) = response.extensions_mut().remove::<Failed>() {
         let problem = Problem { request_id: Some(id.clone()), ..problem };
         let status = response.status();
         let mut written = problem_response(status, &problem);
-        for name in [header::WWW_AUTHENTICATE, header::RETRY_AFTER, header::LOCATION, header::ALLOW] {
-            if let Some(value) = response.headers_mut().remove(&name) {
-                written.headers_mut().insert(name, value);
+        for (name, value) in response.headers() {
+            if !OF_THE_BODY.contains(name) {
+                written.headers_mut().append(name.clone(), value.clone());
             }
         }
         response = written;
@@ -65,10 +96,12 @@ async fn request_id(State(app): State<AppState>, request: Request, next: Next) -
     if let Ok(value) = HeaderValue::from_str(&id) {
         response.headers_mut().insert("x-request-id", value);
     }
-    response.headers_mut().insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    security::headers(response.headers_mut(), encrypted);
     let duration_ms =
         u64::try_from(app.clock.elapsed().saturating_sub(started).as_millis()).unwrap_or(u64::MAX);
-    tracing::info!(request.id = %id, %method, path, status = response.status().as_u16(), duration_ms, "answered");
+    let address = client.map(tracing::field::display);
+    let status = response.status().as_u16();
+    tracing::info!(request.id = %id, client.address = address, %method, path, status, duration_ms, "answered");
     response
 }
 
@@ -91,9 +124,33 @@ fn stray(response: &Response) -> Option<ApiError> {
     Some(ApiError::new(code, detail))
 }
 
+/// Says so when the body came too slowly, whatever its reader made of that.
+async fn kept_pace(request: Request, next: Next) -> Response {
+    let activity = request.extensions().get::<Arc<Activity>>().cloned();
+    let response = next.run(request).await;
+    let slow = activity.is_some_and(|activity| activity.body_is_slow());
+    if slow && response.status() != StatusCode::REQUEST_TIMEOUT {
+        return ApiError::new(Code::TooSlow, "the body came too slowly").into_response();
+    }
+    response
+}
+
+/// A connection beyond the limits may ask how the service is, and nothing else.
+async fn in_standing(request: Request, next: Next) -> Response {
+    let spare = request.extensions().get::<Standing>() == Some(&Standing::Spare);
+    if spare && !asks_how_it_is(request.uri().path()) {
+        return ApiError::new(Code::Busy, "too many connections are open; nothing was done").into_response();
+    }
+    next.run(request).await
+}
+
 /// In open-loopback mode a request must name the loopback host: a page from elsewhere that reaches this port
-/// through its own name is refused.
+/// through its own name is refused, and so is whoever comes through a proxy on this machine.
 async fn known_host(State(app): State<AppState>, request: Request, next: Next) -> Response {
+    if app.access == Access::OpenLoopback && comes_from_elsewhere(&request) {
+        let detail = "with --open-loopback a request must come from this machine and through no proxy";
+        return ApiError::new(Code::HostNotAllowed, detail).into_response();
+    }
     if app.access == Access::OpenLoopback && !names_loopback(&request) {
         return ApiError::new(
             Code::HostNotAllowed,
@@ -102,6 +159,11 @@ async fn known_host(State(app): State<AppState>, request: Request, next: Next) -
         .into_response();
     }
     next.run(request).await
+}
+
+fn comes_from_elsewhere(request: &Request) -> bool {
+    let client = request.extensions().get::<ClientAddress>().and_then(|client| client.0);
+    client.is_some_and(|address| !address.is_loopback()) || claims_to_be_forwarded(request.headers())
 }
 
 fn names_loopback(request: &Request) -> bool {

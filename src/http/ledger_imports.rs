@@ -1,6 +1,7 @@
 //! A whole ledger file in one request: every row is judged as an entry of `POST /portfolios/{id}/transactions` is.
 
 use crate::domain::asset::AssetType;
+use crate::domain::audit;
 use crate::domain::ids::{AssetId, TransactionId};
 use crate::domain::moment::Moment;
 use crate::domain::portfolio::Portfolio;
@@ -157,7 +158,7 @@ pub async fn import_transactions(
     let ended = app
         .db
         .writer()
-        .write(move |tx| {
+        .write(caller.actor.clone(), move |tx| {
             Box::pin(async move {
                 let portfolio = reading::portfolio(tx, &caller, &id).await?;
                 check_active(&portfolio)?;
@@ -209,7 +210,14 @@ impl Import {
         }
         let fresh = self.check_repeats(tx, fresh, &mut done).await?;
         self.record(tx, fresh, &mut done).await?;
-        if done.dry_run || !done.is_good() { Err(End::Told(Box::new(done))) } else { Ok(done) }
+        if done.dry_run || !done.is_good() {
+            return Err(End::Told(Box::new(done)));
+        }
+        if let Some(stored) = done.stored() {
+            let told = audit::Entry::created("portfolio.transaction.import", self.portfolio.id, &stored);
+            tx.audit(told.on("portfolio", self.portfolio.id));
+        }
+        Ok(done)
     }
 
     /// Refuses rows that say what is recorded on their asset for every holder.

@@ -1,5 +1,6 @@
 //! Markets.
 
+use crate::domain::audit::Entry;
 use crate::domain::currency::Currency;
 use crate::domain::ids::{MarketId, MarketKey};
 use crate::domain::market::{Market, MarketStatus, MarketType};
@@ -270,10 +271,9 @@ pub async fn create_market(
                 updated_at: Moment(0),
             };
             let market = markets::insert(tx, market).await?;
-            Answer::created(
-                format!("/markets/{}", market.id),
-                &MarketCreated { success: true, market: market.into() },
-            )
+            let (id, view) = (market.id, MarketView::from(market));
+            tx.audit(Entry::created("market.create", id, &view));
+            Answer::created(format!("/markets/{id}"), &MarketCreated { success: true, market: view })
         })
     });
     posted.once(&app, caller.actor, work).await
@@ -286,7 +286,7 @@ pub async fn create_market(
     responses((status = 200, description = "The market", body = MarketView)))]
 pub async fn update_market(
     State(app): State<AppState>,
-    _: Caller<MarketsWrite>,
+    caller: Caller<MarketsWrite>,
     Path(name): Path<String>,
     posted: Posted,
 ) -> Result<Tagged<MarketView>, ApiError> {
@@ -294,9 +294,10 @@ pub async fn update_market(
     let market = app
         .db
         .writer()
-        .write(move |tx| {
+        .write(caller.actor, move |tx| {
             Box::pin(async move {
                 let mut market = reading::market(tx, &name).await?;
+                let before = MarketView::from(market.clone());
                 let zone = market.time_zone;
                 check_match(&posted.headers, market.version)?;
                 let mut fields = Fields::of_body(&posted.bytes)?;
@@ -306,6 +307,8 @@ pub async fn update_market(
                     market.currency = reading::currency(tx, &code, "/currency").await?;
                 }
                 let market = markets::update(tx, market).await?;
+                let after = MarketView::from(market.clone());
+                tx.audit(Entry::changed("market.update", market.id, (&before, &after)));
                 if market.time_zone != zone {
                     // The days of splits and dividends are days of the market.
                     let holders = transactions::holders_in_market(tx, market.key).await?;
@@ -361,7 +364,7 @@ pub const ACTIONS: &[(&str, MarketStatus)] =
     responses((status = 200, description = "The market", body = MarketView)))]
 pub async fn act_on_market(
     State(app): State<AppState>,
-    _: Caller<MarketsWrite>,
+    caller: Caller<MarketsWrite>,
     Path((name, action)): Path<(String, String)>,
     mut query: Query,
 ) -> Result<Tagged<MarketView>, ApiError> {
@@ -371,14 +374,18 @@ pub async fn act_on_market(
     let market = app
         .db
         .writer()
-        .write(move |tx| {
+        .write(caller.actor, move |tx| {
             Box::pin(async move {
                 let mut market = reading::market(tx, &name).await?;
                 if market.status == status {
                     return Ok::<_, ApiError>(market);
                 }
+                let before = MarketView::from(market.clone());
                 market.status = status;
-                Ok(markets::update(tx, market).await?)
+                let market = markets::update(tx, market).await?;
+                let after = MarketView::from(market.clone());
+                tx.audit(Entry::changed(format!("market.{action}"), market.id, (&before, &after)));
+                Ok(market)
             })
         })
         .await?;

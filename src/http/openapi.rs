@@ -1,5 +1,6 @@
 //! The OpenAPI document: what the router serves, with the failures every route shares and an example on every schema.
 
+use crate::domain::adjustment::Adjusted;
 use crate::http::error::Problem;
 use crate::http::router;
 use axum::extract::State;
@@ -17,7 +18,7 @@ use utoipa::OpenApi;
         description = "Markets, assets, prices and portfolios, with exact and reproducible profit and loss.",
         license(name = "MIT OR Apache-2.0", identifier = "MIT OR Apache-2.0")
     ),
-    components(schemas(Problem)),
+    components(schemas(Problem, Adjusted)),
     tags(
         (name = "markets", description = "Where assets trade"),
         (name = "assets", description = "What is held"),
@@ -29,6 +30,8 @@ use utoipa::OpenApi;
         (name = "positions", description = "Runs from flat to flat"),
         (name = "transactions", description = "The append-only ledger"),
         (name = "pnl", description = "Profit and loss"),
+        (name = "access", description = "Keys, users, tokens: who may do what"),
+        (name = "audit", description = "Who did what, and proof that the record is whole"),
         (name = "operations", description = "Running the service"),
     )
 )]
@@ -51,11 +54,17 @@ fn add_security(document: &mut Value) {
     if let Some(components) = document.pointer_mut("/components").and_then(Value::as_object_mut) {
         let schemes = json!({
             "api_key": { "type": "apiKey", "in": "header", "name": "X-API-Key" },
-            "bearer": { "type": "http", "scheme": "bearer", "bearerFormat": "art_<prefix>_<secret>" },
+            "bearer": { "type": "http", "scheme": "bearer", "bearerFormat": "art_<prefix>_<secret>, or a JWT" },
         });
         components.insert("securitySchemes".to_owned(), schemes);
     }
 }
+
+/// Paths that need no credential: those that make one carry what they need in their body.
+pub const OPEN: [&str; 6] =
+    ["/health", "/auth/login", "/auth/refresh", "/auth/logout", "/auth/password", "/.well-known/"];
+/// Paths whose requests or answers hold secrets: they are not kept, so an idempotency key does nothing.
+const SECRET: [&str; 4] = ["/keys", "/users", "/auth/", "/signing-keys"];
 
 /// Every operation may fail with a problem document; writes also take an idempotency key.
 fn add_failures(document: &mut Value) {
@@ -64,7 +73,7 @@ fn add_failures(document: &mut Value) {
         let Some(methods) = methods.as_object_mut() else { continue };
         for (method, operation) in methods {
             let Some(operation) = operation.as_object_mut() else { continue };
-            if path.starts_with("/health") {
+            if OPEN.iter().any(|open| path.starts_with(open)) {
                 operation.insert("security".to_owned(), json!([]));
             }
             if let Some(responses) = operation.get_mut("responses").and_then(Value::as_object_mut) {
@@ -74,7 +83,8 @@ fn add_failures(document: &mut Value) {
                 });
                 responses.insert("default".to_owned(), problem);
             }
-            if method == "post" && operation.get("requestBody").is_some() {
+            let secret = SECRET.iter().any(|secret| path.starts_with(secret));
+            if method == "post" && operation.get("requestBody").is_some() && !secret {
                 let parameters = operation.entry("parameters").or_insert_with(|| json!([]));
                 if let Some(list) = parameters.as_array_mut() {
                     list.push(json!({

@@ -1,5 +1,6 @@
 //! Portfolios and their totals.
 
+use crate::domain::audit;
 use crate::domain::currency::Currency;
 use crate::domain::decimal::Decimal;
 use crate::domain::ids::{PortfolioId, TransactionId};
@@ -184,9 +185,10 @@ pub async fn list_portfolios(
     if let Some(owner_id) = &owner_id {
         caller.may_own(owner_id)?;
     }
-    let owner_id = owner_id.or_else(|| (!caller.any_owner).then(|| caller.owner_id.clone()));
+    let owner_id = owner_id.or_else(|| (!caller.reach.any_owner).then(|| caller.reach.owner_id.clone()));
+    let only = caller.reach.portfolios.clone();
     let mut tx = app.db.read().await?;
-    let rows = portfolios::list(&mut tx, &PortfolioFilter { status, owner_id, text }, &page).await?;
+    let rows = portfolios::list(&mut tx, &PortfolioFilter { status, owner_id, text, only }, &page).await?;
     let full = i64::try_from(rows.len()).is_ok_and(|count| count == page.limit);
     let last = rows.last().filter(|_| full).map(|portfolio| match page.sort {
         PortfolioSort::CreatedAt => After { value: portfolio.seq.to_string(), key: portfolio.seq },
@@ -225,7 +227,7 @@ pub async fn get_portfolio(
     let past = query.text("as_of").is_some() || query.text("known_at").is_some();
     let named = PortfolioId::parse(&id).filter(|_| !past);
     let held = named.and_then(|id| app.presents.held_totals(app.db.ticks(), id, now));
-    if let Some(totals) = held.filter(|totals| caller.sees(&totals.portfolio.owner_id)) {
+    if let Some(totals) = held.filter(|totals| caller.sees(&totals.portfolio.owner_id, totals.portfolio.id)) {
         query.finish()?;
         return written(&totals);
     }
@@ -293,6 +295,7 @@ pub async fn create_portfolio(
     let metadata = fields.metadata().unwrap_or_else(|| "{}".to_owned());
     fields.finish(Unknown::Ignored)?;
     caller.may_own(&owner_id)?;
+    caller.may_add()?;
     let random = app.random;
     let id = PortfolioId(random.uuid_v7(app.clock.now())?);
     let deposit_id = TransactionId(random.uuid_v7(app.clock.now())?);
@@ -327,6 +330,7 @@ pub async fn create_portfolio(
                 bookkeeping::record(tx, random, &portfolio, vec![entry]).await?;
             }
             let view = PortfolioView::of(&portfolio, &conventions, Some(&initial_capital), Some(Vec::new()));
+            tx.audit(audit::Entry::created("portfolio.create", id, &view));
             Answer::created(format!("/portfolios/{id}"), &PortfolioCreated { success: true, portfolio: view })
         })
     });
@@ -347,10 +351,11 @@ pub async fn update_portfolio(
     let (random, now) = (app.random, app.clock.now());
     app.db
         .writer()
-        .write(move |tx| {
+        .write(caller.actor.clone(), move |tx| {
             Box::pin(async move {
                 let mut portfolio = reading::portfolio(tx, &caller, &id).await?;
                 check_match(&posted.headers, portfolio.version)?;
+                let before = portfolio.clone();
                 let mut fields = Fields::of_body(&posted.bytes)?;
                 fields.not_null(&["name"]);
                 if let Some(name) = fields.opt_name("name", 255) {
@@ -367,6 +372,9 @@ pub async fn update_portfolio(
                 let old = portfolios::conventions(tx, portfolio.id, Moment::MAX, Moment::MAX).await?;
                 let new = given.over(&old);
                 let portfolio = portfolios::update(tx, portfolio).await?;
+                let after = PortfolioView::of(&portfolio, &new, None, None);
+                let before = PortfolioView::of(&before, &old, None, None);
+                tx.audit(audit::Entry::changed("portfolio.update", portfolio.id, (&before, &after)));
                 if new != old {
                     let from = tx.recorded_at()?;
                     portfolios::insert_conventions(tx, portfolio.id, from, &new).await?;
@@ -400,6 +408,11 @@ pub const ACTIONS: &[(&str, &[PortfolioStatus], PortfolioStatus)] = {
     ]
 };
 
+/// A status as it is told to the audit trail.
+fn status_of(status: PortfolioStatus) -> serde_json::Value {
+    serde_json::json!({ "status": status.name() })
+}
+
 /// Freeze, unfreeze, deactivate or activate a portfolio
 #[utoipa::path(post, path = "/portfolios/{portfolio}/{action}", operation_id = "act_on_portfolio", tag = "portfolios",
     params(("portfolio" = String, Path, description = "Id"),
@@ -418,7 +431,7 @@ pub async fn act_on_portfolio(
     let now = app.clock.now();
     app.db
         .writer()
-        .write(move |tx| {
+        .write(caller.actor.clone(), move |tx| {
             Box::pin(async move {
                 let mut portfolio = reading::portfolio(tx, &caller, &id).await?;
                 if !from.contains(&portfolio.status) {
@@ -427,8 +440,11 @@ pub async fn act_on_portfolio(
                     return Err(ApiError::new(Code::WrongStatus, detail));
                 }
                 if portfolio.status != to {
+                    let before = portfolio.status;
                     portfolio.status = to;
                     portfolio = portfolios::update(tx, portfolio).await?;
+                    let statuses = (&status_of(before), &status_of(to));
+                    tx.audit(audit::Entry::changed(format!("portfolio.{action}"), portfolio.id, statuses));
                 }
                 changed(tx, &portfolio, now).await
             })
@@ -451,7 +467,7 @@ pub async fn delete_portfolio(
 ) -> Result<StatusCode, ApiError> {
     app.db
         .writer()
-        .write(move |tx| {
+        .write(caller.actor.clone(), move |tx| {
             Box::pin(async move {
                 let portfolio = reading::portfolio(tx, &caller, &id).await?;
                 check_match(&posted.headers, portfolio.version)?;
@@ -461,7 +477,10 @@ pub async fn delete_portfolio(
                         "the portfolio has ledger entries beside its opening deposit; deactivate it instead";
                     return Err(ApiError::new(Code::PortfolioInUse, detail));
                 }
+                let conventions = portfolios::conventions(tx, portfolio.id, Moment::MAX, Moment::MAX).await?;
+                let before = PortfolioView::of(&portfolio, &conventions, None, None);
                 portfolios::delete(tx, portfolio.id).await?;
+                tx.audit(audit::Entry::removed("portfolio.delete", portfolio.id, &before));
                 Ok(StatusCode::NO_CONTENT)
             })
         })

@@ -1,6 +1,7 @@
 //! Trading through positions: opening, adding, reducing and closing. Each records a trade in the ledger.
 
 use crate::domain::asset::{AssetStatus, Terms};
+use crate::domain::audit;
 use crate::domain::decimal::Decimal;
 use crate::domain::ids::{PositionId, TransactionId};
 use crate::domain::moment::{Moment, Written, start_of_day};
@@ -324,6 +325,8 @@ async fn answer(
     let transaction = views(tx, vec![entry]).await?.pop();
     let transaction = transaction.ok_or_else(|| ApiError::new(Code::Internal, "the service failed"))?;
     let location = format!("/portfolios/{}/positions/{id}", portfolio.id);
+    let deed = if known.is_some() { "portfolio.position.reduce" } else { "portfolio.position.open" };
+    tx.audit(audit::Entry::created(deed, id, &transaction));
     let body = PositionChanged { success: true, position, transaction };
     if known.is_some() { Answer::ok(&body) } else { Answer::created(location, &body) }
 }

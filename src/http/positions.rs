@@ -41,7 +41,7 @@ named_enum! {
 
 /// An open lot of a position.
 #[derive(Debug, Serialize, ToSchema)]
-pub struct LotView {
+pub struct PositionLot {
     /// The transaction that opened it.
     transaction: TransactionId,
     acquired_at: Time,
@@ -90,7 +90,7 @@ pub struct PositionView {
     price: Option<PriceUsedView>,
     /// Open lots; in reads of one position only.
     #[serde(skip_serializing_if = "Option::is_none")]
-    lots: Option<Vec<LotView>>,
+    lots: Option<Vec<PositionLot>>,
 }
 
 /// An open position, from the valued holding.
@@ -172,16 +172,17 @@ fn closed_view(
     })
 }
 
-fn lots_of(item: &Item) -> Vec<LotView> {
-    let view = |(lot, worth): &(crate::domain::pnl::lots::Lot, crate::domain::pnl::report::Worth)| LotView {
-        transaction: lot.transaction,
-        acquired_at: Time(lot.acquired_at),
-        quantity: Amount(lot.quantity.clone()),
-        unit_cost: amount(worth.average_cost().as_ref()),
-        cost_basis: Amount(worth.cost_basis.own.abs()),
-        market_value: Amount(worth.market_value.own.clone()),
-        unrealized_pnl: Amount(worth.unrealized.own.clone()),
-    };
+fn lots_of(item: &Item) -> Vec<PositionLot> {
+    let view =
+        |(lot, worth): &(crate::domain::pnl::lots::Lot, crate::domain::pnl::report::Worth)| PositionLot {
+            transaction: lot.transaction,
+            acquired_at: Time(lot.acquired_at),
+            quantity: Amount(lot.quantity.clone()),
+            unit_cost: amount(worth.average_cost().as_ref()),
+            cost_basis: Amount(worth.cost_basis.own.abs()),
+            market_value: Amount(worth.market_value.own.clone()),
+            unrealized_pnl: Amount(worth.unrealized.own.clone()),
+        };
     item.lots.iter().map(view).collect()
 }
 

@@ -1,5 +1,6 @@
 //! A request with a JSON body, and creating something from it at most once.
 
+use crate::domain::audit::Actor;
 use crate::http::AppState;
 use crate::http::digest::sha256;
 use crate::http::error::{ApiError, Code};
@@ -215,7 +216,7 @@ impl Posted {
     ///
     /// # Errors
     /// The refusal of `work`, or [`Code::IdempotencyMismatch`] when the key came with another body.
-    pub async fn once<F>(self, app: &AppState, actor: String, work: F) -> Result<Answer, ApiError>
+    pub async fn once<F>(self, app: &AppState, actor: Actor, work: F) -> Result<Answer, ApiError>
     where
         F: for<'t> FnOnce(&'t mut Tx) -> BoxFuture<'t, Result<Answer, ApiError>> + Send + 'static,
     {
@@ -230,7 +231,7 @@ impl Posted {
     pub async fn once_at_once<Q, F>(
         self,
         app: &AppState,
-        actor: String,
+        actor: Actor,
         at_once: Q,
         work: F,
     ) -> Result<Answer, ApiError>
@@ -238,12 +239,17 @@ impl Posted {
         Q: FnOnce(&mut Tx) -> Option<Result<Answer, ApiError>> + Send + 'static,
         F: for<'t> FnOnce(&'t mut Tx) -> BoxFuture<'t, Result<Answer, ApiError>> + Send + 'static,
     {
-        let Some(key) = self.key else { return app.db.writer().write_at_once(Some(at_once), work).await };
+        let Some(key) = self.key else { return app.db.writer().write_at_once(actor, at_once, work).await };
         let request_hash = sha256(&self.bytes);
-        let request = KeyedRequest { actor, route: self.route, key: sha256(key.as_bytes()), request_hash };
+        let request = KeyedRequest {
+            actor: actor.name.clone(),
+            route: self.route,
+            key: sha256(key.as_bytes()),
+            request_hash,
+        };
         app.db
             .writer()
-            .write(move |tx| {
+            .write(actor, move |tx| {
                 Box::pin(async move {
                     if let Some(kept) = idempotency::find(tx, &request).await? {
                         return replay(kept, &request);

@@ -1,5 +1,6 @@
 //! Sources of prices: whether what they deliver is adjusted for splits already.
 
+use crate::domain::audit::Entry;
 use crate::domain::moment::Moment;
 use crate::http::AppState;
 use crate::http::auth::{Caller, PricesRead, PricesWrite};
@@ -126,10 +127,13 @@ pub async fn describe_price_source(
     let split_adjusted = split_adjusted.unwrap_or_default();
     let work = deed(move |tx| {
         Box::pin(async move {
+            let before = price_sources::find(tx, &name, Moment::MAX).await?.map(SourceView::from);
             price_sources::mark(tx, &name, split_adjusted).await?;
             let source =
                 price_sources::find(tx, &name, Moment::MAX).await?.ok_or_else(|| not_found(&name))?;
-            Answer::ok(&SourceRecorded { success: true, source: source.into() })
+            let source = SourceView::from(source);
+            tx.audit(Entry::changed("price_source.describe", &name, (&before, &source)));
+            Answer::ok(&SourceRecorded { success: true, source })
         })
     });
     posted.once(&app, caller.actor, work).await

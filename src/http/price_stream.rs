@@ -11,26 +11,30 @@ mod lines;
 
 pub use admission::Admission;
 
+use crate::domain::audit::Actor;
 use crate::http::AppState;
 use crate::http::auth::{Caller, PricesWrite};
+use crate::http::connections::activity::Activity;
 use crate::http::error::{ApiError, Code, Problem};
 use crate::http::posted::{self, media_type};
 use crate::http::prices::NewPrice;
 use crate::http::query::Query;
 use crate::storage::idempotency::{self, KeptAnswer, KeyedRequest};
 use crate::workers::intake::{self, LISTED, Tally};
-use axum::body::Body;
-use axum::extract::State;
-use axum::http::{HeaderMap, HeaderName};
+use axum::extract::{Request, State};
+use axum::http::HeaderName;
 use axum::response::{IntoResponse, Response};
 use groups::{Group, Reader};
 use serde::{Deserialize, Serialize};
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use tokio::sync::mpsc;
 use utoipa::ToSchema;
 
 /// Route of the keys.
 const ROUTE: &str = "POST /prices/stream";
+/// Lowest rate of a stream, in bytes a second: a feed may say little, but not nothing.
+const RATE: u64 = 16;
 /// Media types of lines of JSON.
 const TYPES: [&str; 4] =
     ["application/x-ndjson", "application/ndjson", "application/jsonl", "application/x-jsonlines"];
@@ -74,7 +78,7 @@ impl Progress {
         let kept: Result<Option<KeptAnswer>, ApiError> = app
             .db
             .writer()
-            .write(move |tx| Box::pin(async move { Ok(idempotency::find(tx, &asked).await?) }))
+            .housekeep(move |tx| Box::pin(async move { Ok(idempotency::find(tx, &asked).await?) }))
             .await;
         let kept = kept?;
         let report = kept.as_ref().and_then(|kept| serde_json::from_str(&kept.body).ok());
@@ -84,14 +88,19 @@ impl Progress {
 }
 
 /// Stores one group in a commit.
-async fn store(app: &AppState, progress: &Progress, group: Group) -> Result<StreamReport, ApiError> {
+async fn store(
+    app: &AppState,
+    actor: &Actor,
+    progress: &Progress,
+    group: Group,
+) -> Result<StreamReport, ApiError> {
     let Group { rows, faults, refused, lines, digest, spelled, room } = group;
     let (mut report, request) = (progress.report.clone(), progress.request.clone());
     let now = app.clock.now();
     let (report, tally) = app
         .db
         .writer()
-        .write(move |tx| {
+        .write(actor.clone(), move |tx| {
             Box::pin(async move {
                 if let Some(request) = &request {
                     let kept = idempotency::find(tx, request).await?;
@@ -137,12 +146,13 @@ async fn store(app: &AppState, progress: &Progress, group: Group) -> Result<Stre
 /// Stores groups as they come; what is stored at the end, and why it ended early if it did.
 async fn store_all(
     app: &AppState,
+    actor: &Actor,
     mut progress: Progress,
     mut groups: mpsc::Receiver<Group>,
 ) -> (StreamReport, Option<ApiError>) {
     while let Some(group) = groups.recv().await {
         let (lines, digest) = (group.lines, group.digest.clone());
-        match store(app, &progress, group).await {
+        match store(app, actor, &progress, group).await {
             Ok(report) => progress.report = StreamReport { lines, ..report },
             Err(error) => return (progress.report, Some(error)),
         }
@@ -167,24 +177,27 @@ pub async fn stream_prices(
     State(app): State<AppState>,
     caller: Caller<PricesWrite>,
     mut query: Query,
-    headers: HeaderMap,
-    body: Body,
+    request: Request,
 ) -> Result<Response, ApiError> {
     query.finish()?;
-    let kind = media_type(&headers);
+    let (parts, body) = request.into_parts();
+    if let Some(activity) = parts.extensions.get::<Arc<Activity>>() {
+        activity.allow_body_rate(RATE);
+    }
+    let kind = media_type(&parts.headers);
     if !TYPES.contains(&kind.as_str()) {
         let detail = "this route takes lines of JSON; send `Content-Type: application/x-ndjson`";
         return Err(ApiError::new(Code::UnsupportedMediaType, detail));
     }
-    let request = posted::keyed(&headers, &caller.actor, ROUTE)?;
+    let request = posted::keyed(&parts.headers, &caller.actor.name, ROUTE)?;
     let admission = app.streams.enter(request.as_ref()).await?;
     let progress = Progress::find(&app, request).await?;
     let keyed = progress.request.as_ref().map(|request| request.request_hash.clone());
     let taken_before = progress.report.lines;
-    let reader = Reader::new(&app, &admission, taken_before, keyed);
+    let reader = Reader::new((&app, &caller), &admission, taken_before, keyed);
     let (to_store, groups) = mpsc::channel(1);
     let (read, (report, failed)) =
-        tokio::join!(reader.read_all(body, to_store), store_all(&app, progress, groups));
+        tokio::join!(reader.read_all(body, to_store), store_all(&app, &caller.actor, progress, groups));
     let Some(error) = failed.or(read.err()) else {
         let mut response = axum::Json(&StreamReport { success: true, ..report.clone() }).into_response();
         if taken_before > 0 && taken_before == report.lines {

@@ -61,7 +61,7 @@ pub async fn withdraw_price(
     let at = at.unwrap_or(Moment::MAX);
     app.db
         .writer()
-        .write(move |tx| {
+        .write(caller.actor.clone(), move |tx| {
             Box::pin(async move {
                 let asset = reading::asset(tx, &symbol).await?;
                 let terms = assets::terms(tx, &[asset.key], Moment::MAX).await?;

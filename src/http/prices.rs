@@ -107,7 +107,7 @@ pub struct UpdatedPosition {
 }
 
 impl UpdatedPosition {
-    /// The open positions of an asset that a caller may see.
+    /// The open positions of an asset that a caller may see: none for one that may not read portfolios.
     ///
     /// # Errors
     /// The database's.
@@ -117,7 +117,7 @@ impl UpdatedPosition {
 
     /// Those of some open positions that a caller may see.
     fn seen<S>(open: &[OpenPosition], caller: &Caller<S>) -> Vec<Self> {
-        let seen = open.iter().filter(|open| caller.sees(&open.owner_id));
+        let seen = open.iter().filter(|open| caller.is_shown(&open.owner_id, open.portfolio_id));
         seen.map(|open| Self { portfolio_id: open.portfolio_id, position_id: open.position_id }).collect()
     }
 }
@@ -127,7 +127,7 @@ impl UpdatedPosition {
 pub struct PriceRecorded {
     #[schema(example = true)]
     success: bool,
-    /// Every open position of the asset, whatever the outcome.
+    /// Every open position of the asset that the caller may see, whatever the outcome.
     updated_positions: Vec<UpdatedPosition>,
     outcome: Outcome,
 }

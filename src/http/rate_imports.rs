@@ -4,7 +4,7 @@ use crate::domain::currency::Currency;
 use crate::domain::decimal::Decimal;
 use crate::domain::interval::Interval;
 use crate::domain::moment::Moment;
-use crate::domain::price::{FUTURE_MAX, Outcome};
+use crate::domain::price::FUTURE_MAX;
 use crate::http::AppState;
 use crate::http::auth::{Caller, PricesWrite};
 use crate::http::error::{ApiError, Code, FieldError};
@@ -14,10 +14,11 @@ use crate::http::query::Query;
 use crate::http::reading;
 use crate::http::wire::Time;
 use crate::named_enum;
+use crate::storage::currencies;
 use crate::storage::database::Tx;
-use crate::storage::{currencies, figures, prices, rates};
 use crate::workers::ingest_parse::rate_table::{self, RateTable};
 use crate::workers::ingest_parse::{Options, Stamp};
+use crate::workers::rate_intake::{self, PairRates};
 use axum::Json;
 use axum::body::Bytes;
 use axum::extract::State;
@@ -50,13 +51,13 @@ pub struct RateImportReport {
     unknown_currencies: Vec<String>,
     /// Cells that gave a rate not seen before.
     #[schema(example = 89234)]
-    stored: usize,
+    stored: u64,
     /// Cells equal to what was known.
     #[schema(example = 0)]
-    duplicate: usize,
+    duplicate: u64,
     /// Cells that gave a newer version of a rate.
     #[schema(example = 0)]
-    corrected: usize,
+    corrected: u64,
     /// Cells without a rate: empty or `N/A`.
     #[schema(example = 17656)]
     absent: u64,
@@ -114,7 +115,7 @@ fn read_asked(query: &mut Query) -> Asked {
     responses((status = 200, description = "Recorded", body = RateImportReport)))]
 pub async fn import_rates(
     State(app): State<AppState>,
-    _: Caller<PricesWrite>,
+    caller: Caller<PricesWrite>,
     mut query: Query,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Json<RateImportReport>, ApiError> {
@@ -129,7 +130,7 @@ pub async fn import_rates(
     let now = app.clock.now();
     app.db
         .writer()
-        .write(move |tx| Box::pin(async move { record(tx, asked, table, now).await.map(Json) }))
+        .write(caller.actor, move |tx| Box::pin(async move { record(tx, asked, table, now).await.map(Json) }))
         .await
 }
 
@@ -165,20 +166,24 @@ async fn record(
     if !refused.is_empty() && !asked.keep_going {
         return Err(refuse_file(&refused));
     }
-    let tally = store(tx, &asked.source, base, &known).await?;
+    let known: Vec<(Currency, PairRates)> = known
+        .into_iter()
+        .map(|(quote, points)| (quote, points.into_iter().map(|(_, at, rate)| (at, rate)).collect()))
+        .collect();
+    let taken = rate_intake::record(tx, &asked.source, base, &known).await?;
     Ok(RateImportReport {
         success: true,
         source: asked.source,
         base,
         currencies: known.iter().map(|(quote, _)| quote.code().to_owned()).collect(),
         unknown_currencies: unknown,
-        stored: tally.stored,
-        duplicate: tally.duplicate,
-        corrected: tally.corrected,
+        stored: taken.counts.stored,
+        duplicate: taken.counts.duplicate,
+        corrected: taken.counts.corrected,
         absent: table.absent,
         refused: refused.len(),
-        first: tally.first.map(Time),
-        last: tally.last.map(Time),
+        first: taken.span.map(|(first, _)| Time(first)),
+        last: taken.span.map(|(_, last)| Time(last)),
         errors: refused.into_iter().take(LISTED).collect(),
     })
 }
@@ -195,46 +200,4 @@ fn refuse_the_future(known: &mut [(Currency, Points)], refused: &mut Vec<Refused
         });
     }
     refused.sort_by_key(RefusedRow::line);
-}
-
-/// What became of the cells of a table.
-#[derive(Default)]
-struct Tally {
-    stored: usize,
-    duplicate: usize,
-    corrected: usize,
-    first: Option<Moment>,
-    last: Option<Moment>,
-}
-
-/// Records the rates, and marks the books that used what they changed.
-async fn store(
-    tx: &mut Tx,
-    source: &str,
-    base: Currency,
-    known: &[(Currency, Points)],
-) -> Result<Tally, ApiError> {
-    let key = prices::source(tx, source).await?;
-    let mut tally = Tally::default();
-    let mut changed_from: Option<Moment> = None;
-    for (quote, points) in known {
-        let points: Vec<_> = points.iter().map(|(_, at, rate)| (*at, rate.clone())).collect();
-        let outcomes = rates::record_many(tx, key, (base, *quote), &points).await?;
-        for (outcome, (at, _)) in outcomes.iter().zip(&points) {
-            match outcome {
-                Outcome::Stored => tally.stored += 1,
-                Outcome::Duplicate => tally.duplicate += 1,
-                Outcome::Corrected => tally.corrected += 1,
-            }
-            if *outcome != Outcome::Duplicate {
-                changed_from = Some(changed_from.map_or(*at, |from| from.min(*at)));
-            }
-            tally.first = Some(tally.first.map_or(*at, |moment| moment.min(*at)));
-            tally.last = tally.last.max(Some(*at));
-        }
-    }
-    if let Some(from) = changed_from {
-        figures::mark_stale(tx, from).await?;
-    }
-    Ok(tally)
 }

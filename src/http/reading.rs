@@ -53,7 +53,7 @@ pub async fn portfolio<S>(tx: &mut Tx, caller: &Caller<S>, name: &str) -> Result
         None => None,
     };
     found
-        .filter(|portfolio| caller.sees(&portfolio.owner_id))
+        .filter(|portfolio| caller.sees(&portfolio.owner_id, portfolio.id))
         .ok_or_else(|| ApiError::new(Code::PortfolioNotFound, format!("Portfolio not found: {name}")))
 }
 

@@ -3,10 +3,11 @@
 use crate::http::auth::Door;
 use crate::http::openapi::{self, Frame, Written};
 use crate::http::{
-    AppState, actions, assets, attribution, backups, candles, currencies, difference, docs, exports, fx,
-    gains, health, history, imports, keys, layers, ledger_imports, markets, metrics, pnl, portfolios,
-    position_trades, positions, price_batch, price_sources, price_stream, price_withdrawal, prices,
-    rate_imports, record_files, returns, several, statement, transactions, values,
+    AppState, actions, assets, attribution, audit, backups, candles, currencies, difference, docs, exports,
+    feeds, fx, gains, health, history, imports, keys, layers, ledger_imports, login, markets, metrics, pnl,
+    portfolios, position_trades, positions, price_batch, price_sources, price_stream, price_withdrawal,
+    prices, rate_imports, record_files, returns, several, signing_keys, statement, transactions, users,
+    values,
 };
 use axum::extract::DefaultBodyLimit;
 use axum::routing::get;
@@ -21,6 +22,7 @@ pub fn routes() -> RoutesBuilder {
     RoutesBuilder(
         OpenApiRouter::with_openapi(Frame::openapi())
             .merge(operations())
+            .merge(access())
             .merge(reference())
             .merge(market_data())
             .merge(portfolios_and_positions())
@@ -32,7 +34,7 @@ pub fn routes() -> RoutesBuilder {
     )
 }
 
-/// The service itself, and who may use it.
+/// The service itself.
 fn operations() -> OpenApiRouter<AppState> {
     OpenApiRouter::new()
         .routes(routes!(health::health))
@@ -40,10 +42,33 @@ fn operations() -> OpenApiRouter<AppState> {
         .routes(routes!(health::ready))
         .routes(routes!(health::accept_clock))
         .routes(routes!(metrics::metrics))
-        .routes(routes!(keys::create_key))
         .routes(routes!(backups::list_backups, backups::create_backup))
         .routes(routes!(backups::get_backup))
         .routes(routes!(backups::verify_backup))
+        .routes(routes!(audit::list_audit))
+        .routes(routes!(audit::export_audit))
+        .routes(routes!(audit::verify_audit))
+        .routes(routes!(audit::accept_restore))
+}
+
+/// Who may use the service.
+fn access() -> OpenApiRouter<AppState> {
+    OpenApiRouter::new()
+        .routes(routes!(keys::list_keys, keys::create_key))
+        .routes(routes!(keys::get_key, keys::revoke_key))
+        .routes(routes!(keys::rotate_key))
+        .routes(routes!(users::list_users, users::create_user))
+        .routes(routes!(users::get_user, users::update_user))
+        .routes(routes!(users::set_user_password))
+        .routes(routes!(users::act_on_user))
+        .routes(routes!(login::login))
+        .routes(routes!(login::refresh))
+        .routes(routes!(login::logout))
+        .routes(routes!(login::change_own_password))
+        .routes(routes!(login::me))
+        .routes(routes!(signing_keys::revoke_tokens))
+        .routes(routes!(signing_keys::rotate_signing_key))
+        .routes(routes!(signing_keys::jwks))
 }
 
 /// Markets, assets and currencies.
@@ -70,6 +95,11 @@ fn market_data() -> OpenApiRouter<AppState> {
         .routes(routes!(record_files::list_record_sources))
         .routes(routes!(record_files::get_records))
         .routes(routes!(record_files::get_manifest))
+        .routes(routes!(feeds::list_feeds))
+        .routes(routes!(feeds::get_feed))
+        .routes(routes!(feeds::start_feed))
+        .routes(routes!(feeds::stop_feed))
+        .routes(routes!(feeds::run_feed))
 }
 
 /// Portfolios, what they hold and what it is worth.

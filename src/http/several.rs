@@ -66,8 +66,10 @@ impl Wanted {
         if !self.ids.is_empty() {
             return Ok(found);
         }
-        let own = (!caller.any_owner).then(|| caller.owner_id.clone());
-        let filter = PortfolioFilter { status: None, owner_id: self.owner_id.clone().or(own), text: None };
+        let own = (!caller.reach.any_owner).then(|| caller.reach.owner_id.clone());
+        let only = caller.reach.portfolios.clone();
+        let filter =
+            PortfolioFilter { status: None, owner_id: self.owner_id.clone().or(own), text: None, only };
         let page = Page { sort: PortfolioSort::CreatedAt, descending: false, limit: ROWS + 1, after: None };
         let all = portfolios::list(tx, &filter, &page).await?;
         if i64::try_from(all.len()).is_ok_and(|count| count > ROWS) {

@@ -5,6 +5,7 @@ use crate::storage::error::StorageError;
 use axum::body::{Body, Bytes};
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
+use futures_util::StreamExt as _;
 use std::future::Future;
 
 named_enum! {
@@ -42,6 +43,8 @@ pub fn respond(chunks: impl Chunks, format: StreamFormat, name: &str) -> Respons
             }
         }
     });
+    // Who packs an answer asks once more after its end.
+    let pieces = pieces.fuse();
     let headers = [(header::CONTENT_TYPE, kind.to_owned()), (header::CONTENT_DISPOSITION, name)];
     (headers, Body::from_stream(pieces)).into_response()
 }

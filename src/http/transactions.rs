@@ -1,6 +1,7 @@
 //! The ledger: recording, reading and voiding transactions.
 
 use crate::domain::asset::Asset;
+use crate::domain::audit;
 use crate::domain::currency::Currency;
 use crate::domain::decimal::Decimal;
 use crate::domain::ids::{AssetKey, TransactionId};
@@ -292,6 +293,16 @@ async fn answer(
         })
         .collect();
     let list = format!("/portfolios/{}/transactions", portfolio.id);
+    let new: Vec<&TransactionView> =
+        transactions.iter().filter(|one| one.outcome == "stored").map(|one| &one.transaction).collect();
+    match new.as_slice() {
+        [] => {}
+        [one] => tx.audit(audit::Entry::created("portfolio.transaction.create", one.id, one)),
+        many => {
+            let told = audit::Entry::created("portfolio.transaction.create", portfolio.id, &many);
+            tx.audit(told.on("portfolio", portfolio.id));
+        }
+    }
     if many {
         let body = TransactionsRecorded { success: true, stored, duplicate, transactions };
         return if stored == 0 { Answer::ok(&body) } else { Answer::created(list, &body) };
@@ -467,6 +478,8 @@ pub async fn void_transaction(
                 None => None,
             };
             let voided = shown.pop().ok_or_else(|| ApiError::new(Code::Internal, "the service failed"))?;
+            let told = audit::Entry::created("portfolio.transaction.void", id, &voided);
+            tx.audit(told.with("replacement", replacement.as_ref()));
             Answer::ok(&VoidAnswer { success: true, id, voided, replacement })
         })
     });

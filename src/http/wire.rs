@@ -181,6 +181,7 @@ enum_schemas! {
     crate::domain::market::MarketStatus, "MarketStatus";
     crate::domain::asset::AssetType, "AssetType";
     crate::domain::asset::AssetStatus, "AssetStatus";
+    crate::domain::access::UserStatus, "UserStatus";
     crate::domain::portfolio::PortfolioStatus, "PortfolioStatus";
     crate::http::history::Every, "HistoryInterval";
     crate::domain::portfolio::CostBasis, "CostBasis";

@@ -3,6 +3,7 @@
 //! Rows go over in batches, each in one transaction that also removes them: interrupted at any moment, it goes on with
 //! the rows that are left.
 
+use crate::domain::audit::AuditKey;
 use crate::domain::decimal::Decimal;
 use crate::domain::ids::{AssetKey, SourceKey};
 use crate::domain::moment::Moment;
@@ -39,7 +40,8 @@ pub(super) async fn carry_over(link: Link) -> Result<bool, StorageError> {
     const NOTE: &str = "UPDATE commit_stamp SET seq = $1 WHERE id = 1";
     const LAST: &str =
         "SELECT asset_key, observed_at FROM prices ORDER BY asset_key, observed_at LIMIT 1 OFFSET $1";
-    let mut tx = Tx::new(link, 0, &Shared::default());
+    // It tells the audit trail nothing, so its key is never used.
+    let mut tx = Tx::new(link, 0, &Shared::new(AuditKey::new(&[0; 32])));
     let (recorded_at, seq): (Moment, i64) = on!(&mut tx, conn => sqlx::query_as(TAKE).fetch_one(conn).await)?;
     tx.stamp = Some(Stamp { recorded_at, seq });
     let last: Option<(AssetKey, Moment)> =

@@ -3,6 +3,7 @@
 //! Decimals are text in both, written with the digits they came with: one codec, the same bytes, and no engine that
 //! could add them up in floating point. Moments and keys are 64-bit integers, ids are 16 bytes or `UUID`.
 
+use crate::domain::access::UserStatus;
 use crate::domain::asset::{AssetStatus, AssetType};
 use crate::domain::corporate_action::ActionType;
 use crate::domain::currency::Currency;
@@ -70,6 +71,7 @@ column! { String,
     AssetStatus => |value| value.name().to_owned(), |text| unknown(Self::from_name(&text), &text);
     PortfolioStatus => |value| value.name().to_owned(), |text| unknown(Self::from_name(&text), &text);
     ActionType => |value| value.name().to_owned(), |text| unknown(Self::from_name(&text), &text);
+    UserStatus => |value| value.name().to_owned(), |text| unknown(Self::from_name(&text), &text);
     TransactionType => |value| value.name().to_owned(), |text| unknown(Self::from_name(&text), &text);
 }
 

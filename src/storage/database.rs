@@ -1,8 +1,12 @@
 //! Opening a database, and the two kinds of transaction: a read sees one snapshot, a write belongs to [`super::writer`].
 
 use crate::clock::Clock;
+use crate::domain::audit::AuditKey;
 use crate::domain::ids::AssetKey;
 use crate::domain::moment::Moment;
+use crate::random::Random;
+use crate::storage::audit::{self, Chain, Trail};
+use crate::storage::audit_key;
 use crate::storage::error::StorageError;
 use crate::storage::figures::OpenPosition;
 use crate::storage::listings::{Listing, Listings};
@@ -66,13 +70,27 @@ pub(super) enum Link {
 }
 
 /// What every transaction of one database knows of the others, in memory.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub(super) struct Shared {
     pub(super) ticks: Arc<Ticks>,
     pub(super) newest: Arc<Newest>,
     /// Price series held in memory.
     pub(super) shelf: Arc<Shelf>,
     pub(super) listings: Arc<Listings>,
+    /// The audit trail's key and end.
+    pub(super) chain: Arc<Chain>,
+}
+
+impl Shared {
+    pub(super) fn new(key: AuditKey) -> Self {
+        Self {
+            ticks: Arc::default(),
+            newest: Arc::default(),
+            shelf: Arc::default(),
+            listings: Arc::default(),
+            chain: Arc::new(Chain::new(key)),
+        }
+    }
 }
 
 /// A database transaction. One from [`Database::read`] sees one snapshot and cannot write.
@@ -83,6 +101,8 @@ pub struct Tx {
     pub(super) touched: Touched,
     /// Prices it has recorded so far.
     pub(super) pending: Pending,
+    /// What it has told the audit trail so far.
+    pub(super) trail: Trail,
     /// The newest prices, as of the last commit.
     pub(super) newest: Arc<Newest>,
     /// The last commit its snapshot has, once that was asked for.
@@ -126,6 +146,7 @@ impl Tx {
             stamp: None,
             touched: Touched::default(),
             pending: Pending::default(),
+            trail: Trail::default(),
             newest: Arc::clone(&shared.newest),
             snapshot: None,
             tick,
@@ -287,19 +308,39 @@ impl Database {
     /// [`StorageError::Locked`] when another process has it, [`StorageError::NewerSchema`] when a newer version
     /// wrote it, and whatever the driver says.
     pub async fn open(location: &Location, clock: Clock) -> Result<Self, StorageError> {
-        Self::open_claimed(Claim::take(location).await?, clock).await
+        Self::open_with(location, clock, None).await
+    }
+
+    /// The same with the key of the audit trail from elsewhere than the data directory.
+    ///
+    /// # Errors
+    /// As [`Database::open`], and [`StorageError::AuditKey`] when the trail has rows and no key is there.
+    pub async fn open_with(
+        location: &Location,
+        clock: Clock,
+        audit_key: Option<AuditKey>,
+    ) -> Result<Self, StorageError> {
+        Self::open_claimed(Claim::take(location).await?, clock, audit_key).await
     }
 
     /// The same of a place that is claimed already.
     ///
     /// # Errors
-    /// As [`Database::open`].
-    pub async fn open_claimed(claim: Claim, clock: Clock) -> Result<Self, StorageError> {
+    /// As [`Database::open_with`].
+    pub async fn open_claimed(
+        claim: Claim,
+        clock: Clock,
+        audit_key: Option<AuditKey>,
+    ) -> Result<Self, StorageError> {
         let directory = claim.location.directory().to_path_buf();
-        Self::open_there(claim, clock).await.map_err(|error| presence::advised(error, &directory))
+        Self::open_there(claim, clock, audit_key).await.map_err(|error| presence::advised(error, &directory))
     }
 
-    async fn open_there(mut claim: Claim, clock: Clock) -> Result<Self, StorageError> {
+    async fn open_there(
+        mut claim: Claim,
+        clock: Clock,
+        audit_key: Option<AuditKey>,
+    ) -> Result<Self, StorageError> {
         let schema = claim.schema().await?;
         presence::refuse_loss(&claim.location, schema)?;
         let Claim { location, file, session } = claim;
@@ -315,7 +356,11 @@ impl Database {
         };
         presence::mark(&location)?;
         let stamps = Arc::new(Stamps::new(clock.clone()));
-        let shared = Shared::default();
+        let key = match audit_key {
+            Some(key) => key,
+            None => own_key(location.directory(), &pool).await?,
+        };
+        let shared = Shared::new(key);
         let halt = Arc::new(Halt::default());
         let directory = location.directory().to_path_buf();
         let guard = Guard { halt: Arc::clone(&halt), directory: directory.clone() };
@@ -332,6 +377,11 @@ impl Database {
     /// Why nothing is written any more, if that is so.
     pub fn halted(&self) -> Option<String> {
         self.halt.reason()
+    }
+
+    /// The key of the audit trail.
+    pub fn audit_key(&self) -> &AuditKey {
+        self.shared.chain.key()
     }
 
     /// The newest prices, as of the last commit.
@@ -364,6 +414,24 @@ impl Database {
     /// The writer: the way in for every mutation.
     pub const fn writer(&self) -> &WriterHandle {
         &self.writer
+    }
+
+    /// Whether the writer takes writes, and is not stuck in a commit for longer than `longest`.
+    pub fn writer_lives(&self, longest: Duration) -> bool {
+        self.writer.lives(&self.stamps, longest)
+    }
+
+    /// Whether the schema is the one this binary brings it to.
+    ///
+    /// # Errors
+    /// Whatever the driver says.
+    pub async fn is_migrated(&self) -> Result<bool, StorageError> {
+        const SQL: &str = "SELECT MAX(version) FROM _sqlx_migrations WHERE success";
+        let version: Option<i64> = match &self.readers {
+            Readers::Sqlite(pool) => sqlx::query_scalar(SQL).fetch_one(pool).await?,
+            Readers::Postgres(pool) => sqlx::query_scalar(SQL).fetch_one(pool).await?,
+        };
+        Ok(version == Some(migrate::newest()))
     }
 
     /// How many connections read, and how many of them wait for a read.
@@ -454,6 +522,20 @@ async fn lock_directory(directory: &Path) -> Result<File, StorageError> {
         "{} is in use by another artifact process; stop that one first, or use another --data directory",
         directory.display()
     )))
+}
+
+/// The audit trail's key in the data directory. It is made for a trail without rows; one that has rows needs its own.
+async fn own_key(directory: &Path, pool: &WriterPool) -> Result<AuditKey, StorageError> {
+    if let Some(key) = audit_key::read(&directory.join(audit_key::KEY_FILE))? {
+        return Ok(key);
+    }
+    if audit::has_rows(pool).await? {
+        return Err(StorageError::AuditKey(format!(
+            "the audit trail has rows, but its key {} is not there; put it back, or see docs/AUDIT.md",
+            directory.join(audit_key::KEY_FILE).display()
+        )));
+    }
+    audit_key::create(directory, Random::System)
 }
 
 /// Creates a directory that only its owner can enter; one that exists keeps its rights.

@@ -54,6 +54,12 @@ pub enum StorageError {
     /// The writer has stopped, or the commit a write belonged to failed.
     #[error("the write was not committed: {0}")]
     NotCommitted(String),
+    /// The key of the audit trail is missing, or no key.
+    #[error("{0}")]
+    AuditKey(String),
+    /// A write changed something and told the audit trail nothing: a mistake of the program.
+    #[error("a write changed something without a row in the audit trail")]
+    Unaudited,
     /// A file beside the database cannot be used.
     #[error("{path}: {source}")]
     File {

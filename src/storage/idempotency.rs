@@ -48,7 +48,9 @@ pub async fn keep(tx: &mut Tx, request: &KeyedRequest, answer: &KeptAnswer) -> R
     const SQL: &str = "INSERT INTO idempotency_keys (actor, route, idempotency_key, request_hash, status, location, \
         body, recorded_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)";
     let recorded_at: Moment = tx.recorded_at()?;
-    on!(tx, conn => sqlx::query(FORGET).bind(recorded_at.plus(-KEPT)).execute(conn).await.map(drop))?;
+    let forgotten = on!(tx, conn => sqlx::query(FORGET).bind(recorded_at.plus(-KEPT)).execute(conn).await
+        .map(|done| done.rows_affected()))?;
+    tx.trail.excuse(forgotten + 1);
     on!(tx, conn => sqlx::query(SQL).bind(&request.actor).bind(&request.route).bind(&request.key)
         .bind(&request.request_hash).bind(answer.status).bind(&answer.location).bind(&answer.body).bind(recorded_at)
         .execute(conn).await.map(drop))
@@ -58,7 +60,8 @@ pub async fn keep(tx: &mut Tx, request: &KeyedRequest, answer: &KeptAnswer) -> R
 pub async fn advance(tx: &mut Tx, request: &KeyedRequest, answer: &KeptAnswer) -> Result<(), StorageError> {
     const FORGET: &str =
         "DELETE FROM idempotency_keys WHERE actor = $1 AND route = $2 AND idempotency_key = $3";
-    on!(tx, conn => sqlx::query(FORGET).bind(&request.actor).bind(&request.route).bind(&request.key)
-        .execute(conn).await.map(drop))?;
+    let forgotten = on!(tx, conn => sqlx::query(FORGET).bind(&request.actor).bind(&request.route).bind(&request.key)
+        .execute(conn).await.map(|done| done.rows_affected()))?;
+    tx.trail.excuse(forgotten);
     keep(tx, request, answer).await
 }

@@ -74,6 +74,8 @@ pub struct PortfolioFilter {
     pub owner_id: Option<String>,
     /// With this text in name or description.
     pub text: Option<String>,
+    /// Only these.
+    pub only: Option<Vec<PortfolioId>>,
 }
 
 /// Portfolios in order of the page.
@@ -94,6 +96,14 @@ pub async fn list(
         }
         if let Some(owner_id) = &filter.owner_id {
             query.push(" AND owner_id = ").push_bind(owner_id.clone());
+        }
+        if let Some(only) = &filter.only {
+            query.push(" AND id IN (");
+            let mut ids = query.separated(", ");
+            for id in only {
+                ids.push_bind(*id);
+            }
+            query.push(if only.is_empty() { "NULL)" } else { ")" });
         }
         if let Some(text) = filter.text.as_deref().map(contains) {
             query.push(" AND (LOWER(name) LIKE ").push_bind(text.clone());

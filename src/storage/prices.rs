@@ -169,6 +169,7 @@ fn take_up<'a>(
                 quote: quote.clone(),
             };
             SeriesEnd::add(&mut end, &version);
+            tx.trail.price(key, &version);
             run.push(version);
             more += 1;
         }
@@ -244,8 +245,10 @@ pub async fn withdraw(tx: &mut Tx, series: Series<'_>, observed_at: Moment) -> R
     let Some(known) = known else { return Ok(false) };
     let seq = tx.next_seq()?;
     let quote = Quote::tick(known.quote.price);
+    let version = Version { observed_at, seq, recorded_at, ended_at: Moment::MAX, withdrawn: true, quote };
+    tx.trail.price(key, &version);
     let mut run = tx.pending.take_run(key);
-    run.push(Version { observed_at, seq, recorded_at, ended_at: Moment::MAX, withdrawn: true, quote });
+    run.push(version);
     tx.pending.put_run(key, run, 1);
     if let Some(mut end) = end_of(tx, key) {
         if end.newest.as_ref().is_some_and(|newest| newest.observed_at == observed_at) {

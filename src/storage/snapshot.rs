@@ -4,6 +4,7 @@
 //! for; until it is done the write-ahead log grows and is not emptied. On PostgreSQL a transaction lends its snapshot to
 //! `pg_dump`.
 
+use crate::domain::audit::AuditKey;
 use crate::domain::moment::Moment;
 use crate::storage::database::{Link, Shared, Tx, on};
 use crate::storage::error::StorageError;
@@ -93,6 +94,11 @@ enum Pool {
     Postgres(PgPool),
 }
 
+/// Readers make no links of the audit trail.
+fn reader_key() -> AuditKey {
+    AuditKey::new(&[0; 32])
+}
+
 /// A database that nobody writes to, opened for reading.
 #[derive(Debug, Clone)]
 pub struct Snapshot {
@@ -113,7 +119,7 @@ impl Snapshot {
             .pragma("mmap_size", "0")
             .pragma("cache_size", "-16384");
         let pool = SqlitePoolOptions::new().max_connections(1).connect_with(options).await?;
-        Ok(Self { pool: Pool::Sqlite(pool), shared: Shared::default() })
+        Ok(Self { pool: Pool::Sqlite(pool), shared: Shared::new(reader_key()) })
     }
 
     /// Opens a PostgreSQL database.
@@ -123,7 +129,7 @@ impl Snapshot {
     pub async fn open_postgres(url: &str) -> Result<Self, StorageError> {
         let options = PgConnectOptions::from_str(url)?.application_name("artifact verify");
         let pool = PgPoolOptions::new().max_connections(1).connect_with(options).await?;
-        Ok(Self { pool: Pool::Postgres(pool), shared: Shared::default() })
+        Ok(Self { pool: Pool::Postgres(pool), shared: Shared::new(reader_key()) })
     }
 
     /// Opens a snapshot for reading, with what transactions expect to find in memory.

@@ -12,7 +12,7 @@ const CHANGES: usize = 64;
 
 /// What one commit changes, as far as kept readings depend on it.
 #[derive(Debug, Default)]
-#[expect(clippy::struct_excessive_bools, reason = "each is one kind of change")]
+#[expect(clippy::struct_excessive_bools, reason = "independent kinds of change, each noted where it is made")]
 pub struct Touched {
     /// Assets whose price, terms or name it changes.
     pub(super) assets: Vec<AssetKey>,

@@ -5,7 +5,9 @@
 //! commits whatever the clock does. A job that is refused, or panics, is undone by its savepoint and leaves nothing.
 
 use crate::clock::Clock;
+use crate::domain::audit::Actor;
 use crate::domain::moment::{HOUR, Moment};
+use crate::storage::audit;
 use crate::storage::database::{Link, Shared, Tx, WriterPool, on};
 use crate::storage::error::StorageError;
 use crate::storage::refusal::{Guard, Refusal, chain};
@@ -57,6 +59,8 @@ pub struct Stamps {
 struct StampState {
     last: i64,
     in_flight: Option<i64>,
+    /// Elapsed time when that commit began.
+    begun: Option<Duration>,
     /// Wall clock and elapsed time at the last stamp, to notice a wall clock that jumps ahead.
     seen: Option<(i64, Duration)>,
     ahead: bool,
@@ -100,13 +104,16 @@ impl Stamps {
     fn begin(&self) -> Moment {
         let mut state = self.locked();
         let now = self.followed(&mut state);
+        state.begun = Some(self.clock.elapsed());
         state.last = now.max(state.last.saturating_add(1));
         state.in_flight = Some(state.last);
         Moment(state.last)
     }
 
     fn end(&self) {
-        self.locked().in_flight = None;
+        let mut state = self.locked();
+        (state.in_flight, state.begun) = (None, None);
+        drop(state);
         self.committed.notify_waiters();
     }
 
@@ -114,6 +121,12 @@ impl Stamps {
     pub fn latest(&self) -> Moment {
         let last = self.locked().last;
         Moment(last.max(self.clock.now().0))
+    }
+
+    /// How long the commit under way has taken so far.
+    fn committing_for(&self) -> Option<Duration> {
+        let begun = self.locked().begun?;
+        Some(self.clock.elapsed().saturating_sub(begun))
     }
 
     /// How the clock stands to the stamps.
@@ -161,6 +174,8 @@ trait Work: Send {
 
 /// A write with the way to whoever waits for its result.
 struct Deed<T, E, Q, F> {
+    /// Who does it; nobody when it changes no fact.
+    actor: Option<Arc<Actor>>,
     at_once: Option<Q>,
     work: F,
     result: oneshot::Sender<Result<T, E>>,
@@ -169,12 +184,13 @@ struct Deed<T, E, Q, F> {
 impl<T, E, Q, F> Work for Deed<T, E, Q, F>
 where
     T: Send + 'static,
-    E: Send + 'static,
+    E: From<StorageError> + Send + 'static,
     Q: FnOnce(&mut Tx) -> Option<Result<T, E>> + Send,
     F: for<'t> FnOnce(&'t mut Tx) -> BoxFuture<'t, Result<T, E>> + Send + 'static,
 {
     fn at_once(&mut self, tx: &mut Tx) -> Option<bool> {
         let at_once = self.at_once.take()?;
+        tx.trail.begin_as(self.actor.clone());
         let result = catch_unwind(AssertUnwindSafe(|| at_once(tx))).ok().flatten()?;
         let keep = result.is_ok();
         let (gone, _) = oneshot::channel();
@@ -184,9 +200,9 @@ where
     }
 
     fn run(self: Box<Self>, tx: &mut Tx) -> BoxFuture<'_, bool> {
-        let Self { work, result: waiting, .. } = *self;
+        let Self { actor, work, result: waiting, .. } = *self;
         Box::pin(async move {
-            let result = outlived(async { work(tx).await }).await;
+            let result = outlived(watched(tx, actor, work)).await;
             let keep = matches!(result, Some(Ok(_)));
             if let Some(result) = result {
                 drop(waiting.send(result));
@@ -194,6 +210,22 @@ where
             keep
         })
     }
+}
+
+/// Runs a write under the name of who does it, and holds it to telling what it did.
+async fn watched<T, E, F>(tx: &mut Tx, actor: Option<Arc<Actor>>, work: F) -> Result<T, E>
+where
+    E: From<StorageError>,
+    F: for<'t> FnOnce(&'t mut Tx) -> BoxFuture<'t, Result<T, E>>,
+{
+    if actor.is_none() {
+        return work(tx).await;
+    }
+    tx.trail.begin_as(actor);
+    tx.begin_watch().await?;
+    let done = work(tx).await?;
+    tx.end_watch().await?;
+    Ok(done)
 }
 
 struct Job {
@@ -227,18 +259,19 @@ impl WriterHandle {
         Ok(Self { queue })
     }
 
-    /// Runs `work` in the next commit and returns after that commit is on disk. When `work` fails, what it wrote
-    /// is undone and nothing else is.
+    /// Runs `work` for `actor` in the next commit and returns after that commit is on disk. When `work` fails, what it
+    /// wrote is undone and nothing else is. What it does it tells with [`Tx::audit`]; prices tell themselves.
     ///
     /// # Errors
-    /// The error of `work`, or [`StorageError::NotCommitted`] when the commit failed.
-    pub async fn write<T, E, F>(&self, work: F) -> Result<T, E>
+    /// The error of `work`, [`StorageError::NotCommitted`] when the commit failed, and in debug builds
+    /// [`StorageError::Unaudited`] when `work` changed something and told nothing.
+    pub async fn write<T, E, F>(&self, actor: Actor, work: F) -> Result<T, E>
     where
         T: Send + 'static,
         E: From<StorageError> + Send + 'static,
         F: for<'t> FnOnce(&'t mut Tx) -> BoxFuture<'t, Result<T, E>> + Send + 'static,
     {
-        self.write_at_once(None::<fn(&mut Tx) -> Option<Result<T, E>>>, work).await
+        self.enqueue(Some(actor), None::<fn(&mut Tx) -> Option<Result<T, E>>>, work).await
     }
 
     /// The same, but first tries `at_once` in the place of `work` in its commit. It changes only what a commit holds in
@@ -246,7 +279,30 @@ impl WriterHandle {
     ///
     /// # Errors
     /// Those of [`Self::write`].
-    pub async fn write_at_once<T, E, Q, F>(&self, at_once: Option<Q>, work: F) -> Result<T, E>
+    pub async fn write_at_once<T, E, Q, F>(&self, actor: Actor, at_once: Q, work: F) -> Result<T, E>
+    where
+        T: Send + 'static,
+        E: From<StorageError> + Send + 'static,
+        Q: FnOnce(&mut Tx) -> Option<Result<T, E>> + Send + 'static,
+        F: for<'t> FnOnce(&'t mut Tx) -> BoxFuture<'t, Result<T, E>> + Send + 'static,
+    {
+        self.enqueue(Some(actor), Some(at_once), work).await
+    }
+
+    /// Runs work that changes no fact and is nobody's deed: sorting prices, leases, kept answers.
+    ///
+    /// # Errors
+    /// The error of `work`, or [`StorageError::NotCommitted`] when the commit failed.
+    pub async fn housekeep<T, E, F>(&self, work: F) -> Result<T, E>
+    where
+        T: Send + 'static,
+        E: From<StorageError> + Send + 'static,
+        F: for<'t> FnOnce(&'t mut Tx) -> BoxFuture<'t, Result<T, E>> + Send + 'static,
+    {
+        self.enqueue(None, None::<fn(&mut Tx) -> Option<Result<T, E>>>, work).await
+    }
+
+    async fn enqueue<T, E, Q, F>(&self, actor: Option<Actor>, at_once: Option<Q>, work: F) -> Result<T, E>
     where
         T: Send + 'static,
         E: From<StorageError> + Send + 'static,
@@ -254,7 +310,7 @@ impl WriterHandle {
         F: for<'t> FnOnce(&'t mut Tx) -> BoxFuture<'t, Result<T, E>> + Send + 'static,
     {
         let (result, result_out) = oneshot::channel();
-        let work = Box::new(Deed { at_once, work, result });
+        let work = Box::new(Deed { actor: actor.map(Arc::new), at_once, work, result });
         let (committed, outcome) = oneshot::channel();
         let stopped = || E::from(StorageError::NotCommitted("the writer has stopped".to_owned()));
         self.queue.send(Message::Job(Job { work, committed })).await.map_err(|_| stopped())?;
@@ -270,6 +326,12 @@ impl WriterHandle {
     /// Writes that wait for their commit.
     pub fn waiting(&self) -> usize {
         QUEUE.saturating_sub(self.queue.capacity())
+    }
+
+    /// Whether the writer takes writes, and no commit has been under way for longer than `longest`. Whether commits
+    /// succeed is another question.
+    pub(super) fn lives(&self, stamps: &Stamps, longest: Duration) -> bool {
+        !self.queue.is_closed() && stamps.committing_for().is_none_or(|time| time <= longest)
     }
 
     /// Commits what is queued, then stops.
@@ -452,25 +514,30 @@ impl Writer {
             recall::recall(&mut tx).await?;
         }
         for mut work in works {
-            tx.pending.begin_job();
+            tx.begin_job();
             match work.at_once(&mut tx) {
-                Some(true) => continue,
-                Some(false) => {
-                    tx.pending.undo_job();
+                Some(true) => {
+                    tx.trail.end_job();
                     continue;
                 }
-                None => tx.pending.undo_job(),
+                Some(false) => {
+                    tx.undo_job();
+                    continue;
+                }
+                None => tx.undo_job(),
             }
             on!(tx, conn => sqlx::query("SAVEPOINT job").execute(conn).await.map(drop))?;
-            tx.pending.begin_job();
-            let keep = work.run(&mut tx).await;
-            if !keep {
-                tx.pending.undo_job();
+            tx.begin_job();
+            if work.run(&mut tx).await {
+                tx.trail.end_job();
+            } else {
+                tx.undo_job();
                 on!(tx, conn => sqlx::query("ROLLBACK TO SAVEPOINT job").execute(conn).await.map(drop))?;
             }
             on!(tx, conn => sqlx::query("RELEASE SAVEPOINT job").execute(conn).await.map(drop))?;
         }
         prices::write_pending(&mut tx).await?;
+        let head = audit::write_told(&mut tx, &self.shared.chain).await?;
         let seq = tx.stamp.map_or(seq, |stamp| stamp.seq);
         on!(tx, conn => sqlx::query(NOTE).bind(seq).execute(conn).await.map(drop))?;
         *self.left() = [first, seq];
@@ -479,13 +546,14 @@ impl Writer {
             Link::Sqlite(open) => open.commit().await,
             Link::Postgres(open) => open.commit().await,
         };
-        match &committed {
-            Ok(()) => {
-                *self.left() = [seq, seq];
-                self.shared.newest.publish(pending, recorded_at);
-            }
+        if committed.is_ok() {
+            *self.left() = [seq, seq];
+            self.shared.newest.publish(pending, recorded_at);
+            self.shared.chain.ends_at(head);
+        } else {
             // It may have been made and only its answer lost.
-            Err(_) => self.shared.newest.doubt(),
+            self.shared.newest.doubt();
+            self.shared.chain.ends_at(None);
         }
         // Also after a failure, for the same reason.
         let now = self.shared.ticks.note(&touched);

@@ -208,7 +208,7 @@ pub struct Status {
     pub size_bytes: Option<u64>,
     /// Why the last attempt failed, until one succeeds.
     pub failure: Option<String>,
-    /// Drills that found a fault, since the start of this process.
+    /// Drills in a row that found a fault, since the start of this process.
     pub verify_failures: u64,
 }
 
@@ -464,6 +464,7 @@ impl Backups {
         if faults.is_empty() {
             let mut status = self.locked();
             status.last_verified_at = Some(verified_at);
+            status.verify_failures = 0;
             status.measure();
             drop(status);
             tracing::info!(backup.id = %kept.manifest.id, "verified backup {}", kept.archive.name);
@@ -546,6 +547,9 @@ fn pack(
     let mut members = vec![database];
     let aside = work.join(records::FOLDER);
     members.extend(archive::record_files(&directory.join(records::FOLDER), &aside)?);
+    if sealing.is_some() {
+        members.extend(archive::secret_files(directory));
+    }
     for member in &members {
         let failed = |error| BackupError::File { path: member.path.clone(), error };
         contents.files.insert(member.name.clone(), archive::file_sum(&member.path).map_err(failed)?);

@@ -73,6 +73,9 @@ pub async fn record(
     portfolio: &Portfolio,
     entries: Vec<Entry>,
 ) -> Result<Vec<Entry>, BookError> {
+    if entries.is_empty() {
+        return Ok(entries);
+    }
     for entry in &entries {
         check_repeat(tx, portfolio, &entry.transaction, None).await?;
     }

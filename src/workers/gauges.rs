@@ -59,6 +59,11 @@ pub async fn supervise(db: Database, directory: PathBuf, clock: Clock, stop: Can
     tokio::join!(process, files, prices);
 }
 
+/// Notes when the service began. What a process tells of its own start is hidden from it where `/proc` is.
+pub fn begin(now: Moment) {
+    set(names::SERVICE_START, u64::try_from(now.0.div_euclid(1_000_000)).unwrap_or_default());
+}
+
 /// Waits; `false` when it was ended meanwhile.
 async fn passes(time: Duration, stop: &CancellationToken) -> bool {
     tokio::select! {

@@ -49,7 +49,7 @@ async fn run(db: Database, stop: CancellationToken) {
 pub async fn step(db: &Database, effort: Effort) -> Result<bool, StorageError> {
     let plan = sealing::plan(&mut db.read().await?, effort, Sizes::USUAL).await?;
     let Some(plan) = plan else { return Ok(false) };
-    db.writer().write(move |tx| Box::pin(async move { sealing::apply(tx, plan).await })).await?;
+    db.writer().housekeep(move |tx| Box::pin(async move { sealing::apply(tx, plan).await })).await?;
     Ok(true)
 }
 

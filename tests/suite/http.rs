@@ -2,8 +2,10 @@
 
 #![cfg(test)]
 
+mod access;
 mod actions;
 mod assets;
+mod audit;
 mod auth;
 mod bad_input;
 mod candles;
@@ -14,6 +16,7 @@ mod held;
 mod idempotency;
 mod incremental;
 mod ledger_imports;
+mod limits;
 mod markets;
 mod metrics;
 mod over_time;

@@ -1,7 +1,9 @@
 //! One integration binary: the service as its users meet it.
 
 mod architecture;
+mod deploy;
 mod explained;
+mod feeds;
 mod http;
 mod measures;
 mod migrations;

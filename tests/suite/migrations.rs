@@ -140,7 +140,8 @@ on_both! {
         let scratch = Scratch::new();
         let mut raw = Raw::open(&fresh_location(backend, &scratch).await).await;
         let files = files(backend);
-        assert_eq!(i64::try_from(files.len()).unwrap(), migrate::newest());
+        // Numbers may be left out: they are given out before the migrations are written.
+        assert!(i64::try_from(files.len()).unwrap() <= migrate::newest());
         for file in files {
             raw.run(&file).await;
         }
@@ -154,7 +155,7 @@ on_both! {
         drop(db.db);
         let mut raw = Raw::open(&db.location).await;
         let (before, applied) = (schema(&mut raw).await, raw.texts(APPLIED).await);
-        assert_eq!(i64::try_from(applied.len()).unwrap(), migrate::newest());
+        assert_eq!(applied.len(), files(backend).len());
         migrated(&db.location).await.unwrap();
         assert_eq!((schema(&mut raw).await, raw.texts(APPLIED).await), (before, applied));
         // And with the lock taken, as a start does it.

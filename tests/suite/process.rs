@@ -5,18 +5,27 @@
 
 #![cfg(test)]
 
+mod access;
 mod backup;
 mod bucket;
 mod commands;
 mod demo;
 mod earlier;
+mod edge;
+mod feeds;
 mod ingest;
 mod kill;
 mod kill_sealing;
 mod life;
 mod load;
+mod prometheus;
+mod proxies;
+mod raw_http;
 mod real_data;
 mod runbook;
+mod slow;
+mod system_calls;
+mod systemd;
 mod transfer;
 mod upgrade;
 mod watch;

@@ -6,12 +6,17 @@
 
 mod access;
 mod actions;
+mod anchor_file;
 mod assets;
+mod audit;
+mod audit_key;
+mod audit_rows;
 mod carry_over;
 mod checkpoints;
 mod closes;
 mod currencies;
 mod earlier;
+mod feeds;
 mod figures;
 mod idempotency;
 mod learned;
@@ -29,5 +34,7 @@ pub(crate) mod raw;
 mod samples;
 mod settling;
 mod snapshot;
+mod token_keys;
 mod transactions;
+mod users;
 mod writer;

@@ -4,10 +4,14 @@
 
 use artifact::app::App;
 use artifact::clock::Clock;
+use artifact::config::{Config, Flags};
 use artifact::domain::moment::Moment;
 use artifact::http::auth::Access;
+use artifact::http::guard::Guard;
 use artifact::storage::database::{Database, Location};
 use artifact::storage::error::StorageError;
+use artifact::workers::feeds::definition::Definition;
+use artifact::workers::gate::Settings;
 use axum::body::Bytes;
 use http_body_util::{BodyExt as _, Full};
 use hyper::header::{HeaderMap, HeaderName, HeaderValue};
@@ -148,7 +152,7 @@ impl TestDb {
             + Send
             + 'static,
     {
-        self.db.writer().write(work).await.unwrap()
+        self.db.writer().housekeep(work).await.unwrap()
     }
 }
 
@@ -225,6 +229,16 @@ pub(crate) async fn request(
     Reply { status, headers, body }
 }
 
+/// The feeds of a configuration file.
+pub(crate) fn feeds_of(configuration: &str) -> Vec<Definition> {
+    let scratch = Scratch::new();
+    let file = scratch.0.join("artifact.toml");
+    std::fs::write(&file, configuration).unwrap();
+    let flags = Flags { config: Some(file), ..Flags::default() };
+    let secret = |name: &str| (name == "TEST_KEY").then(|| "0123456789abcdef".to_owned());
+    Config::load(flags, &secret).unwrap().feeds.value
+}
+
 /// A running service.
 pub(crate) struct TestApp {
     pub(crate) address: SocketAddr,
@@ -247,9 +261,59 @@ impl TestApp {
         app
     }
 
+    /// The same with the feeds of a configuration file.
+    pub(crate) async fn start_configured(backend: Backend, configuration: &str) -> Self {
+        let scratch = Scratch::new();
+        let location = fresh_location(backend, &scratch).await;
+        let clock = Clock::manual(Moment::parse(START).unwrap());
+        let mut app = Self::start_feeding(location, clock, feeds_of(configuration)).await;
+        app.scratch = Some(scratch);
+        app
+    }
+
     /// A service on a given place.
     pub(crate) async fn start_on(location: Location, clock: Clock, access: Access) -> Self {
-        let app = App::open(&location, clock.clone(), access).await.unwrap();
+        Self::start_both(location, clock, access, Settings::default(), Guard::default()).await
+    }
+
+    /// The same with a guard of its own.
+    pub(crate) async fn start_guarded(
+        location: Location,
+        clock: Clock,
+        access: Access,
+        guard: Guard,
+    ) -> Self {
+        Self::start_both(location, clock, access, Settings::default(), guard).await
+    }
+
+    /// The same with access set up in another way.
+    pub(crate) async fn start_with(
+        location: Location,
+        clock: Clock,
+        access: Access,
+        settings: Settings,
+    ) -> Self {
+        Self::start_both(location, clock, access, settings, Guard::default()).await
+    }
+
+    async fn start_both(
+        location: Location,
+        clock: Clock,
+        access: Access,
+        settings: Settings,
+        guard: Guard,
+    ) -> Self {
+        let app = App::open_with(&location, clock.clone(), access, settings).await.unwrap().guarded(guard);
+        Self::serving(app, location, clock).await
+    }
+
+    /// A service on a given place, with feeds.
+    pub(crate) async fn start_feeding(location: Location, clock: Clock, feeds: Vec<Definition>) -> Self {
+        let app = App::open(&location, clock.clone(), Access::OpenLoopback).await.unwrap();
+        Self::serving(app.with_feeds(feeds), location, clock).await
+    }
+
+    async fn serving(app: App, location: Location, clock: Clock) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let stop = CancellationToken::new();
@@ -262,8 +326,11 @@ impl TestApp {
     pub(crate) async fn restart(mut self) -> Self {
         let scratch = self.scratch.take();
         let (location, clock, access) = (self.location.clone(), self.clock.clone(), self.app.state.access);
+        let settings = self.app.state.gate.settings.clone();
+        let feeds = self.app.state.feeds.all().map(|feed| feed.definition.clone()).collect();
         self.stop().await;
-        let mut again = Self::start_on(location, clock, access).await;
+        let app = App::open_with(&location, clock.clone(), access, settings).await.unwrap();
+        let mut again = Self::serving(app.with_feeds(feeds), location, clock).await;
         again.scratch = scratch;
         again
     }

@@ -4,6 +4,8 @@ use super::admission::{Admitted, Room};
 use super::is_stopping;
 use super::lines::{LineFault, Lines, Spelled};
 use crate::http::AppState;
+use crate::http::auth::{Caller, PricesWrite};
+use crate::http::connections::is_too_slow;
 use crate::http::digest::hex;
 use crate::http::error::{ApiError, Code};
 use crate::telemetry;
@@ -22,7 +24,7 @@ const LINGER: Duration = Duration::from_millis(200);
 /// Longest line.
 const LINE_MAX: usize = 64 << 10;
 /// Longest time without a whole line.
-const IDLE: Duration = Duration::from_mins(1);
+const IDLE: Duration = Duration::from_secs(30);
 
 /// Lines that are stored together.
 pub(super) struct Group {
@@ -61,7 +63,7 @@ impl Taken {
 
     /// Takes up whole lines.
     fn take(&mut self, bytes: &[u8]) {
-        let ends = bytes.split(|byte| *byte == b'\n').count().saturating_sub(1);
+        let ends = bytes.iter().filter(|byte| **byte == b'\n').count();
         let open = !bytes.is_empty() && !bytes.ends_with(b"\n");
         self.lines += u64::try_from(ends + usize::from(open)).unwrap_or(u64::MAX);
         if let Some(hash) = &mut self.hash {
@@ -77,6 +79,7 @@ impl Taken {
 /// Reads one stream.
 pub(super) struct Reader<'a> {
     app: &'a AppState,
+    caller: &'a Caller<PricesWrite>,
     admitted: &'a Admitted,
     buffer: Vec<u8>,
     room: Room,
@@ -89,10 +92,16 @@ pub(super) struct Reader<'a> {
 
 impl<'a> Reader<'a> {
     /// A reader that passes over the first `skip` lines; `keyed` is what they must hash to.
-    pub(super) fn new(app: &'a AppState, admitted: &'a Admitted, skip: u64, keyed: Option<String>) -> Self {
+    pub(super) fn new(
+        (app, caller): (&'a AppState, &'a Caller<PricesWrite>),
+        admitted: &'a Admitted,
+        skip: u64,
+        keyed: Option<String>,
+    ) -> Self {
         let hash = keyed.is_some().then(Sha256::new);
         Self {
             app,
+            caller,
             admitted,
             buffer: Vec::new(),
             room: Room::default(),
@@ -155,6 +164,8 @@ impl<'a> Reader<'a> {
         if to_store.is_closed() {
             return Err(ApiError::new(Code::Busy, "the stream ended"));
         }
+        // A key that is revoked, or has expired, is felt by a stream that was begun before.
+        self.caller.check_standing(self.app)?;
         if is_stopping(self.app) {
             return Err(ApiError::new(Code::Busy, "the service is stopping; send the rest again"));
         }
@@ -263,5 +274,8 @@ fn mismatch() -> ApiError {
 
 fn broken(error: &axum::Error) -> ApiError {
     tracing::debug!(%error, "a stream broke off");
+    if is_too_slow(error) {
+        return ApiError::new(Code::TooSlow, "the lines came too slowly");
+    }
     ApiError::new(Code::MalformedJson, "the body broke off or could not be decompressed")
 }

@@ -4,7 +4,9 @@
 
 use super::manifest::{FORMAT, FileSum, Manifest};
 use super::sealed::{MAGIC, Opener, Passphrase, Salts, Sealer};
+use crate::storage::audit_key::KEY_FILE;
 use crate::workers::records::{self, RecordsError};
+use crate::workers::server_secret::SECRET_FILE;
 use sha2::{Digest as _, Sha256};
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -267,4 +269,16 @@ pub fn record_files(root: &Path, aside: &Path) -> Result<Vec<Member>, ArchiveErr
         }
     }
     Ok(members)
+}
+
+/// Folder of secrets inside an archive that is sealed.
+pub const SECRETS: &str = "secrets";
+/// The files beside the database without which its audit trail and its keys are worth nothing.
+pub const SECRET_FILES: [&str; 2] = [KEY_FILE, SECRET_FILE];
+
+/// Those of a data directory that are there; only a sealed archive takes them.
+pub fn secret_files(directory: &Path) -> Vec<Member> {
+    let there =
+        SECRET_FILES.iter().map(|name| (name, directory.join(name))).filter(|(_, path)| path.is_file());
+    there.map(|(name, path)| Member { name: format!("{SECRETS}/{name}"), path }).collect()
 }

@@ -6,7 +6,7 @@
 
 use super::kept::Kept;
 use super::target::{private_folder, sync_folder};
-use super::{BackupError, Backups, Engine, Secret, Work, drill, postgres};
+use super::{BackupError, Backups, Engine, Secret, Work, archive, drill, postgres};
 use crate::clock::Clock;
 use crate::domain::moment::Moment;
 use crate::random::Random;
@@ -75,6 +75,7 @@ pub async fn restore(
     if !drilled.faults.is_empty() {
         return Err(BackupError::Unsound(drilled.faults));
     }
+    place_secrets(directory, &work.0)?;
     let before = match claim.location() {
         Location::Directory(_) => exchange(directory, &work.0, now)?.map(|path| path.display().to_string()),
         Location::Postgres { url, .. } => {
@@ -85,6 +86,17 @@ pub async fn restore(
         }
     };
     Ok(Restored { kept, drilled, before })
+}
+
+/// Puts the secrets of a sealed backup beside the data where there are none: on another machine. Those that are there stay.
+fn place_secrets(directory: &Path, work: &Path) -> Result<(), BackupError> {
+    for name in archive::SECRET_FILES {
+        let (from, to) = (work.join(archive::SECRETS).join(name), directory.join(name));
+        if from.is_file() && !to.exists() {
+            place(&from, &to)?;
+        }
+    }
+    sync_folder(directory)
 }
 
 /// A moment as part of a file's name.
@@ -105,7 +117,7 @@ fn exchange(directory: &Path, work: &Path, now: Moment) -> Result<Option<PathBuf
     sync_folder(&staged)?;
     let (part, path) = (directory.join(format!("{NOTE}.partial")), directory.join(NOTE));
     let write = || {
-        let mut file = super::archive::private_file(&part)?;
+        let mut file = archive::private_file(&part)?;
         file.write_all(&serde_json::to_vec(&note)?)?;
         file.sync_all()?;
         fs::rename(&part, &path)

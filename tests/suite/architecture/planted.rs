@@ -3,7 +3,7 @@
 use super::source::{File, paths};
 use super::{
     ambient_reads, arrows, careless_sql, floats, ignored_for_another_reason, lopsided_migrations,
-    machine_paths, untested_queries, unwieldy,
+    machine_paths, untested_queries, untold_writes, unwieldy,
 };
 use std::collections::BTreeSet;
 
@@ -178,6 +178,17 @@ fn careless_sql_is_found() {
     let fine =
         "// SELECT * and SUM(a)\nconst SQL: &str = \"SELECT COUNT(*), a * b FROM c\"; fn f() { sum(*a) }";
     assert_eq!(careless(fine), Vec::<String>::new());
+}
+
+#[test]
+fn a_write_that_nobody_is_told_of_is_found() {
+    let text = "fn f() {\n    db.writer()\n        .housekeep(work) }";
+    assert_one(&untold_writes(&file("src/http/markets.rs", text)), 3, "HOUSEKEEPERS");
+    assert_eq!(untold_writes(&file("src/workers/sealing.rs", text)), Vec::<String>::new());
+    assert_eq!(
+        untold_writes(&file("src/http/markets.rs", "fn f() { db.writer().write(by, work) }")),
+        Vec::<String>::new()
+    );
 }
 
 #[test]

@@ -1,8 +1,21 @@
 //! Whether the service says how it is.
 
 use crate::on_both;
-use crate::support::{Backend, TestApp};
-use serde_json::json;
+use crate::support::{Backend, Scratch, TestApp, fresh_location};
+use artifact::app::App;
+use artifact::clock::Clock;
+use artifact::domain::moment::Moment;
+use artifact::http::auth::{Access, Door};
+use artifact::http::health::Limits;
+use artifact::http::router;
+use artifact::storage::error::StorageError;
+use axum::body::Body;
+use http_body_util::BodyExt as _;
+use hyper::Request;
+use serde_json::{Value, json};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tower::ServiceExt as _;
 
 on_both! {
     async fn a_working_service_is_healthy_live_and_ready(backend) {
@@ -34,5 +47,64 @@ on_both! {
         app.set_clock("2026-11-23T12:30:00Z");
         assert_eq!(app.get("/health").await.expect(200)["checks"]["clock_behind"], false);
         app.stop().await;
+    }
+}
+
+on_both! {
+    async fn a_database_that_hangs_is_told_within_a_second_and_the_process_lives(backend) {
+        let app = TestApp::start(backend).await;
+        let (release, held) = tokio::sync::oneshot::channel::<()>();
+        let db = app.app.state.db.clone();
+        let hanging = tokio::spawn(async move {
+            let let_go = |_| StorageError::NotCommitted("let go".to_owned());
+            db.writer().housekeep(|_| Box::pin(async move { held.await.map_err(let_go) })).await
+        });
+        let db = &app.app.state.db;
+        // The clock moves on until the commit under way has taken some time.
+        while db.writer_lives(Duration::ZERO) {
+            app.clock.set(Moment(app.clock.now().0 + 1));
+            tokio::task::yield_now().await;
+        }
+        for (path, most) in [("/health", 1000), ("/health/ready", 1000), ("/health/live", 200)] {
+            let began = Instant::now();
+            let reply = app.get(path).await;
+            assert!(began.elapsed() < Duration::from_millis(most), "{path} took {:?}", began.elapsed());
+            if path == "/health/live" {
+                reply.expect(200);
+            } else {
+                let health = reply.expect(503);
+                assert_eq!((&health["status"], &health["checks"]["database_write"]), (&json!("unhealthy"), &json!(false)));
+                assert_eq!(health["checks"]["migrations"], true, "reads go on");
+            }
+        }
+        // The writer counts as stuck once its commit has taken too long, and lives again after it.
+        app.set_clock("2026-11-23T12:04:00Z");
+        assert!(app.app.state.db.writer_lives(Duration::from_mins(5)));
+        app.set_clock("2026-11-23T12:06:00Z");
+        assert!(!app.app.state.db.writer_lives(Duration::from_mins(5)));
+        release.send(()).unwrap();
+        hanging.await.unwrap().unwrap();
+        app.get("/health").await.expect(200);
+        assert!(app.app.state.db.writer_lives(Duration::ZERO));
+        app.stop().await;
+    }
+
+    async fn too_little_room_is_unhealthy_and_still_ready(backend) {
+        let scratch = Scratch::new();
+        let location = fresh_location(backend, &scratch).await;
+        let mut app = App::open(&location, Clock::system(), Access::OpenLoopback).await.unwrap();
+        let limits = Limits { disk_free_min_bytes: u64::MAX, ..Limits::usual(location.directory()) };
+        app.state.limits = Arc::new(limits);
+        let router = router::service(&app.state, Door::Owner);
+        for (path, status) in [("/health", 503), ("/health/ready", 200)] {
+            let request = Request::get(path).body(Body::empty()).unwrap();
+            let reply = router.clone().oneshot(request).await.unwrap();
+            assert_eq!(reply.status().as_u16(), status, "{path}");
+            let body = reply.into_body().collect().await.unwrap().to_bytes();
+            let health: Value = serde_json::from_slice(&body).unwrap();
+            assert_eq!((&health["checks"]["disk"]["ok"], &health["warnings"]), (&json!(false), &json!(["disk"])), "{path}");
+            assert!(health["checks"]["disk"]["free_bytes"].as_u64().unwrap() > 0);
+        }
+        app.state.db.close().await;
     }
 }

@@ -4,8 +4,7 @@ use crate::on_both;
 use crate::support::{START, Scratch, TestApp, fresh_location};
 use artifact::clock::Clock;
 use artifact::domain::moment::Moment;
-use artifact::http::auth::{Access, new_key};
-use artifact::storage::access;
+use artifact::http::auth::Access;
 use serde_json::{Value, json};
 
 /// ACME in dollars on a market in UTC, and a portfolio with 10,000 dollars since the first of the year.
@@ -203,14 +202,12 @@ on_both! {
         let location = fresh_location(backend, &scratch).await;
         let app = TestApp::start_on(location, Clock::manual(Moment::parse(START).unwrap()), Access::Keys).await;
         let admin = app.app.admin_key("first").await.unwrap();
-        let (random, now) = (app.app.state.random, app.clock.now());
         let mut keys = Vec::new();
         for owner in ["one", "two"] {
-            let (text, mut key) = new_key(random, now, owner, "portfolios:read").unwrap();
-            owner.clone_into(&mut key.owner_id);
-            let writer = app.app.state.db.writer();
-            writer.write::<_, artifact::storage::error::StorageError, _>(move |tx| Box::pin(async move { access::insert_key(tx, &key).await })).await.unwrap();
-            keys.push(text);
+            let body = json!({ "name": owner, "owner_id": owner, "scopes": ["portfolios:read"] }).to_string();
+            let headers = [("x-api-key", admin.as_str()), ("content-type", "application/json")];
+            let made = app.send("POST", "/keys", &headers, body.as_bytes()).await.expect(201);
+            keys.push(made["key"].as_str().unwrap().to_owned());
         }
         let headers = [("x-api-key", admin.as_str()), ("content-type", "application/json")];
         let body = json!({ "name": "b", "owner_id": "one", "initial_capital": "5" });

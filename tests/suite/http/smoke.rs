@@ -1,7 +1,7 @@
 //! The thin line through everything: prices in, profit and loss out.
 
 use crate::on_both;
-use crate::support::TestApp;
+use crate::support::{Backend, TestApp};
 use serde_json::json;
 
 on_both! {
@@ -20,4 +20,20 @@ on_both! {
         assert_eq!(app.get(&format!("/portfolios/{id}")).await.expect(200), read);
         app.stop().await;
     }
+}
+
+#[tokio::test]
+async fn an_answer_that_is_streamed_arrives_whole_when_it_is_packed() {
+    let app = TestApp::start(Backend::Sqlite).await;
+    let id = app.gold_and_bitcoin("1000").await;
+    for packing in ["gzip", "zstd"] {
+        let path = format!("/portfolios/{id}/export");
+        let reply = app.send("GET", &path, &[("accept-encoding", packing)], b"").await;
+        assert_eq!(
+            (reply.status.as_u16(), reply.headers["content-encoding"].to_str().unwrap()),
+            (200, packing)
+        );
+        assert!(!reply.body.is_empty());
+    }
+    app.stop().await;
 }

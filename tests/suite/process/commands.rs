@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use std::path::Path;
 
 /// Every command, as `--help` is asked for it.
-const COMMANDS: [&[&str]; 19] = [
+const COMMANDS: [&[&str]; 34] = [
     &["serve"],
     &["demo"],
     &["seed"],
@@ -23,6 +23,21 @@ const COMMANDS: [&[&str]; 19] = [
     &["doctor"],
     &["keys"],
     &["keys", "create"],
+    &["keys", "list"],
+    &["keys", "revoke"],
+    &["keys", "rotate"],
+    &["users"],
+    &["users", "create"],
+    &["users", "list"],
+    &["users", "passwd"],
+    &["users", "disable"],
+    &["users", "enable"],
+    &["signing-keys"],
+    &["signing-keys", "list"],
+    &["signing-keys", "rotate"],
+    &["audit"],
+    &["audit", "list"],
+    &["audit", "verify"],
     &["openapi"],
     &["checklist"],
     &["health"],

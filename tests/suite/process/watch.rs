@@ -5,7 +5,7 @@ use crate::support::{Backend, request};
 use std::net::SocketAddr;
 
 /// The address a service said it shows its metrics on.
-fn watched(service: &Service) -> SocketAddr {
+pub(super) fn watched(service: &Service) -> SocketAddr {
     let lines = service.out.all();
     let line = lines.iter().find_map(|line| line.strip_prefix("metrics and health on http://"));
     line.expect("an address of the metrics").trim().parse().unwrap()

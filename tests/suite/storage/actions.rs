@@ -135,7 +135,7 @@ on_both! {
         // Once more is refused.
         let id = first.action.id;
         let again: Result<(), StorageError> =
-            db.db.writer().write(move |tx| Box::pin(async move { actions::void(tx, id, "", None).await })).await;
+            db.db.writer().housekeep(move |tx| Box::pin(async move { actions::void(tx, id, "", None).await })).await;
         assert!(matches!(again, Err(StorageError::Conflict(_))), "{again:?}");
     }
 

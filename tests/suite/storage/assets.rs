@@ -97,9 +97,9 @@ on_both! {
         add_asset(&db, asset(&comex, "GOLD", "Gold")).await;
         let (again, homeless) =
             (asset(&comex, "GOLD", "-"), Asset { market_key: MarketKey(-1), ..asset(&comex, "SILVER", "-") });
-        let refused = db.db.writer().write(move |tx| Box::pin(assets::insert(tx, again))).await;
+        let refused = db.db.writer().housekeep(move |tx| Box::pin(assets::insert(tx, again))).await;
         assert!(matches!(refused, Err(StorageError::Conflict(_))), "{refused:?}");
-        let refused = db.db.writer().write(move |tx| Box::pin(assets::insert(tx, homeless))).await;
+        let refused = db.db.writer().housekeep(move |tx| Box::pin(assets::insert(tx, homeless))).await;
         assert!(matches!(refused, Err(StorageError::MissingReference(_))), "{refused:?}");
         assert_eq!(symbols(&db, &AssetFilter::default()).await, ["GOLD"]);
     }
@@ -308,7 +308,7 @@ on_both! {
         assert_eq!((found.id, found.version, found.updated_at, found.created_at), (gold.id, 2, renamed_at, gold.created_at));
         let row = gold.clone();
         let taken: Result<(), StorageError> =
-            db.db.writer().write(move |tx| Box::pin(async move { assets::rename(tx, &row, "OIL").await })).await;
+            db.db.writer().housekeep(move |tx| Box::pin(async move { assets::rename(tx, &row, "OIL").await })).await;
         assert!(matches!(taken, Err(StorageError::Conflict(_))), "{taken:?}");
     }
 

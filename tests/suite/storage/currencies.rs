@@ -8,7 +8,7 @@ use artifact::storage::error::StorageError;
 
 async fn add(db: &TestDb, code: &str, minor_units: i64) -> Result<(), StorageError> {
     let unit = AddedCurrency { code: c(code), name: format!("the {code}"), minor_units };
-    db.db.writer().write(move |tx| Box::pin(async move { currencies::insert(tx, &unit).await })).await
+    db.db.writer().housekeep(move |tx| Box::pin(async move { currencies::insert(tx, &unit).await })).await
 }
 
 on_both! {

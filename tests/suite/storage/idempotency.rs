@@ -25,7 +25,7 @@ async fn keep(db: &TestDb, request: &KeyedRequest, answer: &KeptAnswer) -> Resul
     let (request, answer) = (request.clone(), answer.clone());
     db.db
         .writer()
-        .write(move |tx| Box::pin(async move { idempotency::keep(tx, &request, &answer).await }))
+        .housekeep(move |tx| Box::pin(async move { idempotency::keep(tx, &request, &answer).await }))
         .await
 }
 
@@ -88,7 +88,7 @@ on_both! {
         let refused: Result<(), StorageError> = db
             .db
             .writer()
-            .write(move |tx| {
+            .housekeep(move |tx| {
                 Box::pin(async move {
                     idempotency::keep(tx, &sent, &answer("never sent")).await?;
                     Err(StorageError::Corrupt("refused".to_owned()))

@@ -54,7 +54,7 @@ on_both! {
         assert_eq!(again.stamps().latest(), two.created_at);
         assert!(again.stamps().clock_health().behind);
         let row = market("THREE", "");
-        let three = again.writer().write(move |tx| Box::pin(markets::insert(tx, row))).await.unwrap();
+        let three = again.writer().housekeep(move |tx| Box::pin(markets::insert(tx, row))).await.unwrap();
         assert_eq!((three.created_at, three.key.0), (two.created_at.plus(1), two.key.0 + 1));
         assert!(one.created_at < two.created_at && one.key < two.key);
     }
@@ -88,7 +88,7 @@ async fn a_postgres_database_is_kept_from_processes_with_other_directories() {
     // Refused, it has let go of its own directory.
     let other = Database::open(&Location::Directory(directory), db.clock.clone()).await.unwrap();
     let row = market("ONE", "");
-    other.writer().write(move |tx| Box::pin(markets::insert(tx, row))).await.unwrap();
+    other.writer().housekeep(move |tx| Box::pin(markets::insert(tx, row))).await.unwrap();
     assert_eq!(everything(&db.db).await, "[]");
 }
 
@@ -119,17 +119,17 @@ async fn a_writer_whose_session_is_cut_off_never_writes_beside_another_process()
         let two = Database::open(&other, one.clock.clone()).await;
         let code = format!("R{round}");
         let row = market(&code, "");
-        let first = one.db.writer().write(move |tx| Box::pin(markets::insert(tx, row))).await;
+        let first = one.db.writer().housekeep(move |tx| Box::pin(markets::insert(tx, row))).await;
         match two {
             Ok(two) => {
                 assert!(first.is_err(), "two processes write");
                 let row = market("TWO", "");
-                two.writer().write(move |tx| Box::pin(markets::insert(tx, row))).await.unwrap();
+                two.writer().housekeep(move |tx| Box::pin(markets::insert(tx, row))).await.unwrap();
                 two.close().await;
                 drop(two);
                 // The first has the database as it was before; it goes on with nothing.
                 let row = market("LATE", "");
-                let late = one.db.writer().write(move |tx| Box::pin(markets::insert(tx, row))).await;
+                let late = one.db.writer().housekeep(move |tx| Box::pin(markets::insert(tx, row))).await;
                 assert!(matches!(late, Err(StorageError::Stopped(_))), "{late:?}");
                 assert!(one.db.halted().is_some());
                 let found = everything(&one.db).await;
@@ -158,7 +158,7 @@ async fn writes_go_on_after_postgres_has_cut_every_connection() {
     let mut tries = 0;
     loop {
         let row = market("TWO", "");
-        match db.db.writer().write(move |tx| Box::pin(markets::insert(tx, row))).await {
+        match db.db.writer().housekeep(move |tx| Box::pin(markets::insert(tx, row))).await {
             Ok(_) => break,
             Err(error) => assert!(!matches!(error, StorageError::Stopped(_)), "{error:?}"),
         }

@@ -86,7 +86,7 @@ on_both! {
         add_market(&db, market("NYSE", "first")).await;
         add_market(&db, market("nyse", "another")).await;
         let again = market("NYSE", "second");
-        let refused = db.db.writer().write(move |tx| Box::pin(markets::insert(tx, again))).await;
+        let refused = db.db.writer().housekeep(move |tx| Box::pin(markets::insert(tx, again))).await;
         assert!(matches!(refused, Err(StorageError::Conflict(_))), "{refused:?}");
         assert_eq!(codes(&db, &MarketFilter::default()).await, ["NYSE", "nyse"]);
     }

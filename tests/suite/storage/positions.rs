@@ -208,12 +208,12 @@ on_both! {
         let nobody = TransactionId(uuid());
         for (t, p) in [(nobody, p), (t, position_id())] {
             let refused: Result<(), StorageError> =
-                db.db.writer().write(move |tx| Box::pin(positions::add_member(tx, one, t, p))).await;
+                db.db.writer().housekeep(move |tx| Box::pin(positions::add_member(tx, one, t, p))).await;
             assert!(matches!(refused, Err(StorageError::MissingReference(_))), "{refused:?}");
         }
         // Nor does an id stand for an asset that is not there.
         let homeless = new(one, AssetKey(-1));
-        let refused = db.db.writer().write(move |tx| Box::pin(positions::save(tx, homeless))).await;
+        let refused = db.db.writer().housekeep(move |tx| Box::pin(positions::save(tx, homeless))).await;
         assert!(matches!(refused, Err(StorageError::MissingReference(_))), "{refused:?}");
     }
 

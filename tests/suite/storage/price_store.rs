@@ -123,7 +123,7 @@ impl World {
             .collect();
         let writes = jobs.clone().into_iter().map(|(deeds, refused)| {
             let (assets, sources) = (self.assets.clone(), self.sources.clone());
-            self.db.db.writer().write(move |tx| {
+            self.db.db.writer().housekeep(move |tx| {
                 Box::pin(async move {
                     let (mut outcomes, mut gone) = (Vec::new(), Vec::new());
                     for deed in deeds {
@@ -205,7 +205,7 @@ impl World {
                     .db
                     .db
                     .writer()
-                    .write(|tx| {
+                    .housekeep(|tx| {
                         Box::pin(async move {
                             assert!(sealing::apply(tx, plan).await?);
                             Err(StorageError::Locked("cut off".to_owned()))
@@ -370,7 +370,7 @@ on_both! {
         let series = move |interval| Series { asset, source, interval, source_priority: &[] };
         let first = vec![point(1, "1")];
         db.write(move |tx| Box::pin(async move { prices::record(tx, series(""), &first).await })).await;
-        let refused: Result<(), StorageError> = db.db.writer().write(move |tx| Box::pin(async move {
+        let refused: Result<(), StorageError> = db.db.writer().housekeep(move |tx| Box::pin(async move {
             let new = prices::source(tx, "new").await?;
             let of_new = Series { source: new, ..series("") };
             prices::record(tx, series(""), &[point(2, "2"), point(1, "3")]).await?;
@@ -399,7 +399,7 @@ on_both! {
         let db = TestDb::open(backend).await;
         let (asset, source) = (add_assets(&db, &["GOLD"]).await[0], add_source(&db, "api").await);
         let record = async |at: i64, price: &'static str| -> Result<Vec<Outcome>, StorageError> {
-            let work = db.db.writer().write(move |tx| Box::pin(async move {
+            let work = db.db.writer().housekeep(move |tx| Box::pin(async move {
                 let series = Series { asset, source, interval: "", source_priority: &[] };
                 prices::record(tx, series, &[(Moment(at), Quote::tick(d(price)))]).await
             }));
@@ -440,8 +440,8 @@ on_both! {
         let series = move || Series { asset, source, interval: "", source_priority: &[] };
         let small = vec![(Moment(-1), Quote::tick(d("5")))];
         // Two jobs of one commit: the small one stays when the large one, partly written, is undone.
-        let kept = db.db.writer().write(move |tx| Box::pin(async move { prices::record(tx, series(), &small).await }));
-        let undone = db.db.writer().write(move |tx| Box::pin(async move {
+        let kept = db.db.writer().housekeep(move |tx| Box::pin(async move { prices::record(tx, series(), &small).await }));
+        let undone = db.db.writer().housekeep(move |tx| Box::pin(async move {
             prices::record(tx, series(), &points()).await?;
             Err::<(), _>(StorageError::Locked("refused".to_owned()))
         }));

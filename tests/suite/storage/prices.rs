@@ -401,7 +401,7 @@ on_both! {
         let refused: Result<Vec<Outcome>, StorageError> = db
             .db
             .writer()
-            .write(move |tx| {
+            .housekeep(move |tx| {
                 Box::pin(async move {
                     let series = Series { asset: AssetKey(-1), source, interval: "", source_priority: &[] };
                     prices::record(tx, series, &[(Moment(0), Quote::tick(d("1")))]).await

@@ -80,7 +80,7 @@ on_both! {
         let db = TestDb::open(backend).await;
         Raw::open(&db.location).await.run("ALTER TABLE commit_stamp RENAME TO broken").await;
         let lost = market("LOST", "");
-        assert!(db.db.writer().write(move |tx| Box::pin(markets::insert(tx, lost))).await.is_err());
+        assert!(db.db.writer().housekeep(move |tx| Box::pin(markets::insert(tx, lost))).await.is_err());
         let settled = tokio::time::timeout(Duration::from_secs(8), db.db.stamps().settle(db.clock.now())).await;
         assert_eq!(settled, Ok(true));
         assert_eq!(known(&db.db, Moment::MAX).await, [""; 0]);
@@ -95,7 +95,7 @@ on_both! {
                 tokio::spawn(async move {
                     for i in 0..40 {
                         let row = market(&format!("{writer}-{i}"), "");
-                        db.writer().write(move |tx| Box::pin(markets::insert(tx, row))).await.unwrap();
+                        db.writer().housekeep(move |tx| Box::pin(markets::insert(tx, row))).await.unwrap();
                     }
                 })
             })
@@ -139,7 +139,7 @@ on_both! {
         let again = Database::open(&db.location, db.clock.clone()).await.unwrap();
         assert_eq!(again.stamps().latest(), start.plus(HOUR));
         let row = market("TWO", "");
-        let row = again.writer().write(move |tx| Box::pin(markets::insert(tx, row))).await;
+        let row = again.writer().housekeep(move |tx| Box::pin(markets::insert(tx, row))).await;
         assert_eq!(row.unwrap().created_at, start.plus(HOUR + 1));
     }
 }

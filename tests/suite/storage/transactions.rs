@@ -234,7 +234,7 @@ on_both! {
         ledger.void(id, None).await;
         for id in [id, TransactionId(uuid())] {
             let refused: Result<(), StorageError> =
-                db.db.writer().write(move |tx| Box::pin(transactions::void(tx, id, "again", None))).await;
+                db.db.writer().housekeep(move |tx| Box::pin(transactions::void(tx, id, "again", None))).await;
             let refused = refused.unwrap_err();
             assert!(matches!(refused, StorageError::Conflict(_) | StorageError::MissingReference(_)), "{refused:?}");
         }

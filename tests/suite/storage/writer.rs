@@ -33,7 +33,7 @@ impl Held {
         let db = db.clone();
         let job = tokio::spawn(async move {
             db.writer()
-                .write(move |tx| {
+                .housekeep(move |tx| {
                     Box::pin(async move {
                         markets::insert(tx, market("HELD", "held")).await?;
                         begun.send(tx.recorded_at()?).unwrap();
@@ -53,7 +53,7 @@ impl Held {
 }
 
 /// Sends writes in the order given without waiting for any.
-async fn send<F: Future>(writes: impl IntoIterator<Item = F>) -> Vec<Pin<Box<F>>> {
+pub(super) async fn send<F: Future>(writes: impl IntoIterator<Item = F>) -> Vec<Pin<Box<F>>> {
     let mut sent: Vec<_> = writes.into_iter().map(Box::pin).collect();
     for write in &mut sent {
         poll_fn(|context| {
@@ -82,7 +82,7 @@ enum Attempt {
 /// Adds a market, and goes on as it is told. Answers with stamp and sequence.
 async fn attempt(db: &Database, code: String, what: Attempt) -> Result<(Moment, i64), StorageError> {
     db.writer()
-        .write(move |tx| {
+        .housekeep(move |tx| {
             Box::pin(async move {
                 let row = markets::insert(tx, market(&code, "")).await?;
                 match what {

@@ -1,0 +1,39 @@
+#!/bin/bash
+# Row I4: requests made from the document of the API, good and bad, against a running service. No answer may be a
+# server error, have a status or a content type the document does not name, or a body it does not describe.
+#
+# conformance.sh PROGRAM [EXAMPLES]: PROGRAM is the built service, EXAMPLES how many requests of each kind an operation
+# gets (default 50).
+set -euo pipefail
+cd "$(dirname "$0")/.."
+program=$1
+examples=${2:-50}
+version=4.32.5
+
+tools=target/tools/schemathesis-$version
+if [ ! -x "$tools/bin/schemathesis" ]; then
+    python3 -m venv "$tools"
+    "$tools/bin/pip" install --quiet "schemathesis==$version"
+fi
+
+folder=$(mktemp -d)
+trap 'kill "$service" 2>/dev/null || true; wait "$service" 2>/dev/null || true; rm -rf "$folder"' EXIT
+# The log of some thousand requests is long and not wanted unless something fails.
+ARTIFACT_LOG=error "$program" serve --open-loopback --listen 127.0.0.1:0 --data "$folder/data" >"$folder/out" 2>"$folder/log" &
+service=$!
+for _ in $(seq 200); do
+    url=$(sed -n 's/.*listening on \(http:[^ ]*\).*/\1/p' "$folder/out")
+    [ -z "$url" ] || break
+    sleep 0.1
+done
+[ -n "$url" ] || { cat "$folder/log" >&2; echo "conformance: the service did not start" >&2; exit 1; }
+
+"$program" seed gold-bitcoin --data "$folder/data" >/dev/null
+# It cannot make lines of JSON: tests/suite/http/price_stream.rs drives that route.
+"$tools/bin/schemathesis" run "$url/openapi.json" --exclude-operation-id stream_prices \
+    --checks not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance \
+    --max-examples "$examples" --seed 1 --request-timeout 20 --workers 2 --no-color || {
+    echo "--- the log of the service:" >&2
+    tail -n 50 "$folder/log" >&2
+    exit 1
+}

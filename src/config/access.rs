@@ -1,0 +1,311 @@
+//! `[access]`: the server's secret, tokens of our own, and issuers whose tokens are believed.
+
+use super::{ConfigError, Environment, Origin, Setting, choose, parsed};
+use crate::domain::access::{ADMIN, Scopes};
+use crate::domain::moment::DAY;
+use crate::http::auth::SCOPES;
+use crate::workers::gate::Settings;
+use crate::workers::outbound::target::Target;
+use crate::workers::tokens::issuers::{IssuerRules, KeySource};
+use serde::Deserialize;
+use std::path::{Path, PathBuf};
+
+/// Name of the systemd credential with the server's secret.
+const CREDENTIAL: &str = "artifact-secret";
+/// What a path begins with that names a systemd credential.
+const CREDENTIAL_MARK: &str = "credential:";
+/// Most issuers.
+const ISSUERS_MAX: usize = 32;
+
+/// The section of the file.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Section {
+    secret_file: Option<String>,
+    issuer: Option<String>,
+    audience: Option<String>,
+    access_minutes: Option<u32>,
+    refresh_days: Option<u32>,
+    session_days: Option<u32>,
+    signing_key_days: Option<u32>,
+    #[serde(default)]
+    issuers: Vec<IssuerSection>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct IssuerSection {
+    issuer: String,
+    audience: String,
+    jwks_file: Option<String>,
+    jwks_url: Option<String>,
+    secret_file: Option<String>,
+    kid: Option<String>,
+    scopes: Vec<String>,
+    owner_claim: Option<String>,
+    owner_prefix: Option<String>,
+}
+
+/// Its settings.
+#[derive(Debug, Clone)]
+pub struct Access {
+    /// File with the server's secret; in the data directory unless named.
+    pub secret_file: Setting<Option<PathBuf>>,
+    /// `iss` of our own tokens.
+    pub issuer: Setting<String>,
+    /// `aud` of our own tokens.
+    pub audience: Setting<String>,
+    /// Life of an access token, in minutes.
+    pub access_minutes: Setting<u32>,
+    /// Days after which a refresh token that was not used is no longer good.
+    pub refresh_days: Setting<u32>,
+    /// Days after which a login ends.
+    pub session_days: Setting<u32>,
+    /// Days after which another key signs.
+    pub signing_key_days: Setting<u32>,
+    /// Issuers whose tokens are believed.
+    pub issuers: Setting<Vec<IssuerRules>>,
+}
+
+/// A path as it is written: `credential:NAME` is a file of the systemd credentials directory.
+fn resolved(text: &str, env: Environment<'_>) -> Option<PathBuf> {
+    match text.strip_prefix(CREDENTIAL_MARK) {
+        None => Some(PathBuf::from(text)),
+        Some(name) if name.is_empty() || name.contains('/') => None,
+        Some(name) => env("CREDENTIALS_DIRECTORY").map(|directory| Path::new(&directory).join(name)),
+    }
+}
+
+/// Whole numbers of a span.
+fn within(least: u32, most: u32) -> impl Fn(&str) -> Option<u32> {
+    move |text| text.parse().ok().filter(|number| (least..=most).contains(number))
+}
+
+fn one_word(text: &str) -> Option<String> {
+    let fits = !text.is_empty() && text.len() <= 255 && !text.chars().any(char::is_whitespace);
+    fits.then(|| text.to_owned())
+}
+
+impl Access {
+    pub(super) fn load(section: Section, path: &Path, env: Environment<'_>) -> Result<Self, ConfigError> {
+        let var = |name: &'static str| env(name).map(|value| (name, value));
+        let text = |name, filed: Option<String>, default: &str| {
+            choose(None, var(name), filed.map(|value| (path, value)), default.to_owned())
+        };
+        let number = |name, filed: Option<u32>, default: u32| {
+            text(name, filed.map(|number| number.to_string()), &default.to_string())
+        };
+        let minutes = number("ARTIFACT_ACCESS__ACCESS_MINUTES", section.access_minutes, 10);
+        let refresh = number("ARTIFACT_ACCESS__REFRESH_DAYS", section.refresh_days, 7);
+        let session = number("ARTIFACT_ACCESS__SESSION_DAYS", section.session_days, 30);
+        let signing = number("ARTIFACT_ACCESS__SIGNING_KEY_DAYS", section.signing_key_days, 90);
+        let issuer = text("ARTIFACT_ACCESS__ISSUER", section.issuer, "artifact");
+        let audience = text("ARTIFACT_ACCESS__AUDIENCE", section.audience, "artifact");
+        let word = "must be one word of at most 255 characters";
+        let access = Self {
+            secret_file: secret_file(section.secret_file, path, env)?,
+            issuer: parsed("access.issuer", issuer, one_word, word)?,
+            audience: parsed("access.audience", audience, one_word, word)?,
+            access_minutes: parsed("access.access_minutes", minutes, within(1, 60), "must be 1 to 60")?,
+            refresh_days: parsed("access.refresh_days", refresh, within(1, 365), "must be 1 to 365")?,
+            session_days: parsed("access.session_days", session, within(1, 365), "must be 1 to 365")?,
+            signing_key_days: parsed(
+                "access.signing_key_days",
+                signing,
+                within(1, 3_650),
+                "must be 1 to 3650",
+            )?,
+            issuers: issuers(section.issuers, path, env)?,
+        };
+        let own = &access.issuer.value;
+        if access.issuers.value.iter().any(|other| other.issuer == *own) {
+            return Err(fault(
+                path,
+                own,
+                "is the name of our own tokens (access.issuer); give one of the two another",
+            ));
+        }
+        Ok(access)
+    }
+
+    pub(super) fn shown(&self) -> Vec<(&'static str, String, String)> {
+        let file = self.secret_file.value.as_ref();
+        let file =
+            file.map_or_else(|| "(in the data directory)".to_owned(), |file| file.display().to_string());
+        let issuers: Vec<&str> = self.issuers.value.iter().map(|rules| rules.issuer.as_str()).collect();
+        let number = |setting: &Setting<u32>| (setting.value.to_string(), setting.origin.to_string());
+        let with = |name, (value, origin)| (name, value, origin);
+        vec![
+            ("access.secret_file", file, self.secret_file.origin.to_string()),
+            ("access.issuer", self.issuer.value.clone(), self.issuer.origin.to_string()),
+            ("access.audience", self.audience.value.clone(), self.audience.origin.to_string()),
+            with("access.access_minutes", number(&self.access_minutes)),
+            with("access.refresh_days", number(&self.refresh_days)),
+            with("access.session_days", number(&self.session_days)),
+            with("access.signing_key_days", number(&self.signing_key_days)),
+            ("access.issuers", issuers.join(", "), self.issuers.origin.to_string()),
+        ]
+    }
+
+    /// The same for the gate.
+    pub fn settings(&self) -> Settings {
+        Settings {
+            secret_file: self.secret_file.value.clone(),
+            issuer: self.issuer.value.clone(),
+            audience: self.audience.value.clone(),
+            access: i64::from(self.access_minutes.value) * 60_000_000,
+            refresh: i64::from(self.refresh_days.value) * DAY,
+            session: i64::from(self.session_days.value) * DAY,
+            signing_key: i64::from(self.signing_key_days.value) * DAY,
+            issuers: self.issuers.value.clone(),
+        }
+    }
+}
+
+/// The file with the server's secret: as it is named, else the systemd credential, if there is one.
+fn secret_file(
+    filed: Option<String>,
+    path: &Path,
+    env: Environment<'_>,
+) -> Result<Setting<Option<PathBuf>>, ConfigError> {
+    let var = env("ARTIFACT_ACCESS__SECRET_FILE").map(|value| ("ARTIFACT_ACCESS__SECRET_FILE", value));
+    let named = choose(None, var, filed.map(|value| (path, value)), String::new());
+    if named.origin != Origin::Default {
+        let rule = "names no file; credential:NAME needs CREDENTIALS_DIRECTORY and a plain name";
+        return parsed("access.secret_file", named, |text| resolved(text, env).map(Some), rule);
+    }
+    let credential = env("CREDENTIALS_DIRECTORY").map(|directory| Path::new(&directory).join(CREDENTIAL));
+    Ok(match credential.filter(|file| file.exists()) {
+        Some(file) => Setting { value: Some(file), origin: Origin::Environment("CREDENTIALS_DIRECTORY") },
+        None => Setting { value: None, origin: Origin::Default },
+    })
+}
+
+fn fault(path: &Path, issuer: &str, rule: &'static str) -> ConfigError {
+    ConfigError::Invalid {
+        name: "access.issuers",
+        origin: Origin::File(path.to_path_buf()),
+        value: issuer.to_owned(),
+        rule,
+    }
+}
+
+fn issuers(
+    sections: Vec<IssuerSection>,
+    path: &Path,
+    env: Environment<'_>,
+) -> Result<Setting<Vec<IssuerRules>>, ConfigError> {
+    let given = !sections.is_empty();
+    if sections.len() > ISSUERS_MAX {
+        return Err(fault(path, "access.issuers", "are more than 32"));
+    }
+    let mut read: Vec<IssuerRules> = Vec::new();
+    for section in sections {
+        let name = section.issuer.clone();
+        let rules = issuer(section, env).map_err(|rule| fault(path, &name, rule))?;
+        if read.iter().any(|known| known.issuer == rules.issuer) {
+            return Err(fault(path, &name, "is there twice"));
+        }
+        read.push(rules);
+    }
+    let origin = if given { Origin::File(path.to_path_buf()) } else { Origin::Default };
+    Ok(Setting { value: read, origin })
+}
+
+fn issuer(section: IssuerSection, env: Environment<'_>) -> Result<IssuerRules, &'static str> {
+    let file = |text: String| {
+        resolved(&text, env).ok_or("names a credential, and there is no CREDENTIALS_DIRECTORY")
+    };
+    let keys = match (section.jwks_file, section.jwks_url, section.secret_file, section.kid) {
+        (Some(jwks), None, None, None) => KeySource::File(file(jwks)?),
+        (None, Some(url), None, None) => KeySource::Url(checked_url(url)?),
+        (None, None, Some(secret), Some(kid)) if !kid.is_empty() => {
+            KeySource::Secret { file: file(secret)?, kid }
+        }
+        (None, None, Some(_), _) => return Err("needs a kid beside its secret_file"),
+        _ => return Err("needs one of jwks_file, jwks_url, and secret_file with kid"),
+    };
+    if section.scopes.is_empty() {
+        return Err("needs scopes: the most its tokens may do");
+    }
+    let known = |name: &String| name == ADMIN || SCOPES.contains(&name.as_str());
+    if !section.scopes.iter().all(known) {
+        return Err("has a scope that does not exist; see GET /openapi.json or docs/ACCESS.md");
+    }
+    if one_word(&section.issuer).is_none() || one_word(&section.audience).is_none() {
+        return Err("needs an issuer and an audience of one word each");
+    }
+    Ok(IssuerRules {
+        issuer: section.issuer,
+        audience: section.audience,
+        keys,
+        ceiling: section.scopes.into_iter().collect::<Scopes>(),
+        owner_claim: section.owner_claim.unwrap_or_else(|| "sub".to_owned()),
+        owner_prefix: section.owner_prefix.unwrap_or_default(),
+    })
+}
+
+/// Keys that are fetched without encryption are anybody's.
+fn checked_url(url: String) -> Result<String, &'static str> {
+    let target = Target::parse(&url).map_err(|_| "has a jwks_url that is no URL")?;
+    let shown = target.to_string();
+    let near = ["http://127.0.0.1", "http://[::1]", "http://localhost"];
+    let local = near.iter().any(|start| {
+        shown.strip_prefix(start).is_some_and(|rest| rest.is_empty() || rest.starts_with([':', '/']))
+    });
+    if shown.starts_with("https://") || local { Ok(url) } else { Err("has a jwks_url that is not https://") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn load(toml: &str, env: &[(&str, &str)]) -> Result<Access, String> {
+        let section: Section = toml::from_str(toml).map_err(|error| error.message().to_owned())?;
+        let look =
+            |name: &str| env.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned());
+        Access::load(section, Path::new("artifact.toml"), &look).map_err(|error| error.to_string())
+    }
+
+    const ISSUER: &str =
+        "[[issuers]]\nissuer = \"https://idp/\"\naudience = \"artifact\"\nscopes = [\"markets:read\"]\n";
+
+    #[test]
+    fn an_issuer_needs_one_source_of_keys_and_a_ceiling() {
+        let with = |more: &str| load(&format!("{ISSUER}{more}"), &[("CREDENTIALS_DIRECTORY", "/run/c")]);
+        let keys = |more: &str| with(more).unwrap().issuers.value.remove(0).keys;
+        assert_eq!(keys("jwks_file = \"/etc/jwks\""), KeySource::File(PathBuf::from("/etc/jwks")));
+        assert_eq!(keys("jwks_url = \"https://idp/jwks\""), KeySource::Url("https://idp/jwks".to_owned()));
+        let secret = keys("secret_file = \"credential:jwt\"\nkid = \"one\"");
+        assert_eq!(secret, KeySource::Secret { file: PathBuf::from("/run/c/jwt"), kid: "one".to_owned() });
+        assert!(with("").unwrap_err().contains("needs one of jwks_file"));
+        assert!(with("secret_file = \"/s\"").unwrap_err().contains("kid"));
+        assert!(with("jwks_file = \"/a\"\njwks_url = \"https://b\"").is_err());
+        for url in ["http://idp/jwks", "http://127.0.0.1.evil/", "ftp://idp/", "idp"] {
+            assert!(with(&format!("jwks_url = \"{url}\"")).unwrap_err().contains("jwks_url"), "{url}");
+        }
+        assert!(with("jwks_url = \"http://127.0.0.1:8000/jwks\"").is_ok());
+        let unknown = ISSUER.replace("markets:read", "markets:raed");
+        assert!(load(&format!("{unknown}jwks_file = \"/a\""), &[]).unwrap_err().contains("scope"));
+        assert!(
+            load(&format!("{ISSUER}jwks_file = \"/a\"\n{ISSUER}jwks_file = \"/a\""), &[])
+                .unwrap_err()
+                .contains("twice")
+        );
+        let own = format!("issuer = \"https://idp/\"\n{ISSUER}jwks_file = \"/a\"");
+        assert!(load(&own, &[]).unwrap_err().contains("our own tokens"));
+    }
+
+    #[test]
+    fn numbers_have_bounds_and_the_environment_beats_the_file() {
+        let access = load("access_minutes = 5", &[("ARTIFACT_ACCESS__ACCESS_MINUTES", "15")]).unwrap();
+        assert_eq!(access.settings().access, 15 * 60_000_000);
+        for wrong in ["access_minutes = 0", "access_minutes = 61", "session_days = 366", "acess_minutes = 5"]
+        {
+            assert!(load(wrong, &[]).is_err(), "{wrong}");
+        }
+        let named = load("secret_file = \"credential:s\"", &[]).unwrap_err();
+        assert!(named.contains("CREDENTIALS_DIRECTORY"), "{named}");
+        assert_eq!(load("", &[]).unwrap().secret_file.value, None);
+    }
+}

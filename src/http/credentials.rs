@@ -1,0 +1,131 @@
+//! The credential of a request, and who it turns out to be.
+//!
+//! A request shows one credential: an API key in `X-API-Key` or after `Bearer`, or a token after `Bearer`. Two of them
+//! are none: nobody should have to guess which one counted.
+
+use crate::domain::access::Reach;
+use crate::domain::audit::{Actor, ActorKind};
+use crate::http::AppState;
+use crate::http::auth::{Access, Door, FIRST_OWNER};
+use crate::http::error::{ApiError, Code};
+use crate::http::visit::Visit;
+use crate::telemetry::AUTH_FAILURES;
+use crate::workers::directory::{Identity, Refused, Standing};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, header};
+use std::sync::Arc;
+
+/// What somebody without a credential is told.
+pub const NO_CREDENTIAL: &str = "send an API key as `Authorization: Bearer art_...` or `X-API-Key: art_...`, or an access token as `Authorization: Bearer ...`";
+/// What everybody is told whose API key is not let in.
+const INVALID_KEY: &str = "the API key is not valid";
+/// What everybody is told whose token is not let in.
+const INVALID_TOKEN: &str = "the token is not valid";
+
+/// What a request shows.
+#[derive(Debug, PartialEq, Eq)]
+enum Presented<'a> {
+    Nothing,
+    Key(&'a str),
+    Token(&'a str),
+    /// Something that can be neither.
+    Neither,
+}
+
+fn presented(headers: &HeaderMap) -> Presented<'_> {
+    let mut shown = headers.get_all(header::AUTHORIZATION).iter().chain(headers.get_all("x-api-key"));
+    let Some(value) = shown.next() else { return Presented::Nothing };
+    let (Ok(value), None) = (value.to_str(), shown.next()) else { return Presented::Neither };
+    if headers.contains_key("x-api-key") {
+        return Presented::Key(value);
+    }
+    match value.split_once(' ') {
+        Some((scheme, rest)) if scheme.eq_ignore_ascii_case("bearer") => {
+            let rest = rest.trim();
+            if rest.contains('.') { Presented::Token(rest) } else { Presented::Key(rest) }
+        }
+        _ => Presented::Neither,
+    }
+}
+
+/// Who sends a request.
+///
+/// # Errors
+/// [`Code::Unauthorized`], with the same words for every key and for every token that is not let in.
+pub async fn identify(parts: &Parts, app: &AppState) -> Result<Identity, ApiError> {
+    let everything = |actor: &str| Identity {
+        actor: actor.to_owned(),
+        key_prefix: None,
+        scopes: Arc::new(std::iter::once(crate::domain::access::ADMIN.to_owned()).collect()),
+        reach: Arc::new(Reach::everything(FIRST_OWNER)),
+        standing: Standing::Always,
+    };
+    if parts.extensions.get::<Door>() == Some(&Door::Owner) {
+        return Ok(everything("owner"));
+    }
+    let now = app.clock.now();
+    let directory = &app.gate.directory;
+    let shown = presented(&parts.headers);
+    if shown != Presented::Nothing {
+        directory.settle(&app.db, now).await?;
+    }
+    let found = match shown {
+        Presented::Nothing if app.access == Access::OpenLoopback => return Ok(everything("loopback")),
+        Presented::Nothing => {
+            metrics::counter!(AUTH_FAILURES, "kind" => "none").increment(1);
+            return Err(ApiError::new(Code::Unauthorized, NO_CREDENTIAL));
+        }
+        Presented::Key(key) => directory.by_key(key, now),
+        Presented::Token(token) => directory.by_token(token, now),
+        Presented::Neither => Err(Refused::Key),
+    };
+    found.map_err(|refused| {
+        if let Presented::Key(key) = presented(&parts.headers) {
+            remember(parts, key);
+        }
+        metrics::counter!(AUTH_FAILURES, "kind" => refused.kind()).increment(1);
+        let detail = match refused {
+            Refused::Key => INVALID_KEY,
+            Refused::Token(fault) => {
+                tracing::debug!(%fault, "a token was refused");
+                INVALID_TOKEN
+            }
+        };
+        ApiError::new(Code::Unauthorized, detail)
+    })
+}
+
+/// Remembers which key somebody claimed to have, for the audit trail.
+fn remember(parts: &Parts, shown: &str) {
+    let claimed = shown.strip_prefix("art_").and_then(|rest| rest.split_once('_')).map(|(prefix, _)| prefix);
+    let plain = |prefix: &&str| prefix.len() <= 32 && prefix.bytes().all(|b| b.is_ascii_alphanumeric());
+    let claimed = claimed.filter(plain).map(str::to_owned);
+    let nobody = Actor::new(ActorKind::Anonymous, "anonymous");
+    Visit::of(parts).by(Actor { key_prefix: claimed, ..nobody });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(lines: &[(&'static str, &str)]) -> String {
+        let mut headers = HeaderMap::new();
+        for (name, value) in lines {
+            headers.append(*name, value.parse().unwrap());
+        }
+        format!("{:?}", presented(&headers))
+    }
+
+    #[test]
+    fn one_credential_is_read_and_two_are_none() {
+        assert_eq!(read(&[]), "Nothing");
+        assert_eq!(read(&[("x-api-key", "art_a_b")]), "Key(\"art_a_b\")");
+        assert_eq!(read(&[("authorization", "bEARER  art_a_b ")]), "Key(\"art_a_b\")");
+        assert_eq!(read(&[("authorization", "Bearer a.b.c")]), "Token(\"a.b.c\")");
+        for neither in ["Basic a.b.c", "Bearer", "", "a.b.c"] {
+            assert_eq!(read(&[("authorization", neither)]), "Neither", "{neither}");
+        }
+        assert_eq!(read(&[("authorization", "Bearer a.b.c"), ("x-api-key", "art_a_b")]), "Neither");
+        assert_eq!(read(&[("x-api-key", "art_a_b"), ("x-api-key", "art_a_b")]), "Neither");
+    }
+}

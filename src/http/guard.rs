@@ -1,0 +1,295 @@
+//! What is asked of every request before its route: that it is well-formed, that its sender may ask again, and that
+//! there is room for it.
+
+use crate::http::AppState;
+use crate::http::auth::{Access, Door};
+use crate::http::client_address::{ClientAddress, TrustedProxies};
+use crate::http::error::{ApiError, Code};
+use crate::http::limits::Limits;
+use crate::http::meters::{Meters, Opened, Quota, Reading};
+use crate::telemetry::HTTP_TURNED_AWAY;
+use axum::extract::{MatchedPath, Request, State};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use std::net::IpAddr;
+use std::time::Duration;
+use tokio::sync::Semaphore;
+
+/// Time over which requests are counted.
+const WINDOW: Duration = Duration::from_mins(1);
+/// Routes that compute or pack much for little asked.
+const HEAVY: [&str; 16] = [
+    "/pnl",
+    "/performance",
+    "/portfolios/{portfolio}/history",
+    "/portfolios/{portfolio}/performance",
+    "/portfolios/{portfolio}/attribution",
+    "/portfolios/{portfolio}/gains",
+    "/portfolios/{portfolio}/pnl/diff",
+    "/portfolios/{portfolio}/pnl/values",
+    "/portfolios/{portfolio}/export",
+    "/portfolios/{portfolio}/transactions:import",
+    "/prices/import",
+    "/fx/import",
+    "/backups",
+    "/audit/verify",
+    "/openapi.json",
+    "/docs",
+];
+
+/// A quota with its name in the `RateLimit` headers.
+#[derive(Debug)]
+struct Policy {
+    quota: Quota,
+    name: &'static str,
+    /// The value of `RateLimit-Policy`, which never changes.
+    described: HeaderValue,
+    most: HeaderValue,
+}
+
+impl Policy {
+    /// A policy; none when the limit is 0.
+    fn new(name: &'static str, requests: u64) -> Option<Self> {
+        let quota = Quota { requests, window: WINDOW };
+        let described = format!("\"{name}\";q={requests};w={}", WINDOW.as_secs());
+        let described = HeaderValue::from_str(&described).ok()?;
+        (requests > 0).then(|| Self { quota, name, described, most: HeaderValue::from(requests) })
+    }
+}
+
+/// How requests are counted.
+#[derive(Debug)]
+struct Policies {
+    key: Option<Policy>,
+    address: Option<Policy>,
+    heavy: Option<Policy>,
+    anonymous: Option<Policy>,
+    refused: Option<Policy>,
+}
+
+/// What guards the service.
+#[derive(Debug)]
+pub struct Guard {
+    /// Limits of connections and requests.
+    pub limits: Limits,
+    /// Proxies that are believed.
+    pub proxies: TrustedProxies,
+    /// Origins of pages elsewhere that may use the service.
+    pub origins: Vec<HeaderValue>,
+    policies: Policies,
+    meters: Meters,
+    room: Semaphore,
+}
+
+impl Default for Guard {
+    fn default() -> Self {
+        Self::new(Limits::default(), TrustedProxies::default(), Vec::new())
+    }
+}
+
+impl Guard {
+    /// A guard by these rules.
+    pub fn new(limits: Limits, proxies: TrustedProxies, origins: Vec<HeaderValue>) -> Self {
+        let rates = &limits.rates;
+        let policies = Policies {
+            key: Policy::new("key", rates.key),
+            address: Policy::new("address", rates.address),
+            heavy: Policy::new("heavy", rates.heavy),
+            anonymous: Policy::new("anonymous", rates.anonymous),
+            refused: Policy::new("refused", rates.refused),
+        };
+        let room = Semaphore::new(limits.requests);
+        Self { limits, proxies, origins, policies, meters: Meters::default(), room }
+    }
+}
+
+/// Whether a path is for those who watch the service: they are never held back.
+pub fn asks_how_it_is(path: &str) -> bool {
+    matches!(path, "/health" | "/health/live" | "/health/ready" | "/metrics")
+}
+
+/// The layer of the guard.
+pub async fn guarded(State(app): State<AppState>, request: Request, next: Next) -> Response {
+    let guard = &app.guard;
+    if let Err(error) = well_formed(&request, guard.limits.uri_bytes) {
+        let mut response = error.into_response();
+        // Whoever frames a request oddly once may do so again.
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        return response;
+    }
+    let owner = request.extensions().get::<Door>() == Some(&Door::Owner);
+    if owner || asks_how_it_is(request.uri().path()) {
+        return next.run(request).await;
+    }
+    let asked = Asked::of(&app, &request);
+    let charged = match asked.charge(guard) {
+        Ok(charged) => charged,
+        Err((policy, reading)) => return asked.too_many(policy, reading),
+    };
+    let Ok(_room) = guard.room.try_acquire() else {
+        metrics::counter!(HTTP_TURNED_AWAY, "reason" => "concurrency").increment(1);
+        let detail = "too many requests are being served; nothing was done, try again";
+        return ApiError::new(Code::Busy, detail).into_response();
+    };
+    let mut response = next.run(request).await;
+    asked.learn(guard, response.status());
+    if let Some((policy, reading)) = charged {
+        asked.describe(policy, reading, response.headers_mut());
+    }
+    response
+}
+
+/// Who asks, and for what.
+struct Asked {
+    now: Duration,
+    /// Seconds since 1970.
+    wall: u64,
+    address: u64,
+    refused: u64,
+    /// The credential it shows.
+    shown: Option<u64>,
+    heavy: bool,
+    keyless: bool,
+}
+
+impl Asked {
+    fn of(app: &AppState, request: &Request) -> Self {
+        let meters = &app.guard.meters;
+        let address = request.extensions().get::<ClientAddress>().and_then(|client| client.0).map(network);
+        let shown = credential(request.headers()).map(|shown| meters.subject(shown));
+        let route = request.extensions().get::<MatchedPath>().map(MatchedPath::as_str).unwrap_or_default();
+        let heavy = HEAVY.contains(&route) || route.starts_with("/docs/");
+        let preflight = request.method() == Method::OPTIONS;
+        Self {
+            now: app.clock.elapsed(),
+            wall: u64::try_from(app.clock.now().0 / 1_000_000).unwrap_or_default(),
+            address: meters.subject(("address", address)),
+            refused: meters.subject(("refused", address)),
+            shown,
+            heavy: heavy && !preflight,
+            keyless: shown.is_none() && app.access == Access::Keys,
+        }
+    }
+
+    /// Takes the request off every quota it counts to; what it says last is what the client is told.
+    fn charge<'a>(&self, guard: &'a Guard) -> Result<Option<(&'a Policy, Reading)>, (&'a Policy, Reading)> {
+        let (policies, meters) = (&guard.policies, &guard.meters);
+        // A guess must not be told from a key by trying: while the guesses of an address are used up, only a key that
+        // was good before is looked at.
+        if let (Some(policy), Some(shown)) = (&policies.refused, self.shown)
+            && !meters.knows(shown)
+        {
+            let reading = meters.look(policy.quota, self.refused, self.now);
+            if !reading.fits {
+                return Err((policy, reading));
+            }
+        }
+        let whose = self.shown.unwrap_or(self.address);
+        let counted = [
+            policies.address.as_ref().map(|policy| (policy, self.address)),
+            policies.anonymous.as_ref().filter(|_| self.keyless).map(|policy| (policy, !self.address)),
+            policies.key.as_ref().zip(self.shown),
+            policies.heavy.as_ref().filter(|_| self.heavy).map(|policy| (policy, whose.rotate_left(32))),
+        ];
+        let mut last = None;
+        for (policy, subject) in counted.into_iter().flatten() {
+            let reading = meters.charge(policy.quota, subject, self.now);
+            if !reading.fits {
+                return Err((policy, reading));
+            }
+            last = Some((policy, reading));
+        }
+        Ok(last)
+    }
+
+    /// Learns from the answer whether what was shown was good.
+    fn learn(&self, guard: &Guard, status: StatusCode) {
+        let Some(shown) = self.shown else { return };
+        if status == StatusCode::UNAUTHORIZED {
+            guard.meters.remember(shown, Opened::No);
+            if let Some(policy) = &guard.policies.refused {
+                guard.meters.charge(policy.quota, self.refused, self.now);
+            }
+        } else if status.is_success() {
+            guard.meters.remember(shown, Opened::Yes);
+        }
+    }
+
+    fn too_many(&self, policy: &Policy, reading: Reading) -> Response {
+        metrics::counter!(HTTP_TURNED_AWAY, "reason" => policy.name).increment(1);
+        let detail = match policy.name {
+            "refused" => "too many keys from this address were not valid",
+            _ => "too many requests",
+        };
+        let wait = seconds(reading.wait).max(1);
+        let detail = format!("{detail}; nothing was done, try again in {wait} s");
+        let mut response = ApiError::new(Code::TooManyRequests, detail).into_response();
+        self.describe(policy, reading, response.headers_mut());
+        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(wait));
+        response
+    }
+
+    /// Tells the client how it stands: by the draft of the IETF, and as clients have known it for long.
+    fn describe(&self, policy: &Policy, reading: Reading, headers: &mut HeaderMap) {
+        let reset = seconds(reading.reset);
+        let state = format!("\"{}\";r={};t={reset}", policy.name, reading.remaining);
+        if let Ok(state) = HeaderValue::from_maybe_shared(axum::body::Bytes::from(state)) {
+            headers.insert(HeaderName::from_static("ratelimit"), state);
+        }
+        headers.insert(HeaderName::from_static("ratelimit-policy"), policy.described.clone());
+        headers.insert(HeaderName::from_static("x-ratelimit-limit"), policy.most.clone());
+        let remaining = HeaderValue::from(reading.remaining);
+        headers.insert(HeaderName::from_static("x-ratelimit-remaining"), remaining);
+        let reset = HeaderValue::from(self.wall.saturating_add(reset));
+        headers.insert(HeaderName::from_static("x-ratelimit-reset"), reset);
+    }
+}
+
+/// Whole seconds, rounded up.
+fn seconds(span: Duration) -> u64 {
+    span.as_secs() + u64::from(span.subsec_nanos() > 0)
+}
+
+/// The part of an address that one client has to itself: of IPv6 everybody gets a /64.
+fn network(address: IpAddr) -> u64 {
+    match address {
+        IpAddr::V4(address) => u64::from(address.to_bits()),
+        IpAddr::V6(address) => u64::try_from(address.to_bits() >> 64).unwrap_or_default(),
+    }
+}
+
+/// What a request shows to be let in.
+fn credential(headers: &HeaderMap) -> Option<&[u8]> {
+    let shown = headers.get(header::AUTHORIZATION).or_else(|| headers.get("x-api-key"))?;
+    Some(shown.as_bytes())
+}
+
+/// What HTTP leaves to the service to refuse.
+fn well_formed(request: &Request, uri_bytes: usize) -> Result<(), ApiError> {
+    let refused = |detail: &str| Err(ApiError::new(Code::MalformedRequest, detail));
+    let (uri, headers) = (request.uri(), request.headers());
+    if uri.path_and_query().is_some_and(|path| path.as_str().len() > uri_bytes) {
+        let detail = format!("the path with its query is longer than {uri_bytes} bytes");
+        return Err(ApiError::new(Code::UriTooLong, detail));
+    }
+    let mut hosts = headers.get_all(header::HOST).iter();
+    let host = hosts.next();
+    if hosts.next().is_some() {
+        return refused("there is more than one Host header");
+    }
+    if host.is_none() && request.version() == Version::HTTP_11 && uri.authority().is_none() {
+        return refused("there is no Host header");
+    }
+    // Of two names for one host nobody can tell which was meant.
+    if let (Some(authority), Some(host)) = (uri.authority(), host)
+        && !host.as_bytes().eq_ignore_ascii_case(authority.as_str().as_bytes())
+    {
+        return refused("the Host header is not the host of the request line");
+    }
+    let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter();
+    if codings.any(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"chunked")) {
+        return refused("the only transfer coding is chunked");
+    }
+    Ok(())
+}

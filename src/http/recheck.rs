@@ -1,0 +1,68 @@
+//! Answers that take long: they end once their caller may not come in any more.
+//!
+//! A request on an open connection is judged when it comes. What goes on after that, a stream or a long export, is
+//! looked at again with every piece and twice a second between pieces, so that a revoked key is felt there too.
+
+use crate::http::AppState;
+use crate::workers::directory::Standing;
+use axum::body::{Body, Bytes, HttpBody};
+use axum::extract::{Request, State};
+use axum::middleware::Next;
+use axum::response::Response;
+use http_body_util::BodyExt as _;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+/// Time between two looks while nothing is sent.
+const LOOK: Duration = Duration::from_millis(500);
+
+/// What let a request's caller in, as far as that is known yet. An extension of every request.
+#[derive(Debug, Clone, Default)]
+pub struct Admitted(Arc<OnceLock<Standing>>);
+
+impl Admitted {
+    /// Notes what let the caller in.
+    pub fn by(&self, standing: &Standing) {
+        self.0.get_or_init(|| standing.clone());
+    }
+}
+
+/// An answer was broken off, because its caller may not have the rest.
+#[derive(Debug, thiserror::Error)]
+#[error("the caller's credential is no longer valid")]
+struct Ended;
+
+/// Watches over the answers that are not whole yet when they begin.
+pub async fn recheck(State(app): State<AppState>, mut request: Request, next: Next) -> Response {
+    let admitted = Admitted::default();
+    request.extensions_mut().insert(admitted.clone());
+    let response = next.run(request).await;
+    let whole = response.body().size_hint().exact().is_some();
+    match admitted.0.get() {
+        Some(standing) if !whole && !matches!(standing, Standing::Always) => {
+            let standing = standing.clone();
+            response.map(|body| watched(body, app, standing))
+        }
+        _ => response,
+    }
+}
+
+fn watched(body: Body, app: AppState, standing: Standing) -> Body {
+    let pieces = futures_util::stream::unfold(Some((body, app, standing)), async |state| {
+        let (mut body, app, standing) = state?;
+        loop {
+            if !app.gate.directory.stands(&standing, app.clock.now()) {
+                return Some((Err(axum::Error::new(Ended)), None));
+            }
+            let Ok(frame) = tokio::time::timeout(LOOK, body.frame()).await else { continue };
+            return match frame? {
+                Ok(frame) => {
+                    let bytes: Bytes = frame.into_data().unwrap_or_default();
+                    Some((Ok(bytes), Some((body, app, standing))))
+                }
+                Err(error) => Some((Err(error), None)),
+            };
+        }
+    });
+    Body::from_stream(pieces)
+}

@@ -1,0 +1,117 @@
+//! The file of anchors beside the database: lines are added at its end, each on disk before the next.
+
+use crate::domain::audit::anchor::{Anchor, Anchors, seal_of};
+use crate::domain::audit::{AuditKey, Link, START};
+use crate::storage::error::StorageError;
+use std::fs::File;
+use std::io::{BufRead as _, BufReader, ErrorKind, Read as _, Seek as _, SeekFrom, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+/// Name of the file in a data directory.
+pub const ANCHORS_FILE: &str = "audit.anchors";
+/// No line is longer; what is read to find the last one.
+const TAIL: u64 = 16 * 1024;
+
+/// The file of anchors of one data directory.
+#[derive(Debug)]
+pub struct AnchorFile {
+    path: PathBuf,
+    /// Seal of its last line, once that is known. Whoever holds it is the one who writes.
+    last: Mutex<Option<Link>>,
+}
+
+impl AnchorFile {
+    /// The file in a data directory, which need not be there yet.
+    pub fn under(directory: &Path) -> Self {
+        Self { path: directory.join(ANCHORS_FILE), last: Mutex::new(None) }
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    fn failed(&self, source: std::io::Error) -> StorageError {
+        StorageError::File { path: self.path.display().to_string(), source }
+    }
+
+    /// Reads it, line by line; `None` when it is not there. A last line that was not written to its end does not count.
+    ///
+    /// # Errors
+    /// [`StorageError::File`].
+    pub fn read(&self, key: &AuditKey) -> Result<Option<Anchors>, StorageError> {
+        let file = match File::open(&self.path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(self.failed(error)),
+        };
+        let (mut reader, mut anchors, mut line) = (BufReader::new(file), Anchors::default(), Vec::new());
+        loop {
+            line.clear();
+            let length = reader.by_ref().take(TAIL).read_until(b'\n', &mut line);
+            if length.map_err(|error| self.failed(error))? == 0 {
+                return Ok(Some(anchors));
+            }
+            let whole = line.pop_if(|last| *last == b'\n').is_some();
+            if whole || u64::try_from(line.len()).unwrap_or(u64::MAX) == TAIL {
+                anchors.take(key, &String::from_utf8_lossy(&line));
+            }
+        }
+    }
+
+    /// Adds an anchor and returns once it is on disk.
+    ///
+    /// # Errors
+    /// [`StorageError::File`].
+    pub fn append(&self, key: &AuditKey, anchor: &Anchor) -> Result<(), StorageError> {
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut options = File::options();
+        let mut file = options
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .open(&self.path)
+            .map_err(|error| self.failed(error))?;
+        let (before, end) = match *last {
+            Some(before) => (before, file.seek(SeekFrom::End(0)).map_err(|error| self.failed(error))?),
+            None => end_of(&mut file).map_err(|error| self.failed(error))?,
+        };
+        let (mut line, seal) = anchor.line(key, &before);
+        line.push('\n');
+        // Should it fail half way, the next attempt looks at what is there.
+        *last = None;
+        file.set_len(end)
+            .and_then(|()| file.seek(SeekFrom::Start(end)))
+            .and_then(|_| file.write_all(line.as_bytes()))
+            .and_then(|()| file.sync_all())
+            .map_err(|error| self.failed(error))?;
+        if end == 0
+            && let Some(folder) = self.path.parent()
+        {
+            File::open(folder).and_then(|folder| folder.sync_all()).map_err(|error| self.failed(error))?;
+        }
+        *last = Some(seal);
+        Ok(())
+    }
+}
+
+/// The seal of the last whole line, and where it ends. What follows it was not written to its end.
+fn end_of(file: &mut File) -> std::io::Result<(Link, u64)> {
+    let length = file.metadata()?.len();
+    let start = length.saturating_sub(TAIL);
+    file.seek(SeekFrom::Start(start))?;
+    let mut tail = Vec::new();
+    file.read_to_end(&mut tail)?;
+    let Some(end) = tail.iter().rposition(|byte| *byte == b'\n') else {
+        return Ok((START, if start == 0 { 0 } else { length }));
+    };
+    let lines = tail.get(..end).unwrap_or_default();
+    let line = lines.rsplit(|byte| *byte == b'\n').next().unwrap_or_default();
+    let seal = seal_of(&String::from_utf8_lossy(line)).unwrap_or(START);
+    let end = start + u64::try_from(end).unwrap_or_default() + 1;
+    Ok((seal, end))
+}

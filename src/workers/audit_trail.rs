@@ -1,0 +1,229 @@
+//! The audit trail while the service runs: anchors outside the database, and holding the trail to them.
+//!
+//! An anchor is written to a file and to the log, at most half a minute behind. Whoever cuts the trail's tail, or puts an
+//! old copy of the database back, would have to reach both.
+
+use crate::clock::Clock;
+use crate::domain::audit::anchor::{Anchor, AnchorKind};
+use crate::domain::audit::verification::{Verdict, Verifier};
+use crate::domain::audit::{Actor, AuditKey, Entry, Head, hex};
+use crate::domain::moment::{DAY, Moment};
+use crate::storage::anchor_file::AnchorFile;
+use crate::storage::database::Database;
+use crate::storage::error::StorageError;
+use crate::storage::{audit, audit_rows};
+use crate::telemetry::{self, recorder};
+use serde_json::json;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::Mutex;
+use tokio_util::sync::CancellationToken;
+
+/// Time between two looks at where the trail ends.
+const EVERY: Duration = Duration::from_secs(30);
+/// Time between two verifications.
+const VERIFY_EVERY: i64 = DAY;
+
+/// What is done for the audit trail outside the database.
+#[derive(Debug)]
+pub struct AuditTrail {
+    file: Arc<AnchorFile>,
+    key: AuditKey,
+    /// The last anchor; unknown until the file was read.
+    anchored: Mutex<Option<Head>>,
+    /// One verification at a time.
+    verifying: Mutex<()>,
+}
+
+/// Why a verification came to no verdict.
+#[derive(Debug, thiserror::Error)]
+pub enum Unverified {
+    /// Another one is under way.
+    #[error("another verification is under way")]
+    Busy,
+    /// There is no row with the number it should begin after.
+    #[error("there is no row {0}")]
+    NoSuchRow(i64),
+    /// The database's, or the file's.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+}
+
+/// What a verification looks at beside the trail and its file of anchors.
+#[derive(Debug, Default)]
+pub struct Given {
+    /// Anchors from elsewhere, such as the log of another machine: row and hash.
+    pub anchors: Vec<Head>,
+    /// Take this row and those before it as they are.
+    pub after: i64,
+}
+
+impl AuditTrail {
+    /// Of the data in a directory.
+    pub fn under(directory: &Path, key: AuditKey) -> Self {
+        let file = Arc::new(AnchorFile::under(directory));
+        Self { file, key, anchored: Mutex::new(None), verifying: Mutex::new(()) }
+    }
+
+    /// Runs something that reads or writes the file where that may take its time.
+    async fn with_file<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&AnchorFile, &AuditKey) -> Result<T, StorageError> + Send + 'static,
+    ) -> Result<T, StorageError> {
+        let (file, key) = (Arc::clone(&self.file), self.key.clone());
+        let done = tokio::task::spawn_blocking(move || work(&file, &key)).await;
+        done.map_err(|error| StorageError::NotCommitted(error.to_string()))?
+    }
+
+    /// Writes an anchor when the trail has grown since the last; whether it had.
+    ///
+    /// # Errors
+    /// The database's, and the file's.
+    pub async fn anchor(&self, db: &Database, now: Moment) -> Result<bool, StorageError> {
+        let mut anchored = self.anchored.lock().await;
+        if anchored.is_none() {
+            let last = self.with_file(AnchorFile::read).await?;
+            *anchored = last.and_then(|anchors| anchors.last().map(|anchor| anchor.head));
+        }
+        let head = audit::head(&mut db.read().await?).await?;
+        if *anchored == Some(head) {
+            note(telemetry::AUDIT_ANCHORED, now);
+            return Ok(false);
+        }
+        // A trail that ends before its last anchor was put back; that is not covered up by another anchor.
+        if anchored.is_some_and(|last| last.seq >= head.seq) {
+            return Ok(false);
+        }
+        self.write(Anchor { kind: AnchorKind::Anchor, head, at: now, note: String::new() }).await?;
+        *anchored = Some(head);
+        note(telemetry::AUDIT_ANCHORED, now);
+        Ok(true)
+    }
+
+    async fn write(&self, anchor: Anchor) -> Result<(), StorageError> {
+        let (kind, seq, hash) = (anchor.kind, anchor.head.seq, hex(&anchor.head.hash));
+        self.with_file(move |file, key| file.append(key, &anchor)).await?;
+        tracing::info!(audit.seq = seq, audit.hash = %hash, "audit {kind} {seq}:{hash}");
+        Ok(())
+    }
+
+    /// Whether the trail still has the row that was anchored last.
+    ///
+    /// # Errors
+    /// The database's, and the file's.
+    pub async fn reaches_its_anchor(&self, db: &Database) -> Result<bool, StorageError> {
+        let anchors = self.with_file(AnchorFile::read).await?;
+        let Some(last) = anchors.as_ref().and_then(|anchors| anchors.last()) else { return Ok(true) };
+        let found = audit_rows::head_at(&mut db.read().await?, last.head.seq).await?;
+        Ok(found == Some(last.head))
+    }
+
+    /// Holds every row to its hash, and the trail to its anchors.
+    ///
+    /// # Errors
+    /// [`Unverified`]; what is wrong with the trail is in the verdict.
+    pub async fn verify(&self, db: &Database, given: Given) -> Result<Verdict, Unverified> {
+        let _one = self.verifying.try_lock().map_err(|_| Unverified::Busy)?;
+        // Before the snapshot: what is anchored then is in it.
+        let anchors = self.with_file(AnchorFile::read).await?;
+        let mut tx = db.read().await?;
+        let start = audit_rows::head_at(&mut tx, given.after).await?;
+        let start = start.ok_or(Unverified::NoSuchRow(given.after))?;
+        let told =
+            |head: Head| Anchor { kind: AnchorKind::Anchor, head, at: Moment(0), note: "given".to_owned() };
+        let given = given.anchors.into_iter().map(told).collect();
+        let mut verifier = Verifier::new(self.key.clone(), anchors, given, start);
+        while audit_rows::scan(&mut tx, &mut verifier).await? > 0 {}
+        Ok(verifier.end())
+    }
+
+    /// Records that the database was put back to an earlier state on purpose: a line among the anchors, which gives up
+    /// those beyond the trail's end, and a row in the trail.
+    ///
+    /// # Errors
+    /// The database's, and the file's.
+    pub async fn accept_restore(
+        &self,
+        db: &Database,
+        actor: Actor,
+        (note, now): (&str, Moment),
+    ) -> Result<Head, StorageError> {
+        let mut anchored = self.anchored.lock().await;
+        let lost = self.with_file(AnchorFile::read).await?;
+        let lost = lost.and_then(|anchors| anchors.last().map(|anchor| anchor.head));
+        let head = audit::head(&mut db.read().await?).await?;
+        let shape = |head: Head| json!({ "seq": head.seq, "hash": hex(&head.hash) });
+        let (before, after) = (lost.map(shape), shape(head));
+        self.write(Anchor { kind: AnchorKind::Restore, head, at: now, note: note.to_owned() }).await?;
+        let entry = Entry::changed("database.restore", note, (&before, &after));
+        let told = db.writer().write::<_, StorageError, _>(actor, move |tx| {
+            Box::pin(async move {
+                tx.audit(entry);
+                Ok(())
+            })
+        });
+        told.await?;
+        let head = audit::head(&mut db.read().await?).await?;
+        self.write(Anchor { kind: AnchorKind::Anchor, head, at: now, note: String::new() }).await?;
+        *anchored = Some(head);
+        Ok(head)
+    }
+}
+
+/// Anchors the trail until `stop` is cancelled, and verifies it at the start and once a day.
+pub async fn supervise(trail: Arc<AuditTrail>, db: Database, clock: Clock, stop: CancellationToken) {
+    match trail.reaches_its_anchor(&db).await {
+        Ok(true) => {}
+        Ok(false) => tracing::error!(
+            "the audit trail does not have the row that was anchored last: an old copy of the database was put back, or \
+             its tail was cut; see `artifact audit verify`, and docs/AUDIT.md for a restore"
+        ),
+        Err(error) => tracing::error!(%error, "the anchors of the audit trail cannot be read"),
+    }
+    let mut verified: Option<Moment> = None;
+    while !stop.is_cancelled() {
+        if let Err(error) = trail.anchor(&db, clock.now()).await {
+            metrics::counter!(telemetry::AUDIT_WRITE_FAILURES).increment(1);
+            tracing::error!(%error, "the audit trail could not be anchored");
+        }
+        if verified.is_none_or(|last| clock.now() > last.plus(VERIFY_EVERY)) {
+            verified = Some(clock.now());
+            check(&trail, &db).await;
+            note(telemetry::AUDIT_VERIFIED, clock.now());
+        }
+        tokio::select! {
+            () = tokio::time::sleep(EVERY) => {}
+            () = stop.cancelled() => {}
+        }
+    }
+}
+
+/// Sets a gauge to a moment.
+fn note(gauge: &'static str, at: Moment) {
+    let seconds = u64::try_from(at.0.div_euclid(1_000_000)).unwrap_or_default();
+    metrics::gauge!(gauge).set(recorder::value(seconds));
+}
+
+/// Verifies the trail and says in the log what was found.
+async fn check(trail: &AuditTrail, db: &Database) {
+    let verdict = trail.verify(db, Given::default()).await;
+    if let Ok(verdict) = &verdict {
+        let whole = u64::from(verdict.is_good());
+        metrics::gauge!(telemetry::AUDIT_WHOLE).set(recorder::value(whole));
+    }
+    match verdict {
+        Ok(verdict) if verdict.is_good() => {
+            tracing::info!(audit.rows = verdict.rows, "the audit trail is whole");
+        }
+        Ok(verdict) => {
+            let first = verdict.faults.first().map(|fault| fault.detail.clone()).unwrap_or_default();
+            tracing::error!(
+                audit.faults = verdict.faults_total,
+                "the audit trail was tampered with: {first}"
+            );
+        }
+        Err(Unverified::Busy) => {}
+        Err(error) => tracing::error!(%error, "the audit trail could not be verified"),
+    }
+}

@@ -1,0 +1,112 @@
+//! Keys of other issuers: read from files at the start and when they change, and from addresses now and then.
+
+use crate::workers::directory::Directory;
+use crate::workers::outbound::address::Reach;
+use crate::workers::outbound::target::Target;
+use crate::workers::outbound::{Outbound, Outgoing};
+use crate::workers::tokens::issuers::{Issuer, JWKS_MAX, KeySource, Keys, KeysError, read_jwks, read_secret};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio_util::sync::CancellationToken;
+
+/// How often keys are looked for again.
+const AGAIN: Duration = Duration::from_mins(1);
+/// Least time between two looks that tokens with unknown keys ask for.
+const WANTED: Duration = Duration::from_secs(10);
+/// Longest time an issuer may take to answer.
+const ANSWER: Duration = Duration::from_secs(10);
+
+fn read_file(path: &Path) -> Result<Vec<u8>, KeysError> {
+    std::fs::read(path).map_err(|error| KeysError::Unreadable(format!("{}: {error}", path.display())))
+}
+
+fn local(source: &KeySource) -> Result<Option<Keys>, KeysError> {
+    let at = |path: &Path| {
+        let place = path.display().to_string();
+        move |error: KeysError| match error {
+            KeysError::Unreadable(_) => error,
+            other => KeysError::Unreadable(format!("{place} {other}")),
+        }
+    };
+    match source {
+        KeySource::Secret { file, kid } => read_secret(&read_file(file)?, kid).map(Some).map_err(at(file)),
+        KeySource::File(file) => read_jwks(&read_file(file)?).map(Some).map_err(at(file)),
+        KeySource::Url(_) => Ok(None),
+    }
+}
+
+/// Reads the keys of an issuer that are in a file.
+///
+/// # Errors
+/// [`KeysError`]; the keys it had stay.
+pub fn read_local(issuer: &Issuer) -> Result<(), KeysError> {
+    if let Some(keys) = local(&issuer.rules.keys)? {
+        issuer.set_keys(keys);
+    }
+    Ok(())
+}
+
+/// Fetches the keys of an issuer from its address.
+async fn fetch(issuer: &Issuer, url: &str, client: &Outbound) -> Result<(), KeysError> {
+    let unreadable = |reason: String| KeysError::Unreadable(reason);
+    let target = Target::parse(url).map_err(|error| unreadable(error.to_string()))?;
+    let asked = Outgoing::get(target, ANSWER, JWKS_MAX);
+    let answer = client.send(&asked).await.map_err(|error| unreadable(error.to_string()))?;
+    if !answer.status.is_success() {
+        return Err(unreadable(format!("the answer is {}", answer.status)));
+    }
+    issuer.set_keys(read_jwks(&answer.body)?);
+    Ok(())
+}
+
+/// Reads the keys of every issuer anew; those whose keys cannot be read keep the ones they have.
+pub async fn read_all(directory: &Directory, client: Option<&Outbound>) {
+    for issuer in directory.issuers() {
+        let read = match (&issuer.rules.keys, client) {
+            (KeySource::Url(url), Some(client)) => fetch(issuer, url, client).await,
+            (KeySource::Url(_), None) => Err(KeysError::Unreadable("no requests can be sent".to_owned())),
+            (KeySource::File(_) | KeySource::Secret { .. }, _) => {
+                let reading = Arc::clone(issuer);
+                let read = tokio::task::spawn_blocking(move || read_local(&reading)).await;
+                read.unwrap_or_else(|error| Err(KeysError::Unreadable(error.to_string())))
+            }
+        };
+        if let Err(error) = read {
+            let issuer = &issuer.rules.issuer;
+            tracing::warn!(issuer, %error, "keys of an issuer were not read; those it had stay");
+        }
+    }
+}
+
+/// The client that fetches keys; the operator named their places, so private addresses are in reach.
+fn client_for(directory: &Directory) -> Option<Outbound> {
+    let fetched = directory.issuers().iter().any(|issuer| matches!(issuer.rules.keys, KeySource::Url(_)));
+    let made = fetched.then(|| Outbound::new(Reach::Anywhere))?;
+    made.inspect_err(|error| tracing::error!(%error, "keys of issuers cannot be fetched")).ok()
+}
+
+/// Keeps keys of issuers up to date until `stop` is cancelled.
+pub async fn supervise(directory: Arc<Directory>, stop: CancellationToken) {
+    if directory.issuers().is_empty() {
+        return;
+    }
+    let client = client_for(&directory);
+    while !stop.is_cancelled() {
+        tokio::select! {
+            () = read_all(&directory, client.as_ref()) => {}
+            () = stop.cancelled() => return,
+        }
+        tokio::select! {
+            () = tokio::time::sleep(AGAIN) => {}
+            () = wanted(&directory) => {}
+            () = stop.cancelled() => {}
+        }
+    }
+}
+
+/// Waits until a token names a key that is not known, but not for long enough to be kept busy by such tokens.
+async fn wanted(directory: &Directory) {
+    tokio::time::sleep(WANTED).await;
+    directory.wanted.notified().await;
+}

@@ -1,0 +1,211 @@
+//! Users: passwords, tokens of our own, refreshing, ending.
+
+use super::{Guarded, PASSWORD};
+use crate::on_both;
+use serde_json::{Value, json};
+
+fn text<'a>(tokens: &'a Value, name: &str) -> &'a str {
+    tokens[name].as_str().unwrap()
+}
+
+async fn refresh(guarded: &Guarded, token: &str) -> crate::support::Reply {
+    guarded.by("", "POST", "/auth/refresh", Some(&json!({ "refresh_token": token }))).await
+}
+
+async fn status(guarded: &Guarded, tokens: &Value) -> u16 {
+    guarded.by(text(tokens, "access_token"), "GET", "/auth/me", None).await.status.as_u16()
+}
+
+on_both! {
+    async fn a_user_logs_in_and_is_who_it_is(backend) {
+        let guarded = Guarded::start(backend).await;
+        let body = json!({ "name": "Alice", "password": PASSWORD, "scopes": ["portfolios:read", "markets:read"] });
+        let made = guarded.admin("POST", "/users", &body).await;
+        assert!(!made.text().contains("argon2") && !made.text().contains(PASSWORD));
+        assert_eq!(made.headers["location"], format!("/users/{}", made.json()["id"].as_str().unwrap()));
+        assert_eq!(text(&made.expect(201), "name"), "alice");
+        let reply = guarded.login("ALICE", PASSWORD).await;
+        assert_eq!(reply.headers["cache-control"], "no-store");
+        let tokens = reply.expect(200);
+        assert_eq!((text(&tokens, "token_type"), tokens["expires_in"].as_i64()), ("Bearer", Some(600)));
+        let me = guarded.by(text(&tokens, "access_token"), "GET", "/auth/me", None).await.expect(200);
+        assert_eq!((text(&me, "owner_id"), &me["scopes"]), ("alice", &json!(["markets:read", "portfolios:read"])));
+        assert_eq!(guarded.by(text(&tokens, "access_token"), "GET", "/users", None).await.code(403), "forbidden");
+        guarded.app.set_clock("2026-11-23T12:10:31Z");
+        assert_eq!(status(&guarded, &tokens).await, 401, "expired, leeway and all");
+        assert_eq!(guarded.admin("POST", "/users", &body).await.code(409), "duplicate_user");
+        guarded.app.stop().await;
+    }
+
+    async fn an_unknown_user_and_a_wrong_password_look_and_cost_alike(backend) {
+        let guarded = Guarded::start(backend).await;
+        guarded.user("alice", &["markets:read"]).await;
+        guarded.user("ended", &["markets:read"]).await;
+        guarded.by(&guarded.admin, "POST", "/users/ended/disable", None).await.expect(200);
+        let passwords = &guarded.app.app.state.gate.passwords;
+        let mut answers = Vec::new();
+        for (name, password) in [("alice", "wrong horse battery staple"), ("nobody", PASSWORD), ("ended", PASSWORD), ("a b/c", PASSWORD), ("alice", "")] {
+            let before = passwords.computed();
+            let reply = guarded.login(name, password).await;
+            assert_eq!(passwords.computed() - before, 1, "{name}: one hash each");
+            let mut body = reply.expect(401);
+            body.as_object_mut().unwrap().remove("request_id");
+            answers.push(body);
+        }
+        answers.dedup();
+        assert_eq!(answers.len(), 1, "{answers:#?}");
+        guarded.app.stop().await;
+    }
+
+    async fn guesses_are_slowed_down_and_the_right_user_is_let_in_after_the_wait(backend) {
+        let guarded = Guarded::start(backend).await;
+        guarded.user("alice", &["markets:read"]).await;
+        let mut refused = 0;
+        for _ in 0..12 {
+            let reply = guarded.login("alice", "wrong horse battery staple").await;
+            if reply.status == 429 {
+                assert_eq!(reply.code(429), "too_many_requests");
+                let wait: u64 = reply.headers["retry-after"].to_str().unwrap().parse().unwrap();
+                assert!((1..=60).contains(&wait), "{wait}");
+                refused += 1;
+            }
+        }
+        assert_eq!(refused, 7, "five are free");
+        let before = guarded.app.app.state.gate.passwords.computed();
+        assert_eq!(guarded.login("alice", PASSWORD).await.status, 429, "right or wrong is not told either");
+        assert_eq!(guarded.app.app.state.gate.passwords.computed(), before, "and costs nothing");
+        guarded.app.set_clock("2026-11-23T12:01:00Z");
+        guarded.login("alice", PASSWORD).await.expect(200);
+        guarded.login("alice", PASSWORD).await.expect(200);
+        guarded.app.stop().await;
+    }
+
+    async fn a_refresh_token_is_good_once_and_its_reuse_ends_the_login(backend) {
+        let guarded = Guarded::start(backend).await;
+        let first = guarded.user("alice", &["markets:read"]).await;
+        let other = guarded.login("alice", PASSWORD).await.expect(200);
+        let second = refresh(&guarded, text(&first, "refresh_token")).await.expect(200);
+        assert_ne!(text(&first, "refresh_token"), text(&second, "refresh_token"));
+        assert_eq!((status(&guarded, &first).await, status(&guarded, &second).await), (200, 200));
+        assert_eq!(refresh(&guarded, text(&first, "refresh_token")).await.code(401), "unauthorized");
+        assert_eq!(refresh(&guarded, text(&second, "refresh_token")).await.code(401), "unauthorized", "the thief's and the owner's alike");
+        assert_eq!((status(&guarded, &first).await, status(&guarded, &second).await), (401, 401), "access tokens too");
+        assert_eq!(status(&guarded, &other).await, 200, "another login of the user goes on");
+        let good = text(&other, "refresh_token");
+        for bad in ["", "art-refresh_", "nonsense", &good[..good.len() - 1], &format!("{good}0"), &good.replace("art-refresh", "art"), &good.to_uppercase()] {
+            let reply = refresh(&guarded, bad).await;
+            assert!(matches!(reply.status.as_u16(), 401 | 422), "{bad}: {}", reply.text());
+        }
+        refresh(&guarded, good).await.expect(200);
+        guarded.app.stop().await;
+    }
+
+    async fn logins_end_by_logout_by_time_by_password_and_by_the_administrator(backend) {
+        let guarded = Guarded::start(backend).await;
+        let by_logout = guarded.user("alice", &["markets:read"]).await;
+        let out = async |tokens: &Value| guarded.by("", "POST", "/auth/logout", Some(&json!({ "refresh_token": tokens["refresh_token"] }))).await.status.as_u16();
+        assert_eq!((out(&by_logout).await, out(&by_logout).await), (204, 204));
+        assert_eq!(status(&guarded, &by_logout).await, 401);
+        assert_eq!(refresh(&guarded, text(&by_logout, "refresh_token")).await.status, 401);
+
+        let by_password = guarded.login("alice", PASSWORD).await.expect(200);
+        guarded.app.set_clock("2026-11-23T12:00:05Z");
+        let new = "staple battery horse correct";
+        for (body, pointer) in [(json!({ "name": "alice", "password": PASSWORD, "new_password": "short" }), "/new_password"), (json!({ "name": "alice", "new_password": new }), "/password")] {
+            assert_eq!(guarded.by("", "POST", "/auth/password", Some(&body)).await.pointers(), [pointer]);
+        }
+        let wrong = json!({ "name": "alice", "password": new, "new_password": new });
+        assert_eq!(guarded.by("", "POST", "/auth/password", Some(&wrong)).await.code(401), "unauthorized");
+        let body = json!({ "name": "alice", "password": PASSWORD, "new_password": new });
+        assert_eq!(guarded.by("", "POST", "/auth/password", Some(&body)).await.status, 204);
+        assert_eq!((status(&guarded, &by_password).await, guarded.login("alice", PASSWORD).await.status.as_u16()), (401, 401));
+        guarded.app.set_clock("2026-11-23T12:00:10Z");
+        let by_administrator = guarded.login("alice", new).await.expect(200);
+        guarded.admin("POST", "/users/alice/password", &json!({ "password": PASSWORD })).await.expect(200);
+        assert_eq!(refresh(&guarded, text(&by_administrator, "refresh_token")).await.status, 401);
+        guarded.app.set_clock("2026-11-23T12:00:15Z");
+        let disabled = guarded.login("alice", PASSWORD).await.expect(200);
+        guarded.by(&guarded.admin, "POST", "/users/alice/disable", None).await.expect(200);
+        assert_eq!(status(&guarded, &disabled).await, 401);
+        guarded.by(&guarded.admin, "POST", "/users/alice/enable", None).await.expect(200);
+        assert_eq!(status(&guarded, &disabled).await, 401, "what was ended stays so");
+        guarded.app.set_clock("2026-11-23T12:00:20Z");
+        let by_time = guarded.login("alice", PASSWORD).await.expect(200);
+        guarded.app.set_clock("2026-11-30T12:00:21Z");
+        assert_eq!(refresh(&guarded, text(&by_time, "refresh_token")).await.status, 401, "unused for a week");
+        guarded.app.stop().await;
+    }
+
+    async fn rights_that_are_taken_are_felt_by_tokens_that_are_out(backend) {
+        let guarded = Guarded::start(backend).await;
+        let tokens = guarded.user("alice", &["markets:read", "assets:read"]).await;
+        let token = text(&tokens, "access_token");
+        guarded.by(token, "GET", "/assets", None).await.expect(200);
+        let patch = async |body: Value| guarded.by(&guarded.admin, "PATCH", "/users/alice", Some(&body)).await;
+        patch(json!({ "scopes": ["markets:read", "prices:read"] })).await.expect(200);
+        assert_eq!(guarded.by(token, "GET", "/assets", None).await.code(403), "forbidden");
+        // More than the token says it is not given either, before it is refreshed.
+        assert_eq!(guarded.by(token, "GET", "/prices/sources", None).await.code(403), "forbidden");
+        let next = refresh(&guarded, text(&tokens, "refresh_token")).await.expect(200);
+        guarded.by(text(&next, "access_token"), "GET", "/prices/sources", None).await.expect(200);
+        for (body, pointer) in [(json!({ "scopes": null }), "/scopes"), (json!({ "owner_id": "bob" }), "/owner_id"), (json!({ "status": "active" }), "/status"), (json!({ "password": PASSWORD }), "/password")] {
+            assert_eq!(patch(body).await.pointers(), [pointer]);
+        }
+        guarded.app.stop().await;
+    }
+
+    async fn the_key_that_signs_is_replaced_without_ending_anything(backend) {
+        let guarded = Guarded::start(backend).await;
+        let before = guarded.user("alice", &["markets:read"]).await;
+        let kids = async || -> Vec<String> {
+            let set = guarded.by("", "GET", "/.well-known/jwks.json", None).await.expect(200);
+            assert!(!set.to_string().contains("\"d\""), "no private half");
+            set["keys"].as_array().unwrap().iter().map(|key| text(key, "kid").to_owned()).collect()
+        };
+        let first = kids().await;
+        assert_eq!(first.len(), 1);
+        let made = guarded.by(&guarded.admin, "POST", "/signing-keys/rotate", None).await.expect(201);
+        assert_eq!(kids().await, [text(&made, "kid"), &first[0]]);
+        let after = guarded.login("alice", PASSWORD).await.expect(200);
+        assert_eq!((status(&guarded, &before).await, status(&guarded, &after).await), (200, 200));
+        let header = text(&after, "access_token").split('.').next().unwrap();
+        let header = base64::Engine::decode(&base64::engine::general_purpose::URL_SAFE_NO_PAD, header).unwrap();
+        assert_eq!(text(&serde_json::from_slice(&header).unwrap(), "kid"), text(&made, "kid"));
+        // Once no token of it can be alive, the old one is shown no more.
+        guarded.app.set_clock("2026-11-23T13:00:31Z");
+        assert_eq!(kids().await, [text(&made, "kid")]);
+        // A restart signs with the same key; nothing of it is in the database but its public half.
+        let Guarded { app, admin, scratch } = guarded;
+        let guarded = Guarded { app: app.restart().await, admin, scratch };
+        let again = guarded.login("alice", PASSWORD).await.expect(200);
+        assert_eq!(status(&guarded, &again).await, 200);
+        guarded.app.set_clock("2027-02-22T00:00:00Z");
+        guarded.login("alice", PASSWORD).await.expect(200);
+        let set = guarded.by("", "GET", "/.well-known/jwks.json", None).await.expect(200);
+        assert_ne!(text(&set["keys"][0], "kid"), text(&made, "kid"), "after ninety days another one signs");
+        guarded.app.stop().await;
+    }
+
+    async fn users_that_make_no_sense_are_refused_by_field(backend) {
+        let guarded = Guarded::start(backend).await;
+        for (body, pointers) in [
+            (json!({ "name": "a b", "password": PASSWORD, "scopes": ["markets:read"] }), vec!["/name"]),
+            (json!({ "name": "alice", "password": "short", "scopes": ["markets:read"] }), vec!["/password"]),
+            (json!({ "name": "alice", "password": "alice alice alice", "scopes": ["markets:read"] }), vec!["/password"]),
+            (json!({ "name": "alice", "scopes": ["markets:read"] }), vec!["/password"]),
+            (json!({ "name": "alice", "password": 7, "scopes": ["markets:read"] }), vec!["/password"]),
+            (json!({ "name": "alice", "password": PASSWORD }), vec!["/scopes"]),
+            (json!({ "name": "alice", "password": PASSWORD, "scopes": ["root"] }), vec!["/scopes"]),
+            (json!({ "name": "alice", "password": PASSWORD, "scopes": ["markets:read"], "password_hash": "x", "id": "y" }), vec!["/password_hash", "/id"]),
+        ] {
+            let reply = guarded.admin("POST", "/users", &body).await;
+            assert_eq!((reply.status.as_u16(), reply.pointers()), (422, pointers.iter().map(|p| (*p).to_owned()).collect()), "{body}");
+            assert!(!reply.text().contains(PASSWORD));
+        }
+        for path in ["/users/nobody", "/users/0198c1d2-7c7a-7b1e-9a55-3f2b8d0c4e11", "/users/a%20b"] {
+            assert_eq!(guarded.by(&guarded.admin, "GET", path, None).await.code(404), "user_not_found");
+        }
+        assert_eq!(guarded.by(&guarded.admin, "GET", "/users", None).await.expect(200), json!([]));
+        guarded.app.stop().await;
+    }
+}

@@ -1,0 +1,237 @@
+//! Revocation is felt within a second (reliability.md A3): on open connections, and on a stream that goes on.
+
+use super::{Guarded, Idp, PUBLIC, id_of};
+use crate::on_both;
+use axum::body::Bytes;
+use http_body_util::{BodyExt as _, StreamBody};
+use hyper::body::Frame;
+use hyper::client::conn::http1::SendRequest;
+use hyper::{Request, StatusCode};
+use hyper_util::rt::TokioIo;
+use serde_json::json;
+use std::convert::Infallible;
+use std::time::{Duration, Instant};
+use tokio::net::TcpStream;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+/// Longest time until a revocation is felt.
+const FELT: Duration = Duration::from_secs(1);
+
+/// A body that is sent piece by piece.
+type Pieces = http_body_util::combinators::BoxBody<Bytes, Infallible>;
+
+/// A connection that stays open.
+struct Line {
+    sender: SendRequest<Pieces>,
+}
+
+impl Line {
+    async fn open(guarded: &Guarded) -> Self {
+        let stream = TcpStream::connect(guarded.app.address).await.unwrap();
+        let (sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.unwrap();
+        tokio::spawn(connection);
+        Self { sender }
+    }
+
+    async fn get(&mut self, guarded: &Guarded, key: &str, path: &str) -> StatusCode {
+        let request = Request::get(path)
+            .header("host", guarded.app.address.to_string())
+            .header("authorization", format!("Bearer {key}"));
+        let body = http_body_util::Empty::<Bytes>::new().boxed();
+        self.sender.ready().await.unwrap();
+        let response = self.sender.send_request(request.body(body).unwrap()).await.unwrap();
+        let status = response.status();
+        response.into_body().collect().await.unwrap();
+        status
+    }
+}
+
+/// A stream of prices under way: the way to feed it, and its answer to come.
+async fn stream(
+    guarded: &Guarded,
+    key: &str,
+) -> (mpsc::Sender<Bytes>, tokio::task::JoinHandle<(StatusCode, String)>) {
+    let mut line = Line::open(guarded).await;
+    let (feed, mut pieces) = mpsc::channel::<Bytes>(1);
+    let body = StreamBody::new(futures_util::stream::poll_fn(move |context| {
+        pieces.poll_recv(context).map(|piece| piece.map(|bytes| Ok(Frame::data(bytes))))
+    }));
+    let request = Request::post("/prices/stream")
+        .header("host", guarded.app.address.to_string())
+        .header("authorization", format!("Bearer {key}"))
+        .header("content-type", "application/x-ndjson");
+    let request = request.body(body.boxed()).unwrap();
+    let answer = tokio::spawn(async move {
+        let response = line.sender.send_request(request).await.unwrap();
+        let status = response.status();
+        let body = response.into_body().collect().await.unwrap().to_bytes();
+        (status, String::from_utf8(body.to_vec()).unwrap())
+    });
+    (feed, answer)
+}
+
+fn price(number: usize) -> Bytes {
+    let line = json!({ "symbol": "GOLD", "price": "1900", "timestamp": format!("2026-11-22T00:00:{:02}Z", number % 60) });
+    Bytes::from(format!("{line}\n"))
+}
+
+async fn gold(guarded: &Guarded) {
+    let market =
+        json!({ "code": "COMEX", "name": "COMEX", "market_type": "COMMODITIES_EXCHANGE", "timezone": "UTC" });
+    guarded.admin("POST", "/markets", &market).await.expect(201);
+    let asset =
+        json!({ "symbol": "GOLD", "name": "Gold", "asset_type": "COMMODITY", "market_code": "COMEX" });
+    guarded.admin("POST", "/assets", &asset).await.expect(201);
+}
+
+on_both! {
+    async fn a_revoked_key_is_refused_on_twenty_open_connections_and_on_a_stream(backend) {
+        let guarded = Guarded::start(backend).await;
+        gold(&guarded).await;
+        let key = guarded.key(&["prices:write", "prices:read"], "alice").await;
+        let mut lines = Vec::new();
+        for _ in 0..19 {
+            let mut line = Line::open(&guarded).await;
+            assert_eq!(line.get(&guarded, &key, "/prices/latest?symbols=GOLD").await, 200);
+            lines.push(line);
+        }
+        let (feed, answer) = stream(&guarded, &key).await;
+        feed.send(price(1)).await.unwrap();
+        // The first line is recorded before the key is revoked.
+        let started = Instant::now();
+        while guarded.by(&key, "GET", "/prices?symbol=GOLD", None).await.expect(200).as_array().unwrap().is_empty() {
+            assert!(started.elapsed() < Duration::from_secs(20), "the stream is not read");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        let revoked = guarded.by(&guarded.admin, "DELETE", &format!("/keys/{}", id_of(&key)), None).await;
+        assert_eq!(revoked.status, 204);
+        let started = Instant::now();
+        for line in &mut lines {
+            assert_eq!(line.get(&guarded, &key, "/prices/latest?symbols=GOLD").await, 401);
+        }
+        // It says nothing more, and still ends.
+        let (status, said) = answer.await.unwrap();
+        assert!(started.elapsed() < FELT, "{:?}", started.elapsed());
+        assert_eq!(status, 401, "{said}");
+        assert!(said.contains("1 lines were taken"), "{said}");
+        drop(feed);
+        guarded.app.stop().await;
+    }
+
+    async fn a_stream_ends_when_its_key_expires_and_when_its_user_is_disabled(backend) {
+        let guarded = Guarded::start(backend).await;
+        gold(&guarded).await;
+        let tokens = guarded.user("alice", &["prices:write"]).await;
+        let body = json!({ "name": "feed", "owner_id": "alice", "scopes": ["prices:write"], "expires_at": "2026-11-23T13:00:00Z" });
+        let key = guarded.admin("POST", "/keys", &body).await.expect(201)["key"].as_str().unwrap().to_owned();
+        let (by_key, by_token) = (stream(&guarded, &key).await, stream(&guarded, tokens["access_token"].as_str().unwrap()).await);
+        for feed in [&by_key.0, &by_token.0] {
+            feed.send(price(1)).await.unwrap();
+        }
+        guarded.admin("POST", "/users/alice/disable", &json!({})).await;
+        guarded.by(&guarded.admin, "POST", "/users/alice/disable", None).await.expect(200);
+        assert_eq!(by_token.1.await.unwrap().0, 401);
+        assert!(!by_key.1.is_finished(), "the other stream goes on");
+        guarded.app.set_clock("2026-11-23T13:00:00Z");
+        assert_eq!(by_key.1.await.unwrap().0, 401);
+        guarded.app.stop().await;
+    }
+
+    async fn tokens_of_another_issuer_are_refused_by_jti_and_by_sub(backend) {
+        let idp = Idp::new();
+        let guarded = Guarded::start_with(backend, |folder| idp.trusted(folder, "markets:read")).await;
+        let now = guarded.app.clock.now();
+        let token = |jti: &str, sub: &str, iat: i64| {
+            idp.token("ed", &json!({ "jti": jti, "sub": sub, "iat": now.0 / 1_000_000 + iat }), now)
+        };
+        let (one, two, other) = (token("one", "carol", 0), token("two", "carol", 0), token("three", "dave", 0));
+        let statuses = async |tokens: [&String; 3]| {
+            let mut found = Vec::new();
+            for token in tokens {
+                found.push(guarded.by(token, "GET", "/markets", None).await.status.as_u16());
+            }
+            found
+        };
+        assert_eq!(statuses([&one, &two, &other]).await, [200, 200, 200]);
+        guarded.admin("POST", "/auth/revocations", &json!({ "issuer": PUBLIC, "jti": "one" })).await.expect(201);
+        assert_eq!(statuses([&one, &two, &other]).await, [401, 200, 200]);
+        guarded.admin("POST", "/auth/revocations", &json!({ "issuer": PUBLIC, "sub": "carol" })).await.expect(201);
+        assert_eq!(statuses([&one, &two, &other]).await, [401, 401, 200]);
+        assert_eq!(guarded.by(&token("four", "carol", 20), "GET", "/markets", None).await.status, 200, "issued later");
+        let undated = idp.token("ed", &json!({ "jti": null, "sub": "carol", "iat": null }), now);
+        assert_eq!(guarded.by(&undated, "GET", "/markets", None).await.status, 401, "who knows when");
+        for body in [json!({ "issuer": PUBLIC }), json!({ "issuer": PUBLIC, "jti": "a", "sub": "b" }), json!({ "issuer": "https://x/", "jti": "a" })] {
+            assert_eq!(guarded.admin("POST", "/auth/revocations", &body).await.status, 422, "{body}");
+        }
+        // They are kept.
+        let Guarded { app, admin, scratch } = guarded;
+        let guarded = Guarded { app: app.restart().await, admin, scratch };
+        assert_eq!(guarded.by(&two, "GET", "/markets", None).await.status, 401);
+        assert_eq!(guarded.by(&other, "GET", "/markets", None).await.status, 200);
+        guarded.app.stop().await;
+    }
+
+    async fn keys_of_an_issuer_change_without_a_restart(backend) {
+        let (before, after) = (Idp::new(), Idp::new());
+        let guarded = Guarded::start_with(backend, |folder| before.trusted(folder, "markets:read")).await;
+        let now = guarded.app.clock.now();
+        let (old, new) = (before.token("ed", &json!({}), now), after.token("ed", &json!({}), now));
+        assert_eq!(guarded.by(&new, "GET", "/markets", None).await.status, 401);
+        std::fs::write(guarded.scratch.0.join("jwks.json"), "{ broken").unwrap();
+        let directory = &guarded.app.app.state.gate.directory;
+        artifact::workers::jwks::read_all(directory, None).await;
+        assert_eq!(guarded.by(&old, "GET", "/markets", None).await.status, 200, "what cannot be read changes nothing");
+        std::fs::write(guarded.scratch.0.join("jwks.json"), after.jwks().to_string()).unwrap();
+        artifact::workers::jwks::read_all(directory, None).await;
+        assert_eq!(guarded.by(&new, "GET", "/markets", None).await.status, 200);
+        assert_eq!(guarded.by(&old, "GET", "/markets", None).await.status, 401, "a key that is gone verifies nothing");
+        guarded.app.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn keys_are_fetched_from_an_address_and_asked_for_when_a_token_names_a_new_one() {
+    use artifact::workers::outbound::Outbound;
+    use artifact::workers::outbound::address::Reach;
+    use artifact::workers::tokens::issuers::KeySource;
+    let idp = Idp::new();
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let served = std::sync::Arc::new(std::sync::Mutex::new((500, String::new())));
+    let document = std::sync::Arc::clone(&served);
+    let router = axum::Router::new().route(
+        "/jwks",
+        axum::routing::get(move || {
+            let (status, body) = document.lock().unwrap().clone();
+            async move { (StatusCode::from_u16(status).unwrap(), body) }
+        }),
+    );
+    let stop = CancellationToken::new();
+    let ending = stop.clone();
+    let server = tokio::spawn(async move {
+        axum::serve(listener, router).with_graceful_shutdown(async move { ending.cancelled().await }).await
+    });
+    let guarded = Guarded::start_with(crate::support::Backend::Sqlite, |folder| {
+        let mut settings = idp.trusted(folder, "markets:read");
+        settings.issuers[1].keys = KeySource::Url(format!("http://{address}/jwks"));
+        settings
+    })
+    .await;
+    let now = guarded.app.clock.now();
+    let token = idp.token("rs", &json!({}), now);
+    let status = async || guarded.by(&token, "GET", "/markets", None).await.status.as_u16();
+    let directory = &guarded.app.app.state.gate.directory;
+    let client = Outbound::new(Reach::Anywhere).unwrap();
+    artifact::workers::jwks::read_all(directory, Some(&client)).await;
+    assert_eq!(status().await, 401, "the issuer is down, the service is not");
+    *served.lock().unwrap() = (200, idp.jwks().to_string());
+    artifact::workers::jwks::read_all(directory, Some(&client)).await;
+    assert_eq!(status().await, 200);
+    *served.lock().unwrap() = (404, "{}".to_owned());
+    artifact::workers::jwks::read_all(directory, Some(&client)).await;
+    assert_eq!(status().await, 200, "what cannot be read changes nothing");
+    guarded.app.stop().await;
+    stop.cancel();
+    server.await.unwrap().unwrap();
+}

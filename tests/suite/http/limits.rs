@@ -1,0 +1,165 @@
+//! How often one may ask, and what every answer tells browsers.
+
+use crate::on_both;
+use crate::support::{Backend, START, Scratch, TestApp, fresh_location};
+use artifact::clock::Clock;
+use artifact::domain::moment::Moment;
+use artifact::http::auth::Access;
+use artifact::http::client_address::TrustedProxies;
+use artifact::http::guard::Guard;
+use artifact::http::limits::{Limits, Rates};
+use serde_json::json;
+
+const ORIGIN: &str = "https://desk.example";
+
+async fn guarded(backend: Backend, rates: Rates) -> (TestApp, Scratch) {
+    let scratch = Scratch::new();
+    let location = fresh_location(backend, &scratch).await;
+    let clock = Clock::manual(Moment::parse(START).unwrap());
+    let proxies =
+        TrustedProxies { networks: vec!["127.0.0.1/32".parse().unwrap()], ..TrustedProxies::default() };
+    let guard = Guard::new(Limits { rates, ..Limits::default() }, proxies, vec![ORIGIN.parse().unwrap()]);
+    (TestApp::start_guarded(location, clock, Access::Keys, guard).await, scratch)
+}
+
+fn header<'a>(reply: &'a crate::support::Reply, name: &str) -> &'a str {
+    reply.headers.get(name).map_or("", |value| value.to_str().unwrap())
+}
+
+on_both! {
+    async fn a_key_has_a_quota_and_the_headers_tell_of_it(backend) {
+        let rates = Rates { key: 60, address: 0, heavy: 5, anonymous: 0, refused: 0 };
+        let (app, _scratch) = guarded(backend, rates).await;
+        let key = app.app.admin_key("first").await.unwrap();
+        let other = app.app.admin_key("other").await.unwrap();
+        let get = async |path: &str, key: &str| app.send("GET", path, &[("x-api-key", key)], b"").await;
+        for left in (0..60).rev() {
+            let reply = get("/markets", &key).await;
+            reply.expect(200);
+            assert_eq!(header(&reply, "ratelimit-policy"), "\"key\";q=60;w=60");
+            assert_eq!(header(&reply, "ratelimit"), format!("\"key\";r={left};t={}", 60 - left));
+            assert_eq!(header(&reply, "x-ratelimit-limit"), "60");
+            assert_eq!(header(&reply, "x-ratelimit-remaining"), left.to_string());
+        }
+        let reply = get("/markets", &key).await;
+        assert_eq!((header(&reply, "retry-after"), header(&reply, "ratelimit")), ("1", "\"key\";r=0;t=60"));
+        let reset = Moment::parse(START).unwrap().0 / 1_000_000 + 60;
+        assert_eq!(header(&reply, "x-ratelimit-reset"), reset.to_string());
+        assert_eq!(reply.code(429), "too_many_requests");
+        // Health is never refused, and another key has its own quota.
+        app.get("/health").await.expect(200);
+        get("/markets", &other).await.expect(200);
+        app.set_clock("2026-11-23T12:00:01Z");
+        get("/markets", &key).await.expect(200);
+        get("/markets", &key).await.expect(429);
+        for _ in 0..5 {
+            get("/pnl", &other).await;
+        }
+        let heavy = get("/pnl", &other).await;
+        assert_eq!(header(&heavy, "ratelimit-policy"), "\"heavy\";q=5;w=60");
+        assert_eq!((header(&heavy, "retry-after"), heavy.code(429).as_str()), ("12", "too_many_requests"));
+        get("/markets", &other).await.expect(200);
+        app.stop().await;
+    }
+
+    async fn wrong_keys_of_an_address_are_soon_not_looked_at(backend) {
+        let rates = Rates { key: 0, address: 0, heavy: 0, anonymous: 0, refused: 100 };
+        let (app, _scratch) = guarded(backend, rates).await;
+        let (used, fresh) = (app.app.admin_key("used").await.unwrap(), app.app.admin_key("fresh").await.unwrap());
+        let get = async |key: &str, from: &str| {
+            app.send("GET", "/markets", &[("x-api-key", key), ("x-forwarded-for", from)], b"").await
+        };
+        get(&used, "192.0.2.1").await.expect(200);
+        let wrong = |n: usize| format!("art_{n:012}_{}", "0".repeat(64));
+        for n in 0..100 {
+            assert_eq!(get(&wrong(n), "192.0.2.1").await.code(401), "unauthorized");
+        }
+        let refused = get(&wrong(100), "192.0.2.1").await;
+        assert_eq!((header(&refused, "retry-after"), refused.code(429).as_str()), ("1", "too_many_requests"));
+        // A key that was good before goes on, from there too; an unknown one waits, right or wrong.
+        get(&used, "192.0.2.1").await.expect(200);
+        get(&fresh, "192.0.2.1").await.expect(429);
+        get(&fresh, "192.0.2.2").await.expect(200);
+        app.set_clock("2026-11-23T12:00:01Z");
+        get(&fresh, "192.0.2.1").await.expect(200);
+        app.stop().await;
+    }
+
+    async fn who_shows_no_key_has_a_quota_by_address(backend) {
+        let rates = Rates { key: 0, address: 0, heavy: 0, anonymous: 10, refused: 0 };
+        let (app, _scratch) = guarded(backend, rates).await;
+        for n in 0..12 {
+            let reply = app.send("GET", "/markets", &[("x-forwarded-for", "2001:db8::1")], b"").await;
+            assert_eq!(reply.status.as_u16(), if n < 10 { 401 } else { 429 });
+        }
+        let neighbour = app.send("GET", "/markets", &[("x-forwarded-for", "2001:db8::2")], b"").await;
+        assert_eq!(neighbour.code(429), "too_many_requests", "a /64 is one client");
+        app.send("GET", "/markets", &[("x-forwarded-for", "2001:db8:0:1::1")], b"").await.expect(401);
+        app.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn only_named_origins_may_read_answers() {
+    let none = Rates { key: 0, address: 0, heavy: 0, anonymous: 0, refused: 0 };
+    let (app, _scratch) = guarded(Backend::Sqlite, none).await;
+    let key = app.app.admin_key("first").await.unwrap();
+    let asks = |origin: &'static str| {
+        [
+            ("origin", origin),
+            ("access-control-request-method", "POST"),
+            ("access-control-request-headers", "x-api-key,idempotency-key"),
+        ]
+    };
+    let allowed = app.send("OPTIONS", "/prices", &asks(ORIGIN), b"").await;
+    assert!(allowed.status.is_success());
+    assert_eq!(header(&allowed, "access-control-allow-origin"), ORIGIN);
+    assert!(header(&allowed, "access-control-allow-headers").contains("idempotency-key"));
+    assert_eq!(header(&allowed, "access-control-allow-credentials"), "");
+    for origin in ["https://evil.example", "http://desk.example", "https://desk.example.evil", "null"] {
+        let refused = app.send("OPTIONS", "/prices", &asks(origin), b"").await;
+        assert_eq!(header(&refused, "access-control-allow-origin"), "", "{origin}");
+    }
+    // A failure may be read too.
+    for (path, status) in [("/markets", 200), ("/markets/NONE", 404)] {
+        let reply = app.send("GET", path, &[("x-api-key", &key), ("origin", ORIGIN)], b"").await;
+        assert_eq!((reply.status.as_u16(), header(&reply, "access-control-allow-origin")), (status, ORIGIN));
+        assert!(header(&reply, "access-control-expose-headers").contains("ratelimit"));
+        let varies = reply.headers.get_all("vary").iter();
+        assert!(varies.into_iter().any(|value| value.to_str().unwrap().contains("origin")));
+    }
+    app.stop().await;
+    let plain = TestApp::start(Backend::Sqlite).await;
+    assert_eq!(plain.send("OPTIONS", "/prices", &asks(ORIGIN), b"").await.code(405), "method_not_allowed");
+    let reply = plain.send("GET", "/markets", &[("origin", ORIGIN)], b"").await;
+    assert_eq!(header(&reply, "access-control-allow-origin"), "");
+    plain.stop().await;
+}
+
+#[tokio::test]
+async fn every_answer_tells_browsers_and_caches_to_keep_out() {
+    let app = TestApp::start(Backend::Sqlite).await;
+    for path in
+        ["/health", "/markets", "/markets/NONE", "/nowhere", "/openapi.json", "/docs", "/docs/problems"]
+    {
+        let reply = app.get(path).await;
+        assert_eq!(header(&reply, "x-content-type-options"), "nosniff", "{path}");
+        assert_eq!(header(&reply, "referrer-policy"), "no-referrer", "{path}");
+        assert_eq!(header(&reply, "strict-transport-security"), "", "{path}");
+        if header(&reply, "content-type").starts_with("text/html") {
+            let policy = header(&reply, "content-security-policy");
+            assert!(
+                policy.contains("script-src 'self';") && policy.contains("frame-ancestors 'none'"),
+                "{policy}"
+            );
+        } else {
+            let wanted = if reply.headers.contains_key("etag") { "private, no-cache" } else { "no-store" };
+            assert_eq!(header(&reply, "cache-control"), wanted, "{path}");
+        }
+    }
+    let market = json!({ "code": "X", "name": "X", "market_type": "STOCK_EXCHANGE", "timezone": "UTC" });
+    let made = app.post("/markets", &market).await;
+    assert!(made.status.is_success() || made.status.is_client_error());
+    assert_ne!(header(&made, "cache-control"), "");
+    app.stop().await;
+}

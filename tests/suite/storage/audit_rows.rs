@@ -1,0 +1,175 @@
+//! Rows of the audit trail, filtered, paged, and handed to a verification; and every kind of tampering, done to the real
+//! tables.
+
+use super::audit::{alice, tell};
+use super::raw::Raw;
+use super::samples::read;
+use crate::on_both;
+use crate::support::{Backend, TestDb};
+use artifact::domain::audit::verification::{FaultKind, Verdict};
+use artifact::domain::audit::{Actor, AuditKey, Entry, Outcome};
+use artifact::domain::moment::Moment;
+use artifact::storage::audit_key::KEY_FILE;
+use artifact::storage::audit_rows::{self, AuditFilter, AuditSort};
+use artifact::storage::page::{After, Page};
+use artifact::workers::audit_trail::{AuditTrail, Given};
+
+async fn seqs(db: &TestDb, filter: AuditFilter) -> Vec<i64> {
+    let page = Page::first(AuditSort::Seq, 100);
+    let rows = audit_rows::list(&mut read(db).await, &filter, &page).await.unwrap();
+    rows.into_iter().map(|row| row.seq).collect()
+}
+
+/// Rows about markets 1 to `count`, anchored after each tenth.
+async fn told(db: &TestDb, trail: &AuditTrail, count: u32) {
+    for number in 1..=count {
+        tell(db, alice(), Entry::created("market.create", number, &number)).await;
+        if number % 10 == 0 {
+            assert!(trail.anchor(&db.db, Moment(0)).await.unwrap());
+        }
+    }
+}
+
+fn trail_of(db: &TestDb) -> AuditTrail {
+    AuditTrail::under(db.location.directory(), db.db.audit_key().clone())
+}
+
+async fn verdict(db: &TestDb) -> Verdict {
+    let verdict = trail_of(db).verify(&db.db, Given::default()).await.unwrap();
+    let head = audit_rows::head_at(&mut read(db).await, verdict.head.seq).await.unwrap();
+    assert_eq!(head, Some(verdict.head));
+    verdict
+}
+
+fn kinds(verdict: &Verdict) -> Vec<(FaultKind, i64)> {
+    verdict.faults.iter().map(|fault| (fault.kind, fault.at)).collect()
+}
+
+/// Takes the triggers away, as whoever owns the database can, and runs statements.
+async fn tamper(db: &TestDb, backend: Backend, sql: &str) {
+    let mut raw = Raw::open(&db.location).await;
+    match backend {
+        Backend::Sqlite => {
+            for trigger in [
+                "audit_rows_are_not_changed",
+                "audit_rows_are_not_removed",
+                "audit_rows_are_added_at_the_end",
+            ] {
+                raw.run(&format!("DROP TRIGGER IF EXISTS {trigger}")).await;
+            }
+        }
+        Backend::Postgres => raw.run("ALTER TABLE audit_rows DISABLE TRIGGER USER").await,
+    }
+    raw.run(sql).await;
+    raw.close().await;
+}
+
+on_both! {
+    async fn rows_are_found_by_each_filter_and_paged_both_ways(backend) {
+        let db = TestDb::open(backend).await;
+        tell(&db, alice(), Entry::created("portfolio.create", "p", &1)).await;
+        db.clock.set(Moment(db.clock.now().0 + 1_000_000));
+        let later = db.clock.now();
+        tell(&db, Actor::system("queue"), Entry::done("portfolio.transaction.create", "t").on("portfolio", "p")).await;
+        let denied = Entry { outcome: Outcome::Denied, code: Some("forbidden".to_owned()), ..Entry::done("portfolios.read", "x") };
+        tell(&db, Actor { request_id: Some("r-9".to_owned()), ..alice() }, denied).await;
+        let all = AuditFilter::default;
+        assert_eq!(seqs(&db, all()).await, [1, 2, 3]);
+        assert_eq!(seqs(&db, AuditFilter { from: Some(later), ..all() }).await, [2, 3]);
+        assert_eq!(seqs(&db, AuditFilter { to: Some(later), ..all() }).await, [1]);
+        assert_eq!(seqs(&db, AuditFilter { actor: Some("key:abc".to_owned()), ..all() }).await, [1, 3]);
+        assert_eq!(seqs(&db, AuditFilter { action: Some("portfolio.create".to_owned()), ..all() }).await, [1]);
+        // A prefix ends at its dot.
+        assert_eq!(seqs(&db, AuditFilter { action: Some("portfolio.".to_owned()), ..all() }).await, [1, 2]);
+        assert_eq!(seqs(&db, AuditFilter { action: Some("portfolio.tr%".to_owned()), ..all() }).await, [0; 0]);
+        assert_eq!(seqs(&db, AuditFilter { object_type: Some("portfolio".to_owned()), ..all() }).await, [1, 2]);
+        assert_eq!(seqs(&db, AuditFilter { object_id: Some("x".to_owned()), ..all() }).await, [3]);
+        assert_eq!(seqs(&db, AuditFilter { outcome: Some(Outcome::Denied), ..all() }).await, [3]);
+        assert_eq!(seqs(&db, AuditFilter { request_id: Some("r-9".to_owned()), ..all() }).await, [3]);
+        let page = Page { sort: AuditSort::Seq, descending: true, limit: 1, after: Some(After { value: "3".to_owned(), key: 3 }) };
+        let rows = audit_rows::list(&mut read(&db).await, &all(), &page).await.unwrap();
+        assert_eq!(rows.iter().map(|row| row.seq).collect::<Vec<_>>(), [2]);
+        assert_eq!(rows[0].actor_kind, "system");
+    }
+
+    async fn an_untouched_trail_verifies_and_every_tampering_is_found(backend) {
+        for (name, sql, expected) in [
+            ("nothing", "SELECT 1", vec![]),
+            ("edit", "UPDATE audit_rows SET actor = 'bob' WHERE seq = 5", vec![(FaultKind::Hash, 5)]),
+            ("edit of what was told", "UPDATE audit_rows SET after_json = '99' WHERE seq = 24", vec![(FaultKind::Hash, 24)]),
+            ("delete", "DELETE FROM audit_rows WHERE seq = 13", vec![(FaultKind::Gap, 14), (FaultKind::Hash, 14)]),
+            ("swap", "UPDATE audit_rows SET seq = -1 WHERE seq = 3; UPDATE audit_rows SET seq = 3 WHERE seq = 4; \
+              UPDATE audit_rows SET seq = 4 WHERE seq = -1",
+             vec![(FaultKind::Hash, 3), (FaultKind::Hash, 4), (FaultKind::Hash, 5)]),
+            ("renumber", "DELETE FROM audit_rows WHERE seq = 23; UPDATE audit_rows SET seq = 23 WHERE seq = 24; \
+              UPDATE audit_rows SET seq = 24 WHERE seq = 25",
+             vec![(FaultKind::Hash, 23), (FaultKind::Hash, 24)]),
+            ("cut", "DELETE FROM audit_rows WHERE seq > 15", vec![(FaultKind::Cut, 20)]),
+            ("all gone", "DELETE FROM audit_rows", vec![(FaultKind::Cut, 20)]),
+        ] {
+            let db = TestDb::open(backend).await;
+            told(&db, &trail_of(&db), 25).await;
+            tamper(&db, backend, sql).await;
+            let found = verdict(&db).await;
+            assert_eq!(kinds(&found), expected, "{name}: {found:?}");
+            assert_eq!(found.is_good(), expected.is_empty());
+        }
+    }
+
+    async fn a_rollback_and_another_key_are_found_and_a_restore_is_answered_for(backend) {
+        let mut db = TestDb::open(backend).await;
+        let trail = trail_of(&db);
+        told(&db, &trail, 20).await;
+        assert!(trail.reaches_its_anchor(&db.db).await.unwrap());
+        assert!(verdict(&db).await.is_good());
+        // An old copy that went on with the right key.
+        tamper(&db, backend, "DELETE FROM audit_rows WHERE seq > 14").await;
+        db.db.close().await;
+        db.reopen().await;
+        let trail = trail_of(&db);
+        assert!(!trail.reaches_its_anchor(&db.db).await.unwrap());
+        assert!(!trail.anchor(&db.db, Moment(0)).await.unwrap(), "that the trail is short is not covered up");
+        assert_eq!(kinds(&verdict(&db).await), [(FaultKind::Cut, 20)]);
+        for number in 0..8 {
+            tell(&db, alice(), Entry::done("market.open", number)).await;
+        }
+        assert!(trail.anchor(&db.db, Moment(0)).await.unwrap());
+        assert_eq!(kinds(&verdict(&db).await), [(FaultKind::Anchor, 20)]);
+        // Somebody answers for it: the anchor it contradicts stays in the file, and is given up from there on.
+        tamper(&db, backend, "DELETE FROM audit_rows WHERE seq > 14").await;
+        db.db.close().await;
+        db.reopen().await;
+        let trail = trail_of(&db);
+        let head = trail.accept_restore(&db.db, alice(), ("backup of Monday", Moment(0))).await.unwrap();
+        assert_eq!(head.seq, 15);
+        let found = verdict(&db).await;
+        assert!(found.is_good(), "{found:?}");
+        assert_eq!(found.restores.iter().map(|r| (r.head.seq, r.note.as_str())).collect::<Vec<_>>(), [(14, "backup of Monday")]);
+        let filter = AuditFilter { action: Some("database.restore".to_owned()), ..AuditFilter::default() };
+        assert_eq!(seqs(&db, filter).await, [15]);
+        // Another key fits no row and no anchor.
+        let other = AuditTrail::under(db.location.directory(), AuditKey::new(&[9; 32]));
+        let found = other.verify(&db.db, Given::default()).await.unwrap();
+        assert_eq!(found.faults.iter().filter(|fault| fault.kind == FaultKind::Hash).count(), 15);
+        assert!(found.faults.iter().any(|fault| fault.kind == FaultKind::Seal));
+        assert!(std::fs::metadata(db.location.directory().join(KEY_FILE)).is_ok());
+    }
+
+    async fn many_rows_are_verified_part_by_part(backend) {
+        let db = TestDb::open(backend).await;
+        let work = db.db.writer().write::<_, artifact::storage::error::StorageError, _>(alice(), |tx| Box::pin(async move {
+            for number in 0..9_000 {
+                tx.audit(Entry::created("market.create", number, &number));
+            }
+            Ok(())
+        }));
+        work.await.unwrap();
+        trail_of(&db).anchor(&db.db, Moment(0)).await.unwrap();
+        let found = verdict(&db).await;
+        assert_eq!((found.rows, found.anchors, found.is_good()), (9_000, 1, true));
+        let (mut verifier, mut parts) = (artifact::domain::audit::verification::Verifier::new(
+            db.db.audit_key().clone(), None, Vec::new(), found.head), 0);
+        while audit_rows::scan(&mut read(&db).await, &mut verifier).await.unwrap() > 0 { parts += 1; }
+        assert_eq!(parts, 0, "nothing comes after the end");
+    }
+}
