@@ -22,12 +22,14 @@ use crate::http::router;
 use crate::http::tls::Certificates;
 use crate::random::Random;
 use crate::storage::access;
-use crate::storage::database::{Claim, Database, Location};
+use crate::storage::database::{Database, Location};
 use crate::storage::error::StorageError;
 use crate::storage::migrate;
+use crate::storage::opening::Claim;
 use crate::storage::sealing::Effort;
 use crate::telemetry::recorder;
 use crate::workers::audit_trail::{self, AuditTrail};
+use crate::workers::background::supervise;
 use crate::workers::backup::schedule::Keep;
 use crate::workers::backup::sealed::Passphrase;
 use crate::workers::backup::target::{Bucket, BucketAddress, Target};
@@ -37,6 +39,7 @@ use crate::workers::feeds::definition::Definition;
 use crate::workers::feeds::{self, Feeds};
 use crate::workers::gate::{self, Gate, GateError, Settings};
 use crate::workers::gauges;
+use crate::workers::outbox::{self, Remote};
 use crate::workers::present::Presents;
 use crate::workers::records::RecordFiles;
 use crate::workers::refusals;
@@ -146,6 +149,8 @@ pub struct App {
     pub state: AppState,
     directory: PathBuf,
     certificates: Option<Arc<Certificates>>,
+    /// Where prices are posted on to.
+    remote: Option<Arc<Remote>>,
 }
 
 /// Where a configuration says the data is.
@@ -236,7 +241,7 @@ impl App {
             guard,
             limits,
         };
-        Ok(Self { state, directory, certificates: None })
+        Ok(Self { state, directory, certificates: None, remote: None })
     }
 
     /// The same service with TLS on the network.
@@ -268,6 +273,20 @@ impl App {
             backup_age_max: Duration::from_secs(health.backup_age_max_hours.value.saturating_mul(3600)),
         });
         self
+    }
+
+    /// Posts prices on to another instance from now on, once [`App::posting`] or the service runs.
+    pub fn post_on(&mut self, remote: Remote) {
+        self.state.db.outlet().open(&remote.place());
+        self.remote = Some(Arc::new(remote));
+    }
+
+    /// The task that posts prices on until `stop` is cancelled; none when they are posted nowhere.
+    pub fn posting(&self, stop: &CancellationToken) -> Option<JoinHandle<()>> {
+        let (db, clock) = (self.state.db.clone(), self.state.clock.clone());
+        let (remote, ending) = (Arc::clone(self.remote.as_ref()?), stop.clone());
+        let post = move || outbox::run(db.clone(), clock.clone(), Arc::clone(&remote), ending.clone());
+        Some(tokio::spawn(supervise("posting on", stop.clone(), post)))
     }
 
     /// Makes the first key when there is none yet; it is shown by the caller, once.
@@ -369,6 +388,7 @@ impl App {
         let guarding = gate::supervise(Arc::clone(&self.state.gate), self.state.db.clone(), stop.clone());
         let guarding = tokio::spawn(guarding);
         self.tend_audit_trail(&stop);
+        let posting = self.posting(&stop);
         let (db, clock) = (self.state.db.clone(), self.state.clock.clone());
         tokio::spawn(gauges::supervise(db, self.directory.clone(), clock, stop.clone()));
         let over_network = serve(Entrance::Network(listener));
@@ -386,6 +406,9 @@ impl App {
         // A backup under way would hold the end up; it leaves nothing but a draft that the next one sweeps away.
         backing_up.abort();
         end_feeds(feeding).await;
+        if let Some(posting) = posting {
+            posting.await.unwrap_or_default();
+        }
         self.end_sealing(sealing).await;
         // Its last deed is to keep when keys were used; it waits for nothing else.
         drop(tokio::time::timeout(TIDY, guarding).await);

@@ -27,6 +27,8 @@ pub mod listings;
 pub mod markets;
 pub mod migrate;
 pub mod newest;
+pub mod opening;
+pub mod outbox;
 pub mod page;
 mod pending;
 pub mod portfolios;

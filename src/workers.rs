@@ -3,6 +3,7 @@
 pub mod actions;
 pub mod adjusted_prices;
 pub mod audit_trail;
+pub mod background;
 pub mod backup;
 pub mod bookkeeping;
 pub mod csv_records;
@@ -19,7 +20,9 @@ pub mod ledger;
 pub mod ledger_parse;
 pub mod listings;
 pub mod login_attempts;
+pub mod mapping;
 pub mod outbound;
+pub mod outbox;
 pub mod passwords;
 pub mod pnl_engine;
 pub mod present;

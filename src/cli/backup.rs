@@ -6,7 +6,7 @@ use crate::app::{SOCKET, backup_settings, location};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::random::Random;
-use crate::storage::database::Claim;
+use crate::storage::opening::Claim;
 use crate::workers::backup::kept::Kept;
 use crate::workers::backup::sealed::Passphrase;
 use crate::workers::backup::target::Target;

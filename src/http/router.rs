@@ -4,10 +4,10 @@ use crate::http::auth::Door;
 use crate::http::openapi::{self, Frame, Written};
 use crate::http::{
     AppState, actions, assets, attribution, audit, backups, candles, currencies, difference, docs, exports,
-    feeds, fx, gains, health, history, imports, keys, layers, ledger_imports, login, markets, metrics, pnl,
-    portfolios, position_trades, positions, price_batch, price_sources, price_stream, price_withdrawal,
-    prices, rate_imports, record_files, returns, several, signing_keys, statement, transactions, users,
-    values,
+    feed_mappings, feeds, fx, gains, health, history, imports, keys, layers, ledger_imports, login, markets,
+    metrics, outbox, pnl, portfolios, position_trades, positions, price_batch, price_sources, price_stream,
+    price_withdrawal, prices, rate_imports, record_files, returns, several, signing_keys, statement,
+    transactions, users, values,
 };
 use axum::extract::DefaultBodyLimit;
 use axum::routing::get;
@@ -92,6 +92,12 @@ fn market_data() -> OpenApiRouter<AppState> {
         .routes(routes!(prices::list_prices, prices::record_price, price_withdrawal::withdraw_price))
         .routes(routes!(prices::latest_prices))
         .routes(routes!(fx::list_rates, fx::record_rate))
+        .routes(routes!(feed_mappings::test_mapping))
+        .routes(routes!(outbox::get_outbox))
+        .routes(routes!(outbox::list_refused_posts))
+        .routes(routes!(outbox::retry_refused_posts))
+        .routes(routes!(outbox::retry_refused_post))
+        .routes(routes!(outbox::discard_refused_post))
         .routes(routes!(record_files::list_record_sources))
         .routes(routes!(record_files::get_records))
         .routes(routes!(record_files::get_manifest))

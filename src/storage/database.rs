@@ -4,13 +4,13 @@ use crate::clock::Clock;
 use crate::domain::audit::AuditKey;
 use crate::domain::ids::AssetKey;
 use crate::domain::moment::Moment;
-use crate::random::Random;
-use crate::storage::audit::{self, Chain, Trail};
-use crate::storage::audit_key;
+use crate::storage::audit::{Chain, Trail};
 use crate::storage::error::StorageError;
 use crate::storage::figures::OpenPosition;
 use crate::storage::listings::{Listing, Listings};
 use crate::storage::newest::Newest;
+use crate::storage::opening::{Claim, open_postgres, open_sqlite, own_key};
+use crate::storage::outbox::Outlet;
 use crate::storage::pending::Pending;
 use crate::storage::refusal::{Guard, Halt};
 use crate::storage::series::{Series, Shelf};
@@ -18,27 +18,17 @@ use crate::storage::ticks::{Ticks, Touched};
 use crate::storage::writer::{Stamp, Stamps, WriterHandle};
 use crate::storage::{migrate, presence, recall};
 use crate::telemetry;
-use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
-use sqlx::sqlite::{
-    SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
-};
-use sqlx::{Connection as _, PgConnection, Postgres, Sqlite, Transaction};
-use std::fs::{File, TryLockError};
+use sqlx::postgres::PgPool;
+use sqlx::sqlite::SqlitePool;
+use sqlx::{Connection as _, Postgres, Sqlite, Transaction};
+use std::collections::BTreeSet;
+use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::str::FromStr as _;
 use std::sync::Arc;
 use std::time::Duration;
 
 /// Name of the database file in a data directory.
 pub const DATABASE_FILE: &str = "artifact.db";
-/// Name of the lock file in a data directory.
-pub const LOCK_FILE: &str = "artifact.lock";
-/// Readers beside the one writer.
-const READERS: u32 = 4;
-/// How long a second process waits for the first to let go, before it is refused.
-const LOCK_WAIT: Duration = Duration::from_secs(3);
-/// Advisory lock of the one process that may use a PostgreSQL database: "artifact" in ASCII.
-const SESSION_LOCK: i64 = 0x6172_7469_6661_6374;
 
 /// Where the data is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -76,6 +66,8 @@ pub(super) struct Shared {
     pub(super) newest: Arc<Newest>,
     /// Price series held in memory.
     pub(super) shelf: Arc<Shelf>,
+    /// Where prices are posted on to.
+    pub(super) outlet: Arc<Outlet>,
     pub(super) listings: Arc<Listings>,
     /// The audit trail's key and end.
     pub(super) chain: Arc<Chain>,
@@ -87,6 +79,7 @@ impl Shared {
             ticks: Arc::default(),
             newest: Arc::default(),
             shelf: Arc::default(),
+            outlet: Arc::default(),
             listings: Arc::default(),
             chain: Arc::new(Chain::new(key)),
         }
@@ -103,6 +96,8 @@ pub struct Tx {
     pub(super) pending: Pending,
     /// What it has told the audit trail so far.
     pub(super) trail: Trail,
+    /// Assets that somebody told a price of, known before or not.
+    pub(super) quoted: BTreeSet<AssetKey>,
     /// The newest prices, as of the last commit.
     pub(super) newest: Arc<Newest>,
     /// The last commit its snapshot has, once that was asked for.
@@ -147,6 +142,7 @@ impl Tx {
             touched: Touched::default(),
             pending: Pending::default(),
             trail: Trail::default(),
+            quoted: BTreeSet::new(),
             newest: Arc::clone(&shared.newest),
             snapshot: None,
             tick,
@@ -256,49 +252,6 @@ pub struct Database {
 #[derive(Debug)]
 struct Lock {
     _file: File,
-}
-
-/// A place for data that this process has to itself, before the database in it is opened.
-#[derive(Debug)]
-pub struct Claim {
-    location: Location,
-    file: File,
-    session: Option<PgConnection>,
-}
-
-impl Claim {
-    /// Takes the locks of a place.
-    ///
-    /// # Errors
-    /// [`StorageError::Locked`] when another process has it, and whatever the driver says.
-    pub async fn take(location: &Location) -> Result<Self, StorageError> {
-        let file = lock_directory(location.directory()).await?;
-        let session = match location {
-            Location::Directory(_) => None,
-            Location::Postgres { url, .. } => Some(lock_postgres(url).await?),
-        };
-        Ok(Self { location: location.clone(), file, session })
-    }
-
-    /// The place.
-    pub const fn location(&self) -> &Location {
-        &self.location
-    }
-
-    /// Version of the schema of the data there; `None` where there is none yet.
-    ///
-    /// # Errors
-    /// Whatever the driver says.
-    pub async fn schema(&mut self) -> Result<Option<i64>, StorageError> {
-        let found = match (&self.location, &mut self.session) {
-            (Location::Directory(directory), _) => {
-                migrate::sqlite_schema(&directory.join(DATABASE_FILE)).await
-            }
-            (Location::Postgres { .. }, Some(session)) => migrate::postgres_schema(session).await,
-            (Location::Postgres { .. }, None) => Ok(None),
-        };
-        found.map_err(|error| presence::advised(error, self.location.directory()))
-    }
 }
 
 impl Database {
@@ -448,6 +401,11 @@ impl Database {
         &self.shared.ticks
     }
 
+    /// Where prices are posted on to.
+    pub fn outlet(&self) -> &Outlet {
+        &self.shared.outlet
+    }
+
     /// The stamps given out, and what `known_at` may ask for.
     pub fn stamps(&self) -> &Stamps {
         &self.stamps
@@ -503,147 +461,3 @@ pub async fn sqlite_version() -> Result<String, StorageError> {
     let mut connection = sqlx::SqliteConnection::connect("sqlite::memory:").await?;
     Ok(sqlx::query_scalar("SELECT sqlite_version()").fetch_one(&mut connection).await?)
 }
-
-/// Takes the lock file of a data directory, waiting a moment for a process that is just ending.
-async fn lock_directory(directory: &Path) -> Result<File, StorageError> {
-    let path = directory.join(LOCK_FILE);
-    let failed = |source| StorageError::File { path: path.display().to_string(), source };
-    create_private_directory(directory).map_err(failed)?;
-    let file = File::options().create(true).truncate(false).write(true).open(&path).map_err(failed)?;
-    let tries = 30;
-    for _ in 0..tries {
-        match file.try_lock() {
-            Ok(()) => return Ok(file),
-            Err(TryLockError::WouldBlock) => tokio::time::sleep(LOCK_WAIT / tries).await,
-            Err(TryLockError::Error(source)) => return Err(failed(source)),
-        }
-    }
-    Err(StorageError::Locked(format!(
-        "{} is in use by another artifact process; stop that one first, or use another --data directory",
-        directory.display()
-    )))
-}
-
-/// The audit trail's key in the data directory. It is made for a trail without rows; one that has rows needs its own.
-async fn own_key(directory: &Path, pool: &WriterPool) -> Result<AuditKey, StorageError> {
-    if let Some(key) = audit_key::read(&directory.join(audit_key::KEY_FILE))? {
-        return Ok(key);
-    }
-    if audit::has_rows(pool).await? {
-        return Err(StorageError::AuditKey(format!(
-            "the audit trail has rows, but its key {} is not there; put it back, or see docs/AUDIT.md",
-            directory.join(audit_key::KEY_FILE).display()
-        )));
-    }
-    audit_key::create(directory, Random::System)
-}
-
-/// Creates a directory that only its owner can enter; one that exists keeps its rights.
-fn create_private_directory(directory: &Path) -> std::io::Result<()> {
-    use std::os::unix::fs::DirBuilderExt as _;
-    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)
-}
-
-async fn open_sqlite(directory: &Path) -> Result<(SqlitePool, SqlitePool), StorageError> {
-    let options = SqliteConnectOptions::new()
-        .filename(directory.join(DATABASE_FILE))
-        .create_if_missing(true)
-        .page_size(8192)
-        .journal_mode(SqliteJournalMode::Wal)
-        .synchronous(SqliteSynchronous::Full)
-        .foreign_keys(true)
-        .busy_timeout(Duration::from_secs(5))
-        // 64 MiB of WAL between checkpoints (decision 24); no mmap.
-        .pragma("wal_autocheckpoint", "8192")
-        .pragma("mmap_size", "0")
-        .pragma("cache_size", "-65536");
-    // One connection, kept: where it has to be replaced, that is done at once.
-    let kept = SqlitePoolOptions::new().max_connections(1).idle_timeout(None).max_lifetime(None);
-    let writer = kept.connect_with(options.clone()).await?;
-    refuse_damage(&writer, directory).await?;
-    migrate::sqlite(&writer).await?;
-    let readers = SqlitePoolOptions::new()
-        .max_connections(READERS)
-        // Blocks are read whole and seldom twice: readers do with a smaller cache than the writer.
-        .connect_with(
-            options.create_if_missing(false).pragma("query_only", "1").pragma("cache_size", "-16384"),
-        )
-        .await?;
-    Ok((readers, writer))
-}
-
-/// Largest database that is looked through before it is used: at about a second per gigabyte or less.
-const LOOKED_THROUGH: u64 = 1 << 30;
-
-/// Looks through a database before it is used.
-async fn refuse_damage(pool: &SqlitePool, directory: &Path) -> Result<(), StorageError> {
-    let length = std::fs::metadata(directory.join(DATABASE_FILE)).map_or(0, |file| file.len());
-    if length > LOOKED_THROUGH {
-        tracing::info!(
-            "the database is too large to be looked through at the start; `artifact doctor` does it"
-        );
-        return Ok(());
-    }
-    let mut found: Vec<String> = sqlx::query_scalar("PRAGMA quick_check(5)").fetch_all(pool).await?;
-    found.retain(|line| line != "ok");
-    if found.is_empty() {
-        return Ok(());
-    }
-    Err(StorageError::Damaged(format!("the database is damaged: {}", found.join("; "))))
-}
-
-/// Opens a session that holds the lock of a PostgreSQL database.
-async fn lock_postgres(url: &str) -> Result<PgConnection, StorageError> {
-    let options = PgConnectOptions::from_str(url)?.application_name("artifact");
-    let mut session = PgConnection::connect_with(&options).await?;
-    let tries = 30;
-    for _ in 0..tries {
-        let taken: bool = sqlx::query_scalar("SELECT pg_try_advisory_lock($1)")
-            .bind(SESSION_LOCK)
-            .fetch_one(&mut session)
-            .await?;
-        if taken {
-            return Ok(session);
-        }
-        tokio::time::sleep(LOCK_WAIT / tries).await;
-    }
-    Err(StorageError::Locked(IN_USE.to_owned()))
-}
-
-/// Readers, and the writer: its one session holds the lock, so what it writes and the lock end together. A new session in
-/// its place is only used once it has the lock.
-async fn open_postgres(url: &str, claim: Option<PgConnection>) -> Result<(PgPool, PgPool), StorageError> {
-    let options = PgConnectOptions::from_str(url)?.application_name("artifact");
-    if let Some(session) = claim {
-        session.close().await?;
-    }
-    let locked = PgPoolOptions::new()
-        .max_connections(1)
-        .idle_timeout(None)
-        .max_lifetime(None)
-        .acquire_timeout(LOCK_WAIT)
-        .after_connect(|session, _| {
-            Box::pin(async move {
-                let taken: bool = sqlx::query_scalar("SELECT pg_try_advisory_lock($1)")
-                    .bind(SESSION_LOCK)
-                    .fetch_one(session)
-                    .await?;
-                if taken {
-                    Ok(())
-                } else {
-                    Err(sqlx::Error::Configuration("another process has the lock".into()))
-                }
-            })
-        });
-    let writer = match locked.connect_with(options.clone()).await {
-        Ok(writer) => writer,
-        Err(sqlx::Error::PoolTimedOut) => return Err(StorageError::Locked(IN_USE.to_owned())),
-        Err(error) => return Err(error.into()),
-    };
-    migrate::postgres(&writer).await?;
-    let readers = PgPoolOptions::new().max_connections(READERS + 2).connect_with(options).await?;
-    Ok((readers, writer))
-}
-
-/// What a process is told that finds the lock of a PostgreSQL database taken.
-const IN_USE: &str = "that PostgreSQL database is in use by another artifact process; stop that one first";

@@ -11,7 +11,7 @@ use crate::storage::audit;
 use crate::storage::database::{Link, Shared, Tx, WriterPool, on};
 use crate::storage::error::StorageError;
 use crate::storage::refusal::{Guard, Refusal, chain};
-use crate::storage::{prices, recall};
+use crate::storage::{outbox, prices, recall};
 use crate::telemetry;
 use futures_util::future::BoxFuture;
 use std::future::poll_fn;
@@ -536,6 +536,7 @@ impl Writer {
             }
             on!(tx, conn => sqlx::query("RELEASE SAVEPOINT job").execute(conn).await.map(drop))?;
         }
+        let offered = outbox::offer(&mut tx, &self.shared.outlet).await?;
         prices::write_pending(&mut tx).await?;
         let head = audit::write_told(&mut tx, &self.shared.chain).await?;
         let seq = tx.stamp.map_or(seq, |stamp| stamp.seq);
@@ -554,6 +555,9 @@ impl Writer {
             // It may have been made and only its answer lost.
             self.shared.newest.doubt();
             self.shared.chain.ends_at(None);
+        }
+        if offered {
+            self.shared.outlet.wake();
         }
         // Also after a failure, for the same reason.
         let now = self.shared.ticks.note(&touched);

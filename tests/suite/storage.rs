@@ -22,6 +22,7 @@ mod idempotency;
 mod learned;
 mod lock;
 mod markets;
+mod outbox;
 mod paging;
 mod portfolios;
 mod positions;

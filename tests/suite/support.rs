@@ -12,6 +12,7 @@ use artifact::storage::database::{Database, Location};
 use artifact::storage::error::StorageError;
 use artifact::workers::feeds::definition::Definition;
 use artifact::workers::gate::Settings;
+use artifact::workers::outbox::Remote;
 use axum::body::Bytes;
 use http_body_util::{BodyExt as _, Full};
 use hyper::header::{HeaderMap, HeaderName, HeaderValue};
@@ -305,6 +306,18 @@ impl TestApp {
     ) -> Self {
         let app = App::open_with(&location, clock.clone(), access, settings).await.unwrap().guarded(guard);
         Self::serving(app, location, clock).await
+    }
+
+    /// One on a fresh database by the machine's clock, posting prices on.
+    pub(crate) async fn start_posting(backend: Backend, remote: Remote) -> Self {
+        let scratch = Scratch::new();
+        let location = fresh_location(backend, &scratch).await;
+        let clock = Clock::system();
+        let mut opened = App::open(&location, clock.clone(), Access::OpenLoopback).await.unwrap();
+        opened.post_on(remote);
+        let mut app = Self::serving(opened, location, clock).await;
+        app.scratch = Some(scratch);
+        app
     }
 
     /// A service on a given place, with feeds.

@@ -10,7 +10,8 @@ use super::{BackupError, Backups, Engine, Secret, Work, archive, drill, postgres
 use crate::clock::Clock;
 use crate::domain::moment::Moment;
 use crate::random::Random;
-use crate::storage::database::{Claim, DATABASE_FILE, Location};
+use crate::storage::database::{DATABASE_FILE, Location};
+use crate::storage::opening::Claim;
 use crate::workers::records;
 use serde::{Deserialize, Serialize};
 use std::fs;

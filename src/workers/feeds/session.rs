@@ -10,6 +10,7 @@ use crate::domain::decimal::Decimal;
 use crate::domain::interval::Interval;
 use crate::domain::moment::{DAY, Moment};
 use crate::domain::price::Quote;
+use crate::storage::database::Database;
 use crate::storage::feeds as kept_feeds;
 pub(super) use crate::storage::feeds::Cursor;
 use crate::telemetry;
@@ -26,6 +27,7 @@ use crate::workers::rate_intake::PairRates;
 use crate::workers::records::Record;
 use chrono::NaiveDate;
 use chrono_tz::Tz;
+use reqwest::header::HeaderMap;
 use std::collections::BTreeMap;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
@@ -141,6 +143,11 @@ impl<'a> Session<'a> {
         self.context.clock.now()
     }
 
+    /// The store.
+    pub(super) fn database(&self) -> &'a Database {
+        &self.context.db
+    }
+
     /// The way out.
     pub(super) fn outbound(&self) -> &'a Outbound {
         self.outbound
@@ -199,12 +206,22 @@ impl<'a> Session<'a> {
         let target =
             Target::parse(&url).map_err(|error| FeedError::Malformed(format!("base_url {error}")))?;
         let target = query.iter().fold(target, |target, (name, value)| target.with_parameter(name, value));
+        self.ask(&target, HeaderMap::new()).await
+    }
+
+    /// Asks for what a URL stands for, when it may, and returns the body of a good answer.
+    ///
+    /// # Errors
+    /// [`FeedError`], also for an answer of another status than 200.
+    pub(super) async fn ask(&self, target: &Target, headers: HeaderMap) -> Result<Vec<u8>, FeedError> {
+        let definition = self.definition();
         let wait = self.feed.turn(self.patience)?;
         tokio::select! {
             () = tokio::time::sleep(wait) => {}
             () = self.stop.cancelled() => return Err(FeedError::Stopped),
         }
         let outgoing = Outgoing::get(target.clone(), definition.pace.timeout, definition.place.body_max);
+        let outgoing = Outgoing { headers, ..outgoing };
         let answer = tokio::select! {
             answer = self.outbound.send(&outgoing) => answer?,
             () = self.stop.cancelled() => return Err(FeedError::Stopped),
@@ -216,6 +233,10 @@ impl<'a> Session<'a> {
         let mut said: String = String::from_utf8_lossy(&answer.body).chars().take(SAID).collect();
         if let Some(key) = &definition.api_key {
             said = said.replace(key.expose(), "***");
+        }
+        if definition.generic.as_deref().is_some_and(|generic| generic.has_secrets()) {
+            // What was sent may come back.
+            said.clear();
         }
         let retry_after = answer.retry_after(self.now().0.div_euclid(1_000_000));
         let (place, status) = (target.to_string(), answer.status.as_u16());
@@ -328,6 +349,10 @@ impl<'a> Session<'a> {
             Event::Running(venue, candle) => {
                 let Some(symbol) = self.definition().symbol_of(&venue) else { return Ok(()) };
                 self.runs(symbol, candle);
+            }
+            Event::Point(venue, Candle { start, quote }) => {
+                let Some(symbol) = self.definition().symbol_of(&venue) else { return Ok(()) };
+                self.point(symbol, None, start, quote);
             }
             Event::Unfinished => self.status(|status| status.unfinished += 1),
             Event::Refused(said) => return Err(FeedError::refused(said)),
