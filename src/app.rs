@@ -2,6 +2,7 @@
 
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::config::backup::S3Config;
 use crate::config::health::Health;
 use crate::domain::access::{ADMIN, Scopes};
 use crate::domain::audit::{Actor, ActorKind};
@@ -22,10 +23,17 @@ use crate::http::tls::Certificates;
 use crate::random::Random;
 use crate::storage::access;
 use crate::storage::database::{Database, Location};
+use crate::storage::error::StorageError;
+use crate::storage::migrate;
+use crate::storage::opening::Claim;
 use crate::storage::sealing::Effort;
 use crate::telemetry::recorder;
 use crate::workers::audit_trail::{self, AuditTrail};
 use crate::workers::background::supervise;
+use crate::workers::backup::schedule::Keep;
+use crate::workers::backup::sealed::Passphrase;
+use crate::workers::backup::target::{Bucket, BucketAddress, Target};
+use crate::workers::backup::{self, BackupError, Backups, Secret, restore, watch};
 use crate::workers::directory::Part;
 use crate::workers::feeds::definition::Definition;
 use crate::workers::feeds::{self, Feeds};
@@ -53,6 +61,87 @@ const FEEDS: Duration = Duration::from_secs(5);
 /// Longest time prices may be tidied at the end.
 const TIDY: Duration = Duration::from_secs(2);
 
+/// How a configuration says backups are taken.
+///
+/// # Errors
+/// [`BackupError`] for storage that cannot be reached as it says.
+pub fn backup_settings(config: &Config) -> Result<backup::Settings, BackupError> {
+    let asked = &config.backup;
+    let usual = backup::Settings::usual(&config.data.value);
+    let secret = match (&asked.passphrase.value, &asked.passphrase_file.value) {
+        (Some(text), _) => Passphrase::of(text.as_bytes()).map_or(Secret::None, Secret::Given),
+        (None, Some(path)) => Secret::File(path.clone()),
+        (None, None) => Secret::None,
+    };
+    let target = if asked.s3.bucket.value.is_empty() {
+        asked.folder.value.clone().map_or(usual.target, Target::Folder)
+    } else {
+        Target::Bucket(Bucket::at(bucket_address(&asked.s3)?)?)
+    };
+    Ok(backup::Settings {
+        target,
+        secret,
+        before_migration: asked.before_migration.value,
+        schedule: asked.schedule.value.clone(),
+        verify_schedule: asked.verify_schedule.value.clone(),
+        keep: Keep {
+            daily: asked.keep_daily.value,
+            weekly: asked.keep_weekly.value,
+            monthly: asked.keep_monthly.value,
+        },
+    })
+}
+
+fn bucket_address(s3: &S3Config) -> Result<BucketAddress, BackupError> {
+    let key = match &s3.credentials_file.value {
+        Some(path) => {
+            let failed = |error| BackupError::File { path: path.clone(), error };
+            let text = std::fs::read_to_string(path).map_err(failed)?;
+            let mut lines = text.lines().map(|line| line.trim().to_owned());
+            lines.next().zip(lines.next())
+        }
+        None => s3.credentials.clone(),
+    };
+    let endpoint = Some(s3.endpoint.value.clone()).filter(|endpoint| !endpoint.is_empty());
+    let (bucket, prefix) = (s3.bucket.value.clone(), s3.prefix.value.clone());
+    Ok(BucketAddress { bucket, prefix, endpoint, region: s3.region.value.clone(), key })
+}
+
+/// Why the data could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The database, or what guards it, says.
+    #[error(transparent)]
+    Gate(#[from] GateError),
+    /// A restore could not be ended, or no backup taken before the schema changes.
+    #[error("{0}; nothing was changed")]
+    Backup(#[from] BackupError),
+}
+
+impl From<StorageError> for OpenError {
+    fn from(error: StorageError) -> Self {
+        Self::Gate(error.into())
+    }
+}
+
+/// Opens the database at `location`, after a restore that was begun there and a backup if its schema is about to change.
+async fn open_saved(
+    location: &Location,
+    clock: &Clock,
+    backup: backup::Settings,
+) -> Result<(Database, Arc<Backups>), OpenError> {
+    let mut claim = Claim::take(location).await?;
+    restore::go_on(location.directory())?;
+    let backups = Arc::new(Backups::new(location.clone(), backup));
+    if backups.settings().before_migration
+        && claim.schema().await?.is_some_and(|schema| schema < migrate::newest())
+    {
+        backups.create_before_migration(clock, Random::System).await?;
+    }
+    let db = Database::open_claimed(claim, clock.clone(), None).await?;
+    Ok((db, backups))
+}
+
 /// An open database with everything around it.
 #[derive(Debug, Clone)]
 pub struct App {
@@ -74,34 +163,57 @@ pub fn location(config: &Config) -> Location {
 }
 
 impl App {
+    /// Opens the data that a configuration names.
+    ///
+    /// # Errors
+    /// As [`App::open_backed`].
+    pub async fn configured(config: &Config, access: Access) -> Result<Self, OpenError> {
+        let (settings, backup) = (config.access.settings(), backup_settings(config)?);
+        Self::open_backed(&location(config), Clock::system(), access, (settings, backup)).await
+    }
+
     /// Opens the data at `location`, with access as it is set up unless told otherwise.
     ///
     /// # Errors
-    /// What [`Database::open`] and [`Gate::open`] say.
-    pub async fn open(location: &Location, clock: Clock, access: Access) -> Result<Self, GateError> {
+    /// As [`App::open_backed`].
+    pub async fn open(location: &Location, clock: Clock, access: Access) -> Result<Self, OpenError> {
         Self::open_with(location, clock, access, Settings::default()).await
     }
 
-    /// The same with access set up in another way.
+    /// The same with access set up in another way, and the usual backups.
     ///
     /// # Errors
-    /// The same.
+    /// As [`App::open_backed`].
     pub async fn open_with(
         location: &Location,
         clock: Clock,
         access: Access,
         settings: Settings,
-    ) -> Result<Self, GateError> {
+    ) -> Result<Self, OpenError> {
+        let backup = backup::Settings::usual(location.directory());
+        Self::open_backed(location, clock, access, (settings, backup)).await
+    }
+
+    /// The same with backups taken as `backup` says. One is taken before the schema of existing data changes.
+    ///
+    /// # Errors
+    /// What [`Database::open`], [`Gate::open`] and that backup say.
+    pub async fn open_backed(
+        location: &Location,
+        clock: Clock,
+        access: Access,
+        (settings, backup): (Settings, backup::Settings),
+    ) -> Result<Self, OpenError> {
         recorder::start();
         gauges::begin(clock.now());
-        let db = Database::open(location, clock.clone()).await?;
         let random = Random::System;
         let directory = location.directory().to_path_buf();
+        let (db, backups) = open_saved(location, &clock, backup).await?;
         let gate = match Gate::open(&db, &directory, settings, random, clock.now()).await {
             Ok(gate) => Arc::new(gate),
             Err(error) => {
                 db.close().await;
-                return Err(error);
+                return Err(error.into());
             }
         };
         let draining = Arc::new(AtomicBool::new(false));
@@ -120,6 +232,7 @@ impl App {
             records,
             streams,
             queue,
+            backups,
             feeds,
             clock,
             random,
@@ -272,6 +385,7 @@ impl App {
         let context = http_feeds::context(&self.state);
         let feeding = tokio::spawn(feeds::supervise(Arc::clone(&self.state.feeds), context, stop.clone()));
         let background = self.background(&stop);
+        let backing_up = tokio::spawn(self.clone().back_up(stop.clone()));
         let guarding = gate::supervise(Arc::clone(&self.state.gate), self.state.db.clone(), stop.clone());
         let guarding = tokio::spawn(guarding);
         self.tend_audit_trail(&stop);
@@ -290,6 +404,8 @@ impl App {
             () = drained => tracing::warn!("some requests did not finish in time"),
         }
         stop.cancel();
+        // A backup under way would hold the end up; it leaves nothing but a draft that the next one sweeps away.
+        backing_up.abort();
         end_feeds(feeding).await;
         if let Some(posting) = posting {
             posting.await.unwrap_or_default();
@@ -318,6 +434,12 @@ impl App {
             tokio::spawn(supervise("sealing of prices", stop.clone(), seal)),
             tokio::spawn(supervise("storing of queued batches", stop.clone(), store)),
         ]
+    }
+
+    /// Keeps the schedule of backups.
+    async fn back_up(self, stop: CancellationToken) {
+        let AppState { backups, db, clock, random, .. } = self.state;
+        watch::run(&backups, &db, (clock, random), stop).await;
     }
 
     /// Anchors the audit trail and tells it of refused callers, until `stop` is cancelled.

@@ -2,6 +2,7 @@
 //! to standard error; exit codes are 0 done, 1 failed, 2 said wrongly, 75 done here and not yet posted on.
 
 mod audit;
+mod backup;
 pub mod checklist;
 pub mod client;
 mod demo;
@@ -18,8 +19,7 @@ mod systemd;
 mod transfer;
 mod users;
 
-use crate::app::{App, location};
-use crate::clock::Clock;
+use crate::app::{App, OpenError};
 use crate::config::{Config, ConfigError, Flags, Origin, process_environment};
 use crate::http::auth::Access;
 use crate::http::error::ApiError;
@@ -27,6 +27,7 @@ use crate::http::openapi;
 use crate::storage::error::StorageError;
 use crate::storage::migrate;
 use crate::telemetry::{self, recorder};
+use crate::workers::backup::BackupError;
 use crate::workers::gate::GateError;
 use clap::{Args, CommandFactory as _, Parser, Subcommand};
 use serde_json::{Value, json};
@@ -70,6 +71,21 @@ impl Failure {
 impl From<StorageError> for Failure {
     fn from(error: StorageError) -> Self {
         Self::failed(with_causes(&error))
+    }
+}
+
+impl From<OpenError> for Failure {
+    fn from(error: OpenError) -> Self {
+        match error {
+            OpenError::Gate(error) => error.into(),
+            OpenError::Backup(_) => Self::failed(error.to_string()),
+        }
+    }
+}
+
+impl From<BackupError> for Failure {
+    fn from(error: BackupError) -> Self {
+        Self::other(error)
     }
 }
 
@@ -191,6 +207,12 @@ enum Command {
         after_help = "Examples:\n  artifact doctor\n  artifact doctor --accept-clock    follow the clock again after it jumped ahead"
     )]
     Doctor(doctor::DoctorArgs),
+    /// Take, list, verify and restore backups
+    #[command(
+        subcommand,
+        after_help = "Examples:\n  artifact backup create\n  artifact backup verify latest\n  artifact backup restore latest"
+    )]
+    Backup(backup::BackupCommand),
     /// Make, list, rotate and revoke API keys
     #[command(subcommand, after_help = "Example:\n  artifact keys create --admin")]
     Keys(keys::KeysCommand),
@@ -303,6 +325,7 @@ async fn dispatch(cli: Cli) -> Result<(), Failure> {
         | Command::Migrate
         | Command::Config(_)
         | Command::Doctor(_)
+        | Command::Backup(_)
         | Command::Keys(_)
         | Command::Users(_)
         | Command::SigningKeys(_)
@@ -329,6 +352,7 @@ async fn dispatch(cli: Cli) -> Result<(), Failure> {
         Command::Migrate => run_migrate(&context).await,
         Command::Config(command) => run_config(&context, &command),
         Command::Doctor(args) => doctor::run(&context, &args).await,
+        Command::Backup(command) => backup::run(&context, &command).await,
         Command::Keys(command) => keys::run(&context, command).await,
         Command::Users(command) => users::run(&context, command).await,
         Command::SigningKeys(command) => keys::run_signing(&context, &command).await,
@@ -356,6 +380,7 @@ fn start_log(command: &Command, config: &Config) {
         | Command::Migrate
         | Command::Config(_)
         | Command::Doctor(_)
+        | Command::Backup(_)
         | Command::Keys(_)
         | Command::Users(_)
         | Command::SigningKeys(_)
@@ -371,8 +396,7 @@ fn start_log(command: &Command, config: &Config) {
 /// Opens the data as the configuration says.
 async fn open(config: &Config, access: Access) -> Result<App, Failure> {
     let remote = config.outbox.remote().map_err(Failure::other)?;
-    let app = App::open_with(&location(config), Clock::system(), access, config.access.settings()).await?;
-    let mut app = app.with_feeds(config.feeds.value.clone());
+    let mut app = App::configured(config, access).await?.with_feeds(config.feeds.value.clone());
     if let Some(remote) = remote {
         app.post_on(remote);
     }

@@ -3,6 +3,7 @@
 //! The only reader of the environment.
 
 pub mod access;
+pub mod backup;
 pub mod cors;
 mod feeds;
 pub mod health;
@@ -18,6 +19,7 @@ pub mod tls;
 use crate::http::guard::Guard;
 use crate::telemetry::LogFormat;
 use crate::workers::feeds::definition::Definition;
+use backup::BackupConfig;
 use serde::Deserialize;
 use std::fmt;
 use std::net::SocketAddr;
@@ -127,6 +129,8 @@ struct File {
     log: Option<String>,
     log_format: Option<String>,
     #[serde(default)]
+    backup: backup::Section,
+    #[serde(default)]
     access: access::Section,
     #[serde(default)]
     outbox: outbox::Section,
@@ -161,6 +165,8 @@ pub struct Config {
     pub log: Setting<String>,
     /// How log lines look.
     pub log_format: Setting<LogFormat>,
+    /// How backups are taken.
+    pub backup: BackupConfig,
     /// The server's secret and tokens.
     pub access: access::Access,
     /// What this service goes and gets.
@@ -267,8 +273,10 @@ impl Config {
         let log =
             choose(None, var("ARTIFACT_LOG").or_else(|| var("RUST_LOG")), filed(file.log), LOG.to_owned());
         let format = choose(None, var("ARTIFACT_LOG_FORMAT"), filed(file.log_format), "text".to_owned());
+        let backup = backup::load(env, file.backup, &path)?;
         let feeds = read_feeds(&path, file.feeds, env)?;
         let config = Self {
+            backup,
             data,
             database_url: database_url(url)?,
             listen: parsed(
@@ -315,6 +323,7 @@ impl Config {
             ("log_format", format.to_owned(), self.log_format.origin.to_string()),
             ("feeds", shown_feeds(&self.feeds.value), self.feeds.origin.to_string()),
         ];
+        shown.extend(self.backup.shown());
         shown.extend(self.access.shown());
         shown.extend(self.health.shown());
         shown.extend(self.outbox.shown());

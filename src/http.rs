@@ -6,6 +6,7 @@ pub mod assets;
 pub mod attribution;
 pub mod audit;
 pub mod auth;
+pub mod backups;
 pub mod candles;
 pub mod client_address;
 pub mod connections;
@@ -88,6 +89,7 @@ use crate::http::price_stream::Admission;
 use crate::random::Random;
 use crate::storage::database::Database;
 use crate::workers::audit_trail::AuditTrail;
+use crate::workers::backup::Backups;
 use crate::workers::feeds::Feeds;
 use crate::workers::gate::Gate;
 use crate::workers::ingest_queue::Queue;
@@ -116,6 +118,8 @@ pub struct AppState {
     pub queue: Arc<Queue>,
     /// Feeds that are configured.
     pub feeds: Arc<Feeds>,
+    /// Backups, and what is known of the last one.
+    pub backups: Arc<Backups>,
     /// The time.
     pub clock: Clock,
     /// Randomness for new ids.

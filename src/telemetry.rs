@@ -67,6 +67,12 @@ table! {
     gauge WAL_BYTES = "sqlite_wal_bytes", "Size of SQLite's write-ahead log.";
     gauge DISK_FREE = "data_disk_free_bytes", "What is free, to this user, on the file system of the data directory.";
     gauge DISK_SIZE = "data_disk_size_bytes", "Size of the file system of the data directory.";
+    // Backups.
+    gauge BACKUP_LAST_SUCCESS = "backup_last_success_timestamp_seconds", "When the newest backup was taken, in seconds since 1970.";
+    gauge BACKUP_LAST_VERIFIED = "backup_last_verified_timestamp_seconds", "When a backup was last restored into a scratch place and found sound, in seconds since 1970.";
+    gauge BACKUP_SIZE = "backup_size_bytes", "Size of the newest backup.";
+    zeroed BACKUP_FAILURES = "backup_failures_total", "Backups that could not be taken.";
+    zeroed BACKUP_VERIFY_FAILURES = "backup_verify_failures_total", "Drills that found a backup not sound.";
     // The audit trail.
     zeroed AUDIT_ROWS = "audit_rows_total", "Rows written to the audit trail.";
     zeroed AUDIT_WRITE_FAILURES = "audit_write_failures_total", "Commits with rows of the audit trail that failed, and anchors that could not be written.";

@@ -75,6 +75,8 @@ scopes! {
     PortfoliosRead = "portfolios:read";
     /// Add and change portfolios, positions and transactions.
     PortfoliosWrite = "portfolios:write";
+    /// Take, list and verify backups.
+    BackupsWrite = "backups:write";
     /// Start, stop and run feeds.
     FeedsWrite = "feeds:write";
     /// Read the metrics.

@@ -2,7 +2,7 @@
 
 use crate::domain::pnl::book::LedgerError;
 use crate::http::credentials::NO_CREDENTIAL;
-use crate::storage::error::StorageError;
+use crate::storage::error::{Shortage, StorageError};
 use crate::workers::bookkeeping::BookError;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -120,6 +120,8 @@ codes! {
     FeedNotFound = "feed_not_found", NOT_FOUND, "Feed not found";
     /// No such action of the asset.
     ActionNotFound = "action_not_found", NOT_FOUND, "Action not found";
+    /// No such backup.
+    BackupNotFound = "backup_not_found", NOT_FOUND, "Backup not found";
     /// No such price in the outbox.
     PostNotFound = "post_not_found", NOT_FOUND, "Post not found";
     /// No such batch in the queue.
@@ -206,6 +208,14 @@ codes! {
     QueueFull = "queue_full", SERVICE_UNAVAILABLE, "Queue full";
     /// The disk is full.
     StorageFull = "storage_full", INSUFFICIENT_STORAGE, "Storage full";
+    /// The file system takes no writes.
+    StorageReadOnly = "storage_read_only", SERVICE_UNAVAILABLE, "Storage read-only";
+    /// A flush failed or the database is damaged: nothing is written until somebody has looked.
+    WritesStopped = "writes_stopped", SERVICE_UNAVAILABLE, "Writes stopped";
+    /// Another backup is being taken or verified.
+    BackupUnderWay = "backup_under_way", CONFLICT, "Backup under way";
+    /// A backup could not be taken or read.
+    BackupFailed = "backup_failed", INTERNAL_SERVER_ERROR, "Backup failed";
     /// A fault of the service.
     Internal = "internal_error", INTERNAL_SERVER_ERROR, "Internal error";
 }
@@ -281,8 +291,11 @@ impl ApiError {
 impl From<StorageError> for ApiError {
     fn from(error: StorageError) -> Self {
         let code = match &error {
-            StorageError::Full(_) => Code::StorageFull,
-            StorageError::NotCommitted(reason) if reason.contains("full") => Code::StorageFull,
+            StorageError::Full(_) | StorageError::NoRoom(_, Shortage::Space) => Code::StorageFull,
+            StorageError::Unwritable(_) | StorageError::NoRoom(_, Shortage::Access) => Code::StorageReadOnly,
+            StorageError::Stopped(_) | StorageError::Damaged(_) | StorageError::Unflushed(_) => {
+                Code::WritesStopped
+            }
             StorageError::Busy(_) | StorageError::NotCommitted(_) => Code::Busy,
             StorageError::Conflict(_)
             | StorageError::MissingReference(_)
@@ -300,6 +313,10 @@ impl From<StorageError> for ApiError {
             "the database is busy; nothing was changed, try again"
         } else if code == Code::StorageFull {
             "the disk is full; nothing was changed"
+        } else if code == Code::StorageReadOnly {
+            "the database cannot be written to; nothing was changed"
+        } else if code == Code::WritesStopped {
+            "the database has to be looked after; the log tells how, and nothing was changed"
         } else {
             "the service failed; nothing was changed"
         };

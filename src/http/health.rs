@@ -77,6 +77,11 @@ pub struct Checks {
     migrations: bool,
     /// There is room on the file system of the data.
     disk: DiskCheck,
+    /// Nothing is written any more: a flush failed, or the database is damaged or gone. The log tells what to do.
+    #[schema(example = false)]
+    writes_stopped: bool,
+    /// The backups.
+    backup: BackupCheck,
     /// The stamps are ahead of the clock, which was set back.
     #[schema(example = false)]
     clock_behind: bool,
@@ -100,6 +105,30 @@ pub struct DiskCheck {
     /// The least.
     #[schema(example = 67_108_864)]
     free_min_bytes: u64,
+}
+
+/// What is known of the backups.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct BackupCheck {
+    /// The last attempt did not fail, and where there is a backup it is not too old.
+    #[schema(example = true)]
+    ok: bool,
+    /// When the newest was taken; `null` before the first.
+    last_success_at: Option<Time>,
+    /// When one was last restored into a scratch place and found sound; `null` before the first.
+    last_verified_at: Option<Time>,
+}
+
+fn backup(app: &AppState) -> BackupCheck {
+    let status = app.backups.status();
+    let longest = i64::try_from(app.limits.backup_age_max.as_micros()).unwrap_or(i64::MAX);
+    let now = app.clock.now().0;
+    let is_recent = status.last_success_at.is_none_or(|at| now.saturating_sub(at.0) <= longest);
+    BackupCheck {
+        ok: status.failure.is_none() && status.verify_failures == 0 && is_recent,
+        last_success_at: status.last_success_at.map(Time),
+        last_verified_at: status.last_verified_at.map(Time),
+    }
 }
 
 /// What a check found, unless it failed or took too long.
@@ -126,6 +155,8 @@ async fn look(app: &AppState) -> Checks {
         schema: crate::storage::migrate::newest(),
         migrations: migrations == Some(true),
         disk,
+        writes_stopped: app.db.halted().is_some(),
+        backup: backup(app),
         clock_behind: clock.behind,
         clock_ahead: clock.ahead,
         draining: app.draining.load(Ordering::SeqCst),
@@ -144,8 +175,12 @@ impl Checks {
     }
 
     fn warnings(&self) -> Vec<&'static str> {
-        let found =
-            [("disk", !self.disk.ok), ("clock_behind", self.clock_behind), ("clock_ahead", self.clock_ahead)];
+        let found = [
+            ("disk", !self.disk.ok),
+            ("backup", !self.backup.ok),
+            ("clock_behind", self.clock_behind),
+            ("clock_ahead", self.clock_ahead),
+        ];
         found.into_iter().filter_map(|(what, is_so)| is_so.then_some(what)).collect()
     }
 

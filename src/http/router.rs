@@ -3,11 +3,11 @@
 use crate::http::auth::Door;
 use crate::http::openapi::{self, Frame, Written};
 use crate::http::{
-    AppState, actions, assets, attribution, audit, candles, currencies, dead_letters, difference, docs,
-    exports, feed_mappings, feeds, fx, gains, health, history, imports, ingest_queue, keys, layers,
-    ledger_imports, login, markets, metrics, outbox, pnl, portfolios, position_trades, positions, price_batch,
-    price_history, price_rows, price_sources, price_stream, price_withdrawal, prices, rate_imports,
-    record_files, returns, several, signing_keys, statement, transactions, users, values,
+    AppState, actions, assets, attribution, audit, backups, candles, currencies, dead_letters, difference,
+    docs, exports, feed_mappings, feeds, fx, gains, health, history, imports, ingest_queue, keys, layers,
+    ledger_imports, login, markets, metrics, outbox, pnl, portfolios, position_trades, positions,
+    price_batch, price_history, price_rows, price_sources, price_stream, price_withdrawal, prices,
+    rate_imports, record_files, returns, several, signing_keys, statement, transactions, users, values,
 };
 use axum::extract::DefaultBodyLimit;
 use axum::routing::get;
@@ -43,6 +43,9 @@ fn operations() -> OpenApiRouter<AppState> {
         .routes(routes!(health::ready))
         .routes(routes!(health::accept_clock))
         .routes(routes!(metrics::metrics))
+        .routes(routes!(backups::list_backups, backups::create_backup))
+        .routes(routes!(backups::get_backup))
+        .routes(routes!(backups::verify_backup))
         .routes(routes!(audit::list_audit))
         .routes(routes!(audit::export_audit))
         .routes(routes!(audit::verify_audit))

@@ -4,43 +4,31 @@ use crate::clock::Clock;
 use crate::domain::audit::AuditKey;
 use crate::domain::ids::AssetKey;
 use crate::domain::moment::Moment;
-use crate::random::Random;
-use crate::storage::audit::{self, Chain, Trail};
-use crate::storage::audit_key;
+use crate::storage::audit::{Chain, Trail};
 use crate::storage::error::StorageError;
 use crate::storage::figures::OpenPosition;
 use crate::storage::listings::{Listing, Listings};
-use crate::storage::migrate;
 use crate::storage::newest::Newest;
+use crate::storage::opening::{Claim, open_postgres, open_sqlite, own_key};
 use crate::storage::outbox::Outlet;
 use crate::storage::pending::Pending;
-use crate::storage::recall;
+use crate::storage::refusal::{Guard, Halt};
 use crate::storage::series::{Series, Shelf};
 use crate::storage::ticks::{Ticks, Touched};
 use crate::storage::writer::{Stamp, Stamps, WriterHandle};
+use crate::storage::{migrate, presence, recall};
 use crate::telemetry;
-use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
-use sqlx::sqlite::{
-    SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
-};
-use sqlx::{Connection as _, PgConnection, Postgres, Sqlite, Transaction};
+use sqlx::postgres::PgPool;
+use sqlx::sqlite::SqlitePool;
+use sqlx::{Connection as _, Postgres, Sqlite, Transaction};
 use std::collections::BTreeSet;
-use std::fs::{File, TryLockError};
+use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::str::FromStr as _;
 use std::sync::Arc;
 use std::time::Duration;
 
 /// Name of the database file in a data directory.
 pub const DATABASE_FILE: &str = "artifact.db";
-/// Name of the lock file in a data directory.
-pub const LOCK_FILE: &str = "artifact.lock";
-/// Readers beside the one writer.
-const READERS: u32 = 4;
-/// How long a second process waits for the first to let go, before it is refused.
-const LOCK_WAIT: Duration = Duration::from_secs(3);
-/// Advisory lock of the one process that may use a PostgreSQL database: "artifact" in ASCII.
-const SESSION_LOCK: i64 = 0x6172_7469_6661_6374;
 
 /// Where the data is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -256,14 +244,14 @@ pub struct Database {
     stamps: Arc<Stamps>,
     shared: Shared,
     clock: Clock,
+    halt: Arc<Halt>,
     _lock: Arc<Lock>,
 }
 
-/// What keeps other processes out while it lives.
+/// What keeps other processes out while it lives. Of PostgreSQL the writer's own session does so as well.
 #[derive(Debug)]
 struct Lock {
     _file: File,
-    _session: Option<tokio::sync::Mutex<PgConnection>>,
 }
 
 impl Database {
@@ -285,32 +273,63 @@ impl Database {
         clock: Clock,
         audit_key: Option<AuditKey>,
     ) -> Result<Self, StorageError> {
-        let file = lock_directory(location.directory()).await?;
-        let (readers, pool, session) = match location {
+        Self::open_claimed(Claim::take(location).await?, clock, audit_key).await
+    }
+
+    /// The same of a place that is claimed already.
+    ///
+    /// # Errors
+    /// As [`Database::open_with`].
+    pub async fn open_claimed(
+        claim: Claim,
+        clock: Clock,
+        audit_key: Option<AuditKey>,
+    ) -> Result<Self, StorageError> {
+        let directory = claim.location.directory().to_path_buf();
+        Self::open_there(claim, clock, audit_key).await.map_err(|error| presence::advised(error, &directory))
+    }
+
+    async fn open_there(
+        mut claim: Claim,
+        clock: Clock,
+        audit_key: Option<AuditKey>,
+    ) -> Result<Self, StorageError> {
+        let schema = claim.schema().await?;
+        presence::refuse_loss(&claim.location, schema)?;
+        let Claim { location, file, session } = claim;
+        let (readers, pool) = match &location {
             Location::Directory(directory) => {
-                let (readers, writer) = open_sqlite(&directory.join(DATABASE_FILE)).await?;
-                (Readers::Sqlite(readers), WriterPool::Sqlite(writer), None)
+                let (readers, writer) = open_sqlite(directory).await?;
+                (Readers::Sqlite(readers), WriterPool::Sqlite(writer))
             }
             Location::Postgres { url, .. } => {
-                let (pool, session) = open_postgres(url).await?;
-                (
-                    Readers::Postgres(pool.clone()),
-                    WriterPool::Postgres(pool),
-                    Some(tokio::sync::Mutex::new(session)),
-                )
+                let (readers, writer) = open_postgres(url, session).await?;
+                (Readers::Postgres(readers), WriterPool::Postgres(writer))
             }
         };
+        presence::mark(&location)?;
         let stamps = Arc::new(Stamps::new(clock.clone()));
         let key = match audit_key {
             Some(key) => key,
             None => own_key(location.directory(), &pool).await?,
         };
         let shared = Shared::new(key);
-        let writer = WriterHandle::start(pool, Arc::clone(&stamps), shared.clone()).await?;
-        let lock = Arc::new(Lock { _file: file, _session: session });
-        let opened = Self { readers, writer, stamps, shared, clock, _lock: lock };
+        let halt = Arc::new(Halt::default());
+        let directory = location.directory().to_path_buf();
+        let guard = Guard { halt: Arc::clone(&halt), directory: directory.clone() };
+        let writer = WriterHandle::start(pool, Arc::clone(&stamps), shared.clone(), guard).await?;
+        let lock = Arc::new(Lock { _file: file });
+        if let Location::Directory(_) = location {
+            tokio::spawn(presence::watch(directory, Arc::clone(&halt), Arc::downgrade(&lock)));
+        }
+        let opened = Self { readers, writer, stamps, shared, clock, halt, _lock: lock };
         recall::recall(&mut opened.read().await?).await?;
         Ok(opened)
+    }
+
+    /// Why nothing is written any more, if that is so.
+    pub fn halted(&self) -> Option<String> {
+        self.halt.reason()
     }
 
     /// The key of the audit trail.
@@ -441,94 +460,4 @@ impl Database {
 pub async fn sqlite_version() -> Result<String, StorageError> {
     let mut connection = sqlx::SqliteConnection::connect("sqlite::memory:").await?;
     Ok(sqlx::query_scalar("SELECT sqlite_version()").fetch_one(&mut connection).await?)
-}
-
-/// Takes the lock file of a data directory, waiting a moment for a process that is just ending.
-async fn lock_directory(directory: &Path) -> Result<File, StorageError> {
-    let path = directory.join(LOCK_FILE);
-    let failed = |source| StorageError::File { path: path.display().to_string(), source };
-    create_private_directory(directory).map_err(failed)?;
-    let file = File::options().create(true).truncate(false).write(true).open(&path).map_err(failed)?;
-    let tries = 30;
-    for _ in 0..tries {
-        match file.try_lock() {
-            Ok(()) => return Ok(file),
-            Err(TryLockError::WouldBlock) => tokio::time::sleep(LOCK_WAIT / tries).await,
-            Err(TryLockError::Error(source)) => return Err(failed(source)),
-        }
-    }
-    Err(StorageError::Locked(format!(
-        "{} is in use by another artifact process; stop that one first, or use another --data directory",
-        directory.display()
-    )))
-}
-
-/// The audit trail's key in the data directory. It is made for a trail without rows; one that has rows needs its own.
-async fn own_key(directory: &Path, pool: &WriterPool) -> Result<AuditKey, StorageError> {
-    if let Some(key) = audit_key::read(&directory.join(audit_key::KEY_FILE))? {
-        return Ok(key);
-    }
-    if audit::has_rows(pool).await? {
-        return Err(StorageError::AuditKey(format!(
-            "the audit trail has rows, but its key {} is not there; put it back, or see docs/AUDIT.md",
-            directory.join(audit_key::KEY_FILE).display()
-        )));
-    }
-    audit_key::create(directory, Random::System)
-}
-
-/// Creates a directory that only its owner can enter; one that exists keeps its rights.
-fn create_private_directory(directory: &Path) -> std::io::Result<()> {
-    use std::os::unix::fs::DirBuilderExt as _;
-    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)
-}
-
-async fn open_sqlite(file: &Path) -> Result<(SqlitePool, SqlitePool), StorageError> {
-    let options = SqliteConnectOptions::new()
-        .filename(file)
-        .create_if_missing(true)
-        .page_size(8192)
-        .journal_mode(SqliteJournalMode::Wal)
-        .synchronous(SqliteSynchronous::Full)
-        .foreign_keys(true)
-        .busy_timeout(Duration::from_secs(5))
-        // 64 MiB of WAL between checkpoints (decision 24); no mmap.
-        .pragma("wal_autocheckpoint", "8192")
-        .pragma("mmap_size", "0")
-        .pragma("cache_size", "-65536");
-    let writer = SqlitePoolOptions::new().max_connections(1).connect_with(options.clone()).await?;
-    migrate::sqlite(&writer).await?;
-    let readers = SqlitePoolOptions::new()
-        .max_connections(READERS)
-        // Blocks are read whole and seldom twice: readers do with a smaller cache than the writer.
-        .connect_with(
-            options.create_if_missing(false).pragma("query_only", "1").pragma("cache_size", "-16384"),
-        )
-        .await?;
-    Ok((readers, writer))
-}
-
-async fn open_postgres(url: &str) -> Result<(PgPool, PgConnection), StorageError> {
-    let options = PgConnectOptions::from_str(url)?.application_name("artifact");
-    let mut session = PgConnection::connect_with(&options).await?;
-    let tries = 30;
-    for attempt in 0..tries {
-        let taken: bool = sqlx::query_scalar("SELECT pg_try_advisory_lock($1)")
-            .bind(SESSION_LOCK)
-            .fetch_one(&mut session)
-            .await?;
-        if taken {
-            break;
-        }
-        if attempt + 1 == tries {
-            return Err(StorageError::Locked(
-                "that PostgreSQL database is in use by another artifact process; stop that one first"
-                    .to_owned(),
-            ));
-        }
-        tokio::time::sleep(LOCK_WAIT / tries).await;
-    }
-    let pool = PgPoolOptions::new().max_connections(READERS + 2).connect_with(options).await?;
-    migrate::postgres(&pool).await?;
-    Ok((pool, session))
 }

@@ -1,6 +1,6 @@
 //! What can go wrong with the database, by kind.
 
-use sqlx::error::ErrorKind;
+use sqlx::sqlite::SqliteError;
 
 /// A failure of the storage layer.
 #[derive(Debug, thiserror::Error)]
@@ -17,6 +17,21 @@ pub enum StorageError {
     /// The disk is full.
     #[error("the disk is full")]
     Full(#[source] sqlx::Error),
+    /// The file system takes no writes.
+    #[error("the database cannot be written to")]
+    Unwritable(#[source] sqlx::Error),
+    /// What was written could not be brought onto the disk.
+    #[error("the disk did not keep what was written")]
+    Unflushed(#[source] sqlx::Error),
+    /// The database is not what was left there: it takes a restore.
+    #[error("{0}")]
+    Damaged(String),
+    /// The commit a write belonged to failed because the disk is full or takes no writes; it is tried again.
+    #[error("the write was not committed: {0}")]
+    NoRoom(String, Shortage),
+    /// Nothing is written any more until somebody has looked.
+    #[error("writes are stopped: {0}")]
+    Stopped(String),
     /// A stored value that this version cannot read.
     #[error("the database holds something unreadable: {0}")]
     Corrupt(String),
@@ -66,7 +81,15 @@ impl StorageError {
     /// succeed later.
     pub const fn may_pass(&self) -> bool {
         match self {
-            Self::Busy(_) | Self::Full(_) | Self::NotCommitted(_) | Self::Locked(_) => true,
+            Self::Busy(_)
+            | Self::Full(_)
+            | Self::Unwritable(_)
+            | Self::Unflushed(_)
+            | Self::Damaged(_)
+            | Self::NoRoom(..)
+            | Self::Stopped(_)
+            | Self::NotCommitted(_)
+            | Self::Locked(_) => true,
             Self::Conflict(_)
             | Self::MissingReference(_)
             | Self::Corrupt(_)
@@ -81,22 +104,58 @@ impl StorageError {
     }
 }
 
+/// What a disk lacks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Shortage {
+    /// Space.
+    Space,
+    /// The right, or the ability, to be written to.
+    Access,
+}
+
+/// What a code of SQLite says about the disk. Codes carry the reason in their upper bytes.
+fn of_sqlite(code: i32, error: sqlx::Error) -> StorageError {
+    match (code & 0xff, code >> 8) {
+        (13, _) => StorageError::Full(error),
+        (5 | 6, _) => StorageError::Busy(error),
+        // SQLITE_IOERR_FSYNC, SQLITE_IOERR_DIR_FSYNC.
+        (10, 4 | 5) => StorageError::Unflushed(error),
+        // SQLITE_READONLY, SQLITE_CANTOPEN; SQLITE_IOERR_WRITE, _TRUNCATE, _SHMOPEN, _SHMSIZE.
+        (8 | 14, _) | (10, 3 | 6 | 18 | 19) => StorageError::Unwritable(error),
+        // SQLITE_CORRUPT, SQLITE_NOTADB; SQLITE_IOERR_SHORT_READ, SQLITE_IOERR_CORRUPTFS.
+        (11 | 26, _) | (10, 2 | 33) => StorageError::Damaged(format!("the database is damaged: {error}")),
+        _ => StorageError::Driver(error),
+    }
+}
+
 impl From<sqlx::Error> for StorageError {
     fn from(error: sqlx::Error) -> Self {
         if let sqlx::Error::ColumnDecode { source, index } = &error {
             return Self::Corrupt(format!("{index}: {source}"));
         }
         let Some(database) = error.as_database_error() else {
-            let busy = matches!(error, sqlx::Error::PoolTimedOut);
+            // A connection that broke is replaced by the next that is asked for.
+            let busy =
+                matches!(error, sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed | sqlx::Error::Io(_));
             return if busy { Self::Busy(error) } else { Self::Driver(error) };
         };
-        match (database.kind(), database.code().as_deref()) {
-            (ErrorKind::UniqueViolation, _) => Self::Conflict(error),
-            (ErrorKind::ForeignKeyViolation, _) => Self::MissingReference(error),
-            // SQLITE_FULL; PostgreSQL disk_full.
-            (_, Some("13" | "53100")) => Self::Full(error),
-            // SQLITE_BUSY, SQLITE_LOCKED; PostgreSQL too_many_connections.
-            (_, Some("5" | "6" | "53300")) => Self::Busy(error),
+        if database.is_unique_violation() {
+            return Self::Conflict(error);
+        }
+        if database.is_foreign_key_violation() {
+            return Self::MissingReference(error);
+        }
+        let code = database.code().unwrap_or_default().into_owned();
+        if database.try_downcast_ref::<SqliteError>().is_some() {
+            return of_sqlite(code.parse().unwrap_or_default(), error);
+        }
+        match code.as_str() {
+            // disk_full
+            "53100" => Self::Full(error),
+            // too_many_connections, cannot_connect_now, admin_shutdown, crash_shutdown
+            "53300" | "57P03" | "57P01" | "57P02" => Self::Busy(error),
+            // read_only_sql_transaction
+            "25006" => Self::Unwritable(error),
             _ => Self::Driver(error),
         }
     }

@@ -4,7 +4,9 @@ use crate::storage::carry_over::carry_over;
 use crate::storage::database::Link;
 use crate::storage::error::StorageError;
 use sqlx::migrate::{MigrateError, Migrator};
-use sqlx::{PgPool, SqlitePool};
+use sqlx::sqlite::SqliteConnectOptions;
+use sqlx::{Connection as _, PgConnection, PgPool, SqliteConnection, SqlitePool};
+use std::path::Path;
 
 static SQLITE: Migrator = sqlx::migrate!("migrations/sqlite");
 static POSTGRES: Migrator = sqlx::migrate!("migrations/postgres");
@@ -20,6 +22,40 @@ fn refused(error: MigrateError) -> StorageError {
     }
     StorageError::Migration(error)
 }
+
+/// Version of the schema of a SQLite file; `None` where there is no file, or no schema in it.
+///
+/// # Errors
+/// The database's.
+pub async fn sqlite_schema(file: &Path) -> Result<Option<i64>, StorageError> {
+    const MADE: &str = "SELECT COUNT(*) FROM sqlite_schema WHERE name = '_sqlx_migrations'";
+    // SQLite would take an empty file for a beginning, and remove the write-ahead log of what was there.
+    if std::fs::metadata(file).map_or(0, |found| found.len()) == 0 {
+        return Ok(None);
+    }
+    let options = SqliteConnectOptions::new().filename(file).read_only(true);
+    let mut connection = SqliteConnection::connect_with(&options).await?;
+    let made: i64 = sqlx::query_scalar(MADE).fetch_one(&mut connection).await?;
+    let found = if made == 0 { None } else { sqlx::query_scalar(NEWEST).fetch_one(&mut connection).await? };
+    connection.close().await?;
+    Ok(found)
+}
+
+/// Version of the schema of a PostgreSQL database; `None` where there is none.
+///
+/// # Errors
+/// The database's.
+pub async fn postgres_schema(connection: &mut PgConnection) -> Result<Option<i64>, StorageError> {
+    const MADE: &str = "SELECT to_regclass('_sqlx_migrations') IS NOT NULL";
+    let made: bool = sqlx::query_scalar(MADE).fetch_one(&mut *connection).await?;
+    if !made {
+        return Ok(None);
+    }
+    Ok(sqlx::query_scalar(NEWEST).fetch_one(connection).await?)
+}
+
+/// The newest migration that was applied.
+const NEWEST: &str = "SELECT MAX(version) FROM _sqlx_migrations";
 
 /// The schema that has blocks of prices beside the rows they are made of.
 const BLOCKS_BESIDE_ROWS: i64 = 9;

@@ -10,9 +10,8 @@ use crate::domain::moment::{HOUR, Moment};
 use crate::storage::audit;
 use crate::storage::database::{Link, Shared, Tx, WriterPool, on};
 use crate::storage::error::StorageError;
-use crate::storage::outbox;
-use crate::storage::prices;
-use crate::storage::recall;
+use crate::storage::refusal::{Guard, Refusal, chain};
+use crate::storage::{outbox, prices, recall};
 use crate::telemetry;
 use futures_util::future::BoxFuture;
 use std::future::poll_fn;
@@ -231,7 +230,7 @@ where
 
 struct Job {
     work: Box<dyn Work>,
-    committed: oneshot::Sender<Result<(), String>>,
+    committed: oneshot::Sender<Result<(), Refusal>>,
 }
 
 enum Message {
@@ -250,10 +249,13 @@ impl WriterHandle {
         pool: WriterPool,
         stamps: Arc<Stamps>,
         shared: Shared,
+        guard: Guard,
     ) -> Result<Self, StorageError> {
-        stamps.set_last(last_stamp(&pool).await?);
+        let (last, seq) = last_stamp(&pool).await?;
+        stamps.set_last(last);
         let (queue, jobs) = mpsc::channel(QUEUE);
-        tokio::spawn(Writer { pool, stamps, shared }.run(jobs));
+        let left = Mutex::new([seq, seq]);
+        tokio::spawn(Writer { pool, stamps, shared, guard, left }.run(jobs));
         Ok(Self { queue })
     }
 
@@ -314,7 +316,7 @@ impl WriterHandle {
         self.queue.send(Message::Job(Job { work, committed })).await.map_err(|_| stopped())?;
         match outcome.await {
             Ok(Ok(())) => result_out.await.unwrap_or_else(|_| Err(E::from(StorageError::Panicked))),
-            Ok(Err(reason)) => Err(E::from(StorageError::NotCommitted(reason))),
+            Ok(Err(refusal)) => Err(E::from(refusal.into())),
             Err(_) => Err(stopped()),
         }
     }
@@ -349,11 +351,11 @@ async fn outlived<T>(work: impl Future<Output = T>) -> Option<T> {
     .await
 }
 
-async fn last_stamp(pool: &WriterPool) -> Result<i64, StorageError> {
-    const SQL: &str = "SELECT last FROM commit_stamp WHERE id = 1";
+async fn last_stamp(pool: &WriterPool) -> Result<(i64, i64), StorageError> {
+    const SQL: &str = "SELECT last, seq FROM commit_stamp WHERE id = 1";
     Ok(match pool {
-        WriterPool::Sqlite(pool) => sqlx::query_scalar(SQL).fetch_one(pool).await?,
-        WriterPool::Postgres(pool) => sqlx::query_scalar(SQL).fetch_one(pool).await?,
+        WriterPool::Sqlite(pool) => sqlx::query_as(SQL).fetch_one(pool).await?,
+        WriterPool::Postgres(pool) => sqlx::query_as(SQL).fetch_one(pool).await?,
     })
 }
 
@@ -380,14 +382,35 @@ struct Writer {
     pool: WriterPool,
     stamps: Arc<Stamps>,
     shared: Shared,
+    guard: Guard,
+    /// The sequence as this writer left it: before and after a commit that may or may not have been made.
+    left: Mutex<[i64; 2]>,
 }
 
+/// Longest the writer leaves its session with PostgreSQL alone: it holds the lock that keeps other processes out.
+const WATCH: Duration = Duration::from_secs(1);
+
 impl Writer {
+    /// The next message. Meanwhile a session with PostgreSQL is looked after: where it was cut off, the lock is taken again
+    /// by a new one, if nobody else has it.
+    async fn next(&self, jobs: &mut mpsc::Receiver<Message>) -> Option<Message> {
+        let WriterPool::Postgres(pool) = &self.pool else { return jobs.recv().await };
+        loop {
+            if let Ok(message) = tokio::time::timeout(WATCH, jobs.recv()).await {
+                return message;
+            }
+            // To take the connection out of the pool is to ask whether it lives.
+            if let Err(error) = pool.acquire().await {
+                tracing::error!(%error, "the session that holds the lock of the database is lost");
+            }
+        }
+    }
+
     async fn run(self, mut jobs: mpsc::Receiver<Message>) {
         let mut stop = None;
         let mut last = Last::default();
         while stop.is_none()
-            && let Some(message) = jobs.recv().await
+            && let Some(message) = self.next(&mut jobs).await
         {
             last.linger(&jobs).await;
             let mut group = Vec::new();
@@ -442,7 +465,10 @@ impl Writer {
         let (recorded_at, began) = (self.stamps.begin(), self.stamps.clock.elapsed());
         metrics::histogram!(telemetry::WRITER_COMMIT_WRITES)
             .record(u32::try_from(waiting.len()).unwrap_or(u32::MAX));
-        let outcome = self.write(works, recorded_at).await;
+        let outcome = match self.guard.halt.reason() {
+            Some(reason) => Err(StorageError::Stopped(reason)),
+            None => self.write(works, recorded_at).await,
+        };
         metrics::histogram!(telemetry::WRITER_COMMIT_SECONDS)
             .record(self.stamps.clock.elapsed().saturating_sub(began));
         self.stamps.end();
@@ -450,9 +476,17 @@ impl Writer {
             metrics::counter!(telemetry::WRITER_COMMIT_FAILURES).increment(1);
             tracing::error!(error = %chain(error), "a commit failed; its writes were refused");
         }
+        let refusal = match &outcome {
+            Ok(()) => None,
+            Err(error) => Some(self.guard.refuse(&self.pool, error).await),
+        };
         for committed in waiting {
-            drop(committed.send(outcome.as_ref().copied().map_err(chain)));
+            drop(committed.send(refusal.clone().map_or(Ok(()), Err)));
         }
+    }
+
+    fn left(&self) -> std::sync::MutexGuard<'_, [i64; 2]> {
+        self.left.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn write(&self, works: Vec<Box<dyn Work>>, recorded_at: Moment) -> Result<(), StorageError> {
@@ -466,6 +500,13 @@ impl Writer {
         // Taking the row first makes PostgreSQL serialise commits as SQLite's write lock does. The sequence goes on
         // from what is in the database: a commit whose answer was lost with the connection may have been made.
         let seq = on!(tx, conn => sqlx::query_scalar(TAKE).bind(recorded_at).fetch_one(conn).await)?;
+        if !self.left().contains(&seq) {
+            // What is held in memory is of a database that another process has gone on with.
+            let reason = "another process has written to the database; restart the service";
+            self.guard.halt.stop(reason);
+            return Err(StorageError::Stopped(reason.to_owned()));
+        }
+        let first = seq;
         tx.stamp = Some(Stamp { recorded_at, seq });
         if self.shared.newest.is_stale() {
             recall::recall(&mut tx).await?;
@@ -498,12 +539,14 @@ impl Writer {
         let head = audit::write_told(&mut tx, &self.shared.chain).await?;
         let seq = tx.stamp.map_or(seq, |stamp| stamp.seq);
         on!(tx, conn => sqlx::query(NOTE).bind(seq).execute(conn).await.map(drop))?;
+        *self.left() = [first, seq];
         let (touched, pending) = (std::mem::take(&mut tx.touched), std::mem::take(&mut tx.pending));
         let committed = match tx.link {
             Link::Sqlite(open) => open.commit().await,
             Link::Postgres(open) => open.commit().await,
         };
         if committed.is_ok() {
+            *self.left() = [seq, seq];
             self.shared.newest.publish(pending, recorded_at);
             self.shared.chain.ends_at(head);
         } else {
@@ -519,16 +562,4 @@ impl Writer {
         self.shared.listings.note(&touched, now);
         committed.map_err(StorageError::from)
     }
-}
-
-/// An error with everything that caused it, for the log and for those whose write it stopped.
-fn chain(error: &StorageError) -> String {
-    let mut text = error.to_string();
-    let mut source = std::error::Error::source(error);
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    text
 }

@@ -25,7 +25,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use uuid::Uuid;
 
 /// Folder of the sources, in the data directory.
-const FOLDER: &str = "ingest";
+pub const FOLDER: &str = "ingest";
 /// Name of the file of records.
 pub const RECORDS: &str = "records.json";
 /// Name of the file that describes it.

@@ -88,7 +88,7 @@ const LAYERS: [Layer; 13] = [
 ];
 
 /// Files of storage that every storage test goes through, so that none need name their functions.
-const MACHINERY: [&str; 5] = ["database", "migrate", "writer", "columns", "error"];
+const MACHINERY: [&str; 6] = ["database", "migrate", "writer", "columns", "error", "opening"];
 
 /// The arrows between layers, and the crates each layer keeps out.
 fn arrows(files: &[File]) -> Vec<String> {

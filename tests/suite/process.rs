@@ -6,6 +6,8 @@
 #![cfg(test)]
 
 mod access;
+mod backup;
+mod bucket;
 mod commands;
 mod demo;
 mod earlier;
@@ -23,10 +25,12 @@ mod prometheus;
 mod proxies;
 mod raw_http;
 mod real_data;
+mod runbook;
 mod slow;
 mod system_calls;
 mod systemd;
 mod transfer;
+mod upgrade;
 mod watch;
 
 use crate::support::{Backend, Reply, Scratch, fresh_location};

@@ -35,6 +35,7 @@ mod rates;
 pub(crate) mod raw;
 mod samples;
 mod settling;
+mod snapshot;
 mod token_keys;
 mod transactions;
 mod users;

@@ -1,5 +1,6 @@
 //! One process at a time, and what it finds when it comes back.
 
+use super::raw::Raw;
 use super::samples::{add_market, market, read, shown};
 use crate::on_both;
 use crate::support::{Backend, Scratch, TestDb, fresh_location};
@@ -100,4 +101,105 @@ async fn two_databases_of_one_server_do_not_keep_each_other_out() {
     add_market(&one, market("ONE", "")).await;
     assert_eq!(everything(&two).await, "[]");
     two.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_writer_whose_session_is_cut_off_never_writes_beside_another_process() {
+    const HOLDER: &str = "SELECT pg_terminate_backend(pid) FROM pg_locks JOIN pg_database d ON d.oid = database \
+        WHERE locktype = 'advisory' AND d.datname = current_database()";
+    let one = TestDb::open(Backend::Postgres).await;
+    add_market(&one, market("ONE", "")).await;
+    let Location::Postgres { url, .. } = &one.location else { panic!("{:?}", one.location) };
+    let elsewhere = Scratch::new();
+    let other = Location::Postgres { url: url.clone(), directory: elsewhere.0.join("data") };
+    let mut raw = Raw::open(&one.location).await;
+    for round in 0..3 {
+        // Whoever comes first has the lock: the first process, which looks after it, or the second.
+        raw.run(HOLDER).await;
+        let two = Database::open(&other, one.clock.clone()).await;
+        let code = format!("R{round}");
+        let row = market(&code, "");
+        let first = one.db.writer().housekeep(move |tx| Box::pin(markets::insert(tx, row))).await;
+        match two {
+            Ok(two) => {
+                assert!(first.is_err(), "two processes write");
+                let row = market("TWO", "");
+                two.writer().housekeep(move |tx| Box::pin(markets::insert(tx, row))).await.unwrap();
+                two.close().await;
+                drop(two);
+                // The first has the database as it was before; it goes on with nothing.
+                let row = market("LATE", "");
+                let late = one.db.writer().housekeep(move |tx| Box::pin(markets::insert(tx, row))).await;
+                assert!(matches!(late, Err(StorageError::Stopped(_))), "{late:?}");
+                assert!(one.db.halted().is_some());
+                let found = everything(&one.db).await;
+                assert!(found.contains("TWO") && !found.contains("LATE"), "{found}");
+                return;
+            }
+            Err(StorageError::Locked(_)) => {
+                // It took the lock again, by a session of its own: nobody was in between.
+                first.unwrap();
+            }
+            Err(error) => panic!("{error:?}"),
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn writes_go_on_after_postgres_has_cut_every_connection() {
+    let db = TestDb::open(Backend::Postgres).await;
+    add_market(&db, market("ONE", "")).await;
+    let mut raw = Raw::open(&db.location).await;
+    raw.run(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
+         WHERE datname = current_database() AND pid <> pg_backend_pid()",
+    )
+    .await;
+    let mut tries = 0;
+    loop {
+        let row = market("TWO", "");
+        match db.db.writer().housekeep(move |tx| Box::pin(markets::insert(tx, row))).await {
+            Ok(_) => break,
+            Err(error) => assert!(!matches!(error, StorageError::Stopped(_)), "{error:?}"),
+        }
+        tries += 1;
+        assert!(tries < 20, "it does not come back");
+    }
+    let found = everything(&db.db).await;
+    assert!(found.contains("ONE") && found.contains("TWO"), "{found}");
+    db.db.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn lost_data_is_never_replaced_by_an_empty_database() {
+    for backend in [Backend::Sqlite, Backend::Postgres] {
+        let db = TestDb::open(backend).await;
+        add_market(&db, market("ONE", "")).await;
+        db.db.close().await;
+        drop(db.db);
+        match &db.location {
+            Location::Directory(directory) => {
+                // Emptied, beside a write-ahead log that SQLite itself would throw away.
+                std::fs::write(directory.join("artifact.db"), "").unwrap();
+                std::fs::write(directory.join("artifact.db-wal"), "frames").unwrap();
+            }
+            Location::Postgres { .. } => {
+                Raw::open(&db.location).await.run("DROP SCHEMA public CASCADE; CREATE SCHEMA public").await;
+            }
+        }
+        let refused = Database::open(&db.location, db.clock.clone()).await;
+        let Err(StorageError::Damaged(said)) = refused else { panic!("{refused:?}") };
+        assert!(said.contains("artifact backup restore latest --data"), "{said}");
+        if let Location::Directory(directory) = &db.location {
+            assert_eq!(std::fs::read(directory.join("artifact.db")).unwrap(), b"");
+            assert_eq!(std::fs::read(directory.join("artifact.db-wal")).unwrap(), b"frames");
+            // The log is gone too: the marker still knows.
+            std::fs::remove_file(directory.join("artifact.db-wal")).unwrap();
+            let refused = Database::open(&db.location, db.clock.clone()).await;
+            assert!(matches!(refused, Err(StorageError::Damaged(_))), "{refused:?}");
+            // Whoever wants to begin anew says so.
+            std::fs::remove_file(directory.join("artifact.data")).unwrap();
+            Database::open(&db.location, db.clock.clone()).await.unwrap().close().await;
+        }
+    }
 }

@@ -239,11 +239,18 @@ on_both! {
         assert_eq!(codes(&db).await, ["BEFORE", "AFTER"]);
     }
 
-    async fn the_sequence_goes_on_from_what_the_database_has_seen(backend) {
-        let db = TestDb::open(backend).await;
+    async fn a_sequence_that_somebody_else_moved_on_stops_writes_until_a_start(backend) {
+        let mut db = TestDb::open(backend).await;
         let (_, first) = fine(&db, "ONE").await;
-        // As after a commit that was made although its answer was lost.
+        // As after another process has had the database: what is held in memory is not what is there.
         Raw::open(&db.location).await.run(&format!("UPDATE commit_stamp SET seq = {}", first + 1000)).await;
+        for code in ["TWO", "THREE"] {
+            let refused = attempt(&db.db, code.to_owned(), Attempt::Fine).await;
+            assert!(matches!(refused, Err(StorageError::Stopped(_))), "{refused:?}");
+        }
+        assert_eq!(codes(&db).await, ["ONE"]);
+        db.db.close().await;
+        db.reopen().await;
         assert_eq!(fine(&db, "TWO").await.1, first + 1001);
     }
 
@@ -256,10 +263,10 @@ on_both! {
         assert!(tx.recorded_at().is_err() && tx.next_seq().is_err());
         // Statements that need no stamp are refused by the database itself.
         let refused = figures::mark_stale(tx, Moment(0)).await;
-        assert!(matches!(refused, Err(StorageError::Driver(_))), "{refused:?}");
+        assert!(matches!(refused, Err(StorageError::Unwritable(_))), "{refused:?}");
         let tx = &mut read(&db).await;
         let refused = portfolios::delete(tx, PortfolioId(uuid())).await;
-        assert!(matches!(refused, Err(StorageError::Driver(_))), "{refused:?}");
+        assert!(matches!(refused, Err(StorageError::Unwritable(_))), "{refused:?}");
         assert_eq!(codes(&db).await, ["ONE"]);
     }
 

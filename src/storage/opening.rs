@@ -1,0 +1,215 @@
+//! Taking a place for data, and the connections to it: one process at a time, and never a damaged database.
+
+use crate::domain::audit::AuditKey;
+use crate::random::Random;
+use crate::storage::database::{DATABASE_FILE, Location, WriterPool};
+use crate::storage::error::StorageError;
+use crate::storage::{audit, audit_key, migrate, presence};
+use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
+use sqlx::sqlite::{
+    SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
+};
+use sqlx::{Connection as _, PgConnection};
+use std::fs::{File, TryLockError};
+use std::path::Path;
+use std::str::FromStr as _;
+use std::time::Duration;
+
+/// Name of the lock file in a data directory.
+pub const LOCK_FILE: &str = "artifact.lock";
+/// Readers beside the one writer.
+const READERS: u32 = 4;
+/// How long a second process waits for the first to let go, before it is refused.
+const LOCK_WAIT: Duration = Duration::from_secs(3);
+/// Advisory lock of the one process that may use a PostgreSQL database: "artifact" in ASCII.
+const SESSION_LOCK: i64 = 0x6172_7469_6661_6374;
+
+/// A place for data that this process has to itself, before the database in it is opened.
+#[derive(Debug)]
+pub struct Claim {
+    pub(super) location: Location,
+    pub(super) file: File,
+    pub(super) session: Option<PgConnection>,
+}
+
+impl Claim {
+    /// Takes the locks of a place.
+    ///
+    /// # Errors
+    /// [`StorageError::Locked`] when another process has it, and whatever the driver says.
+    pub async fn take(location: &Location) -> Result<Self, StorageError> {
+        let file = lock_directory(location.directory()).await?;
+        let session = match location {
+            Location::Directory(_) => None,
+            Location::Postgres { url, .. } => Some(lock_postgres(url).await?),
+        };
+        Ok(Self { location: location.clone(), file, session })
+    }
+
+    /// The place.
+    pub const fn location(&self) -> &Location {
+        &self.location
+    }
+
+    /// Version of the schema of the data there; `None` where there is none yet.
+    ///
+    /// # Errors
+    /// Whatever the driver says.
+    pub async fn schema(&mut self) -> Result<Option<i64>, StorageError> {
+        let found = match (&self.location, &mut self.session) {
+            (Location::Directory(directory), _) => {
+                migrate::sqlite_schema(&directory.join(DATABASE_FILE)).await
+            }
+            (Location::Postgres { .. }, Some(session)) => migrate::postgres_schema(session).await,
+            (Location::Postgres { .. }, None) => Ok(None),
+        };
+        found.map_err(|error| presence::advised(error, self.location.directory()))
+    }
+}
+
+/// Takes the lock file of a data directory, waiting a moment for a process that is just ending.
+async fn lock_directory(directory: &Path) -> Result<File, StorageError> {
+    let path = directory.join(LOCK_FILE);
+    let failed = |source| StorageError::File { path: path.display().to_string(), source };
+    create_private_directory(directory).map_err(failed)?;
+    let file = File::options().create(true).truncate(false).write(true).open(&path).map_err(failed)?;
+    let tries = 30;
+    for _ in 0..tries {
+        match file.try_lock() {
+            Ok(()) => return Ok(file),
+            Err(TryLockError::WouldBlock) => tokio::time::sleep(LOCK_WAIT / tries).await,
+            Err(TryLockError::Error(source)) => return Err(failed(source)),
+        }
+    }
+    Err(StorageError::Locked(format!(
+        "{} is in use by another artifact process; stop that one first, or use another --data directory",
+        directory.display()
+    )))
+}
+
+/// The audit trail's key in the data directory. It is made for a trail without rows; one that has rows needs its own.
+pub(super) async fn own_key(directory: &Path, pool: &WriterPool) -> Result<AuditKey, StorageError> {
+    if let Some(key) = audit_key::read(&directory.join(audit_key::KEY_FILE))? {
+        return Ok(key);
+    }
+    if audit::has_rows(pool).await? {
+        return Err(StorageError::AuditKey(format!(
+            "the audit trail has rows, but its key {} is not there; put it back, or see docs/AUDIT.md",
+            directory.join(audit_key::KEY_FILE).display()
+        )));
+    }
+    audit_key::create(directory, Random::System)
+}
+
+/// Creates a directory that only its owner can enter; one that exists keeps its rights.
+fn create_private_directory(directory: &Path) -> std::io::Result<()> {
+    use std::os::unix::fs::DirBuilderExt as _;
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)
+}
+
+pub(super) async fn open_sqlite(directory: &Path) -> Result<(SqlitePool, SqlitePool), StorageError> {
+    let options = SqliteConnectOptions::new()
+        .filename(directory.join(DATABASE_FILE))
+        .create_if_missing(true)
+        .page_size(8192)
+        .journal_mode(SqliteJournalMode::Wal)
+        .synchronous(SqliteSynchronous::Full)
+        .foreign_keys(true)
+        .busy_timeout(Duration::from_secs(5))
+        // 64 MiB of WAL between checkpoints (decision 24); no mmap.
+        .pragma("wal_autocheckpoint", "8192")
+        .pragma("mmap_size", "0")
+        .pragma("cache_size", "-65536");
+    // One connection, kept: where it has to be replaced, that is done at once.
+    let kept = SqlitePoolOptions::new().max_connections(1).idle_timeout(None).max_lifetime(None);
+    let writer = kept.connect_with(options.clone()).await?;
+    refuse_damage(&writer, directory).await?;
+    migrate::sqlite(&writer).await?;
+    let readers = SqlitePoolOptions::new()
+        .max_connections(READERS)
+        // Blocks are read whole and seldom twice: readers do with a smaller cache than the writer.
+        .connect_with(
+            options.create_if_missing(false).pragma("query_only", "1").pragma("cache_size", "-16384"),
+        )
+        .await?;
+    Ok((readers, writer))
+}
+
+/// Largest database that is looked through before it is used: at about a second per gigabyte or less.
+const LOOKED_THROUGH: u64 = 1 << 30;
+
+/// Looks through a database before it is used.
+async fn refuse_damage(pool: &SqlitePool, directory: &Path) -> Result<(), StorageError> {
+    let length = std::fs::metadata(directory.join(DATABASE_FILE)).map_or(0, |file| file.len());
+    if length > LOOKED_THROUGH {
+        tracing::info!(
+            "the database is too large to be looked through at the start; `artifact doctor` does it"
+        );
+        return Ok(());
+    }
+    let mut found: Vec<String> = sqlx::query_scalar("PRAGMA quick_check(5)").fetch_all(pool).await?;
+    found.retain(|line| line != "ok");
+    if found.is_empty() {
+        return Ok(());
+    }
+    Err(StorageError::Damaged(format!("the database is damaged: {}", found.join("; "))))
+}
+
+/// Opens a session that holds the lock of a PostgreSQL database.
+async fn lock_postgres(url: &str) -> Result<PgConnection, StorageError> {
+    let options = PgConnectOptions::from_str(url)?.application_name("artifact");
+    let mut session = PgConnection::connect_with(&options).await?;
+    let tries = 30;
+    for _ in 0..tries {
+        let taken: bool = sqlx::query_scalar("SELECT pg_try_advisory_lock($1)")
+            .bind(SESSION_LOCK)
+            .fetch_one(&mut session)
+            .await?;
+        if taken {
+            return Ok(session);
+        }
+        tokio::time::sleep(LOCK_WAIT / tries).await;
+    }
+    Err(StorageError::Locked(IN_USE.to_owned()))
+}
+
+/// Readers, and the writer: its one session holds the lock, so what it writes and the lock end together. A new session in
+/// its place is only used once it has the lock.
+pub(super) async fn open_postgres(
+    url: &str,
+    claim: Option<PgConnection>,
+) -> Result<(PgPool, PgPool), StorageError> {
+    let options = PgConnectOptions::from_str(url)?.application_name("artifact");
+    if let Some(session) = claim {
+        session.close().await?;
+    }
+    let locked = PgPoolOptions::new()
+        .max_connections(1)
+        .idle_timeout(None)
+        .max_lifetime(None)
+        .acquire_timeout(LOCK_WAIT)
+        .after_connect(|session, _| {
+            Box::pin(async move {
+                let taken: bool = sqlx::query_scalar("SELECT pg_try_advisory_lock($1)")
+                    .bind(SESSION_LOCK)
+                    .fetch_one(session)
+                    .await?;
+                if taken {
+                    Ok(())
+                } else {
+                    Err(sqlx::Error::Configuration("another process has the lock".into()))
+                }
+            })
+        });
+    let writer = match locked.connect_with(options.clone()).await {
+        Ok(writer) => writer,
+        Err(sqlx::Error::PoolTimedOut) => return Err(StorageError::Locked(IN_USE.to_owned())),
+        Err(error) => return Err(error.into()),
+    };
+    migrate::postgres(&writer).await?;
+    let readers = PgPoolOptions::new().max_connections(READERS + 2).connect_with(options).await?;
+    Ok((readers, writer))
+}
+
+/// What a process is told that finds the lock of a PostgreSQL database taken.
+const IN_USE: &str = "that PostgreSQL database is in use by another artifact process; stop that one first";
