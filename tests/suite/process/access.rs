@@ -67,7 +67,7 @@ async fn what_makes_no_sense_on_the_command_line_is_told() {
         ),
         (vec!["keys", "revoke", "nobody"], 1, "Key not found"),
         (vec!["keys", "rotate", "no/body?x"], 1, "Key not found"),
-        (vec!["keys", "rotate", "x", "--overlap", "-1"], 2, "overlap"),
+        (vec!["keys", "rotate", "x", "--overlap", "soon"], 2, "overlap"),
         (vec!["users", "create", "alice"], 2, "--admin"),
         (vec!["users", "create", "a b", "--admin", "--password-file", "PASSWORD"], 1, "/name"),
         (vec!["users", "create", "alice", "--admin", "--password-file", "absent"], 1, "absent"),
