@@ -31,6 +31,7 @@ use crate::workers::feeds::definition::Definition;
 use crate::workers::feeds::{self, Feeds};
 use crate::workers::gate::{self, Gate, GateError, Settings};
 use crate::workers::gauges;
+use crate::workers::outbox::{self, Remote};
 use crate::workers::present::Presents;
 use crate::workers::records::RecordFiles;
 use crate::workers::refusals;
@@ -59,6 +60,8 @@ pub struct App {
     pub state: AppState,
     directory: PathBuf,
     certificates: Option<Arc<Certificates>>,
+    /// Where prices are posted on to.
+    remote: Option<Arc<Remote>>,
 }
 
 /// Where a configuration says the data is.
@@ -126,7 +129,7 @@ impl App {
             guard,
             limits,
         };
-        Ok(Self { state, directory, certificates: None })
+        Ok(Self { state, directory, certificates: None, remote: None })
     }
 
     /// The same service with TLS on the network.
@@ -158,6 +161,20 @@ impl App {
             backup_age_max: Duration::from_secs(health.backup_age_max_hours.value.saturating_mul(3600)),
         });
         self
+    }
+
+    /// Posts prices on to another instance from now on, once [`App::posting`] or the service runs.
+    pub fn post_on(&mut self, remote: Remote) {
+        self.state.db.outlet().open(&remote.place());
+        self.remote = Some(Arc::new(remote));
+    }
+
+    /// The task that posts prices on until `stop` is cancelled; none when they are posted nowhere.
+    pub fn posting(&self, stop: &CancellationToken) -> Option<JoinHandle<()>> {
+        let (db, clock) = (self.state.db.clone(), self.state.clock.clone());
+        let (remote, ending) = (Arc::clone(self.remote.as_ref()?), stop.clone());
+        let post = move || outbox::run(db.clone(), clock.clone(), Arc::clone(&remote), ending.clone());
+        Some(tokio::spawn(supervise("posting on", stop.clone(), post)))
     }
 
     /// Makes the first key when there is none yet; it is shown by the caller, once.
@@ -258,6 +275,7 @@ impl App {
         let guarding = gate::supervise(Arc::clone(&self.state.gate), self.state.db.clone(), stop.clone());
         let guarding = tokio::spawn(guarding);
         self.tend_audit_trail(&stop);
+        let posting = self.posting(&stop);
         let (db, clock) = (self.state.db.clone(), self.state.clock.clone());
         tokio::spawn(gauges::supervise(db, self.directory.clone(), clock, stop.clone()));
         let over_network = serve(Entrance::Network(listener));
@@ -273,6 +291,9 @@ impl App {
         }
         stop.cancel();
         end_feeds(feeding).await;
+        if let Some(posting) = posting {
+            posting.await.unwrap_or_default();
+        }
         self.end_background(background).await;
         // Its last deed is to keep when keys were used; it waits for nothing else.
         drop(tokio::time::timeout(TIDY, guarding).await);

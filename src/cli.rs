@@ -1,5 +1,5 @@
 //! The command line: what may be said, and which deed it stands for. Data goes to standard output, words about it
-//! to standard error; exit codes are 0 done, 1 failed, 2 said wrongly.
+//! to standard error; exit codes are 0 done, 1 failed, 2 said wrongly, 75 done here and not yet posted on.
 
 mod audit;
 pub mod checklist;
@@ -10,6 +10,7 @@ mod earlier;
 mod ingest;
 mod ingest_feed;
 mod keys;
+mod posting;
 mod seed;
 mod serve;
 mod statement;
@@ -34,22 +35,30 @@ use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+/// Exit code of what is to be tried again: `EX_TEMPFAIL` of sysexits.
+const PENDING: u8 = 75;
+
 /// Why a command failed, in words for whoever typed it.
 #[derive(Debug)]
 pub struct Failure {
     message: String,
-    usage: bool,
+    code: u8,
 }
 
 impl Failure {
     /// It could not be done.
     pub fn failed(message: impl Into<String>) -> Self {
-        Self { message: message.into(), usage: false }
+        Self { message: message.into(), code: 1 }
     }
 
     /// It was said wrongly.
     pub fn usage(message: impl Into<String>) -> Self {
-        Self { message: message.into(), usage: true }
+        Self { message: message.into(), code: 2 }
+    }
+
+    /// It was done here, and is not done elsewhere yet.
+    pub fn pending(message: impl Into<String>) -> Self {
+        Self { message: message.into(), code: PENDING }
     }
 
     /// It could not be done, because of another error.
@@ -112,7 +121,7 @@ Examples:
   artifact serve --data /var/lib/artifact         the service; prints an API key on its first start
   artifact seed gold-bitcoin                      two markets, two assets, a portfolio
   artifact ingest btc.csv --symbol BTC-USD --source coinbase --interval 1d
-Exit codes: 0 done, 1 failed, 2 wrong usage."
+Exit codes: 0 done, 1 failed, 2 wrong usage, 75 done, but not yet posted on to the other instance."
 )]
 struct Cli {
     #[command(flatten)]
@@ -268,7 +277,7 @@ pub async fn run(arguments: impl Iterator<Item = OsString>) -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             tell(&format!("artifact: {}", failure.message));
-            ExitCode::from(if failure.usage { 2 } else { 1 })
+            ExitCode::from(failure.code)
         }
     }
 }
@@ -360,9 +369,14 @@ fn start_log(command: &Command, config: &Config) {
 }
 
 /// Opens the data as the configuration says.
-async fn open(config: &Config, access: Access) -> Result<App, GateError> {
+async fn open(config: &Config, access: Access) -> Result<App, Failure> {
+    let remote = config.outbox.remote().map_err(Failure::other)?;
     let app = App::open_with(&location(config), Clock::system(), access, config.access.settings()).await?;
-    Ok(app.with_feeds(config.feeds.value.clone()))
+    let mut app = app.with_feeds(config.feeds.value.clone());
+    if let Some(remote) = remote {
+        app.post_on(remote);
+    }
+    Ok(app)
 }
 
 async fn run_migrate(context: &Context) -> Result<(), Failure> {

@@ -9,7 +9,9 @@ pub mod health;
 mod keys;
 pub mod limits;
 pub mod metrics;
+pub mod outbox;
 pub mod proxy;
+pub mod secret;
 mod secrets;
 pub mod tls;
 
@@ -127,6 +129,8 @@ struct File {
     #[serde(default)]
     access: access::Section,
     #[serde(default)]
+    outbox: outbox::Section,
+    #[serde(default)]
     feeds: Vec<toml::Table>,
     #[serde(default)]
     health: health::Section,
@@ -163,6 +167,8 @@ pub struct Config {
     pub feeds: Setting<Vec<Definition>>,
     /// From when on something counts as unwell.
     pub health: health::Health,
+    /// Where prices are posted on to.
+    pub outbox: outbox::Outbox,
     /// Where Prometheus reads.
     pub metrics: metrics::Metrics,
     /// Proxies that are believed.
@@ -277,6 +283,7 @@ impl Config {
             access: access::Access::load(file.access, &path, env)?,
             feeds,
             health: health::Health::load(&file.health, &path, env)?,
+            outbox: outbox::Outbox::load(file.outbox, &path, env)?,
             metrics: metrics::Metrics::load(file.metrics, &path, env)?,
             proxy: proxy::Proxy::load(file.proxy, &path, env)?,
             limits: limits::Limits::load(&file.limits, &path, env)?,
@@ -310,6 +317,7 @@ impl Config {
         ];
         shown.extend(self.access.shown());
         shown.extend(self.health.shown());
+        shown.extend(self.outbox.shown());
         shown.extend(self.metrics.shown());
         shown.extend(self.proxy.shown());
         shown.extend(self.limits.shown());

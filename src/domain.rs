@@ -16,6 +16,7 @@ pub mod ledger;
 pub mod market;
 pub mod moment;
 pub mod naming;
+pub mod outbox;
 pub mod pnl;
 pub mod portfolio;
 pub mod price;

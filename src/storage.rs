@@ -28,6 +28,7 @@ pub mod listings;
 pub mod markets;
 pub mod migrate;
 pub mod newest;
+pub mod outbox;
 pub mod page;
 mod pending;
 pub mod portfolios;

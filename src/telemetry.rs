@@ -51,6 +51,11 @@ table! {
     gauge FEED_LAST_MESSAGE = "feed_last_message_timestamp_seconds", "When anything came from a feed last, by source.";
     counter FEED_RECONNECTS = "feed_reconnects_total", "Connections of feeds after their first, by source.";
     gauge PRICE_STALENESS = "price_staleness_seconds", "Age of the oldest newest price of an active asset, by asset type.";
+    // What is posted on to another instance.
+    gauge OUTBOX_DEPTH = "outbox_depth", "Prices that wait to be posted on.";
+    gauge OUTBOX_OLDEST = "outbox_oldest_seconds", "Age of the price that has waited longest to be posted on.";
+    gauge OUTBOX_DEAD_LETTERS = "outbox_dead_letters", "Prices the other instance refused.";
+    counter OUTBOX_POSTS = "outbox_posts_total", "Prices that were to be posted on, by outcome: delivered, superseded or refused.";
     // The database.
     gauge WRITER_QUEUE = "writer_queue_depth", "Writes that wait for the one writer.";
     histogram WRITER_COMMIT_SECONDS = "writer_commit_seconds", "Time from the beginning of a commit until it is on disk.";

@@ -15,6 +15,8 @@ use http_body_util::BodyExt as _;
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
 use tokio::net::UnixStream;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 
 /// A way to the router.
@@ -22,7 +24,25 @@ pub enum Client {
     /// A service is running; this is its socket.
     Running(std::path::PathBuf),
     /// None is; the data is opened here.
-    Here(Box<App>, Router),
+    Here(Box<Here>),
+}
+
+/// Data that was opened here.
+pub struct Here {
+    app: App,
+    router: Router,
+    /// What posts prices on meanwhile.
+    posting: Option<(CancellationToken, JoinHandle<()>)>,
+}
+
+impl Here {
+    /// The data as it is opened; what posts prices on is begun, if they are.
+    pub fn new(app: App) -> Self {
+        let stop = CancellationToken::new();
+        let posting = app.posting(&stop).map(|task| (stop, task));
+        let router = router::service(&app.state, Door::Owner);
+        Self { app, router, posting }
+    }
 }
 
 /// An answer.
@@ -78,8 +98,7 @@ impl Client {
             return Ok(Self::Running(socket));
         }
         let app = crate::cli::open(config, Access::Keys).await?;
-        let router = router::service(&app.state, Door::Owner);
-        Ok(Self::Here(Box::new(app), router))
+        Ok(Self::Here(Box::new(Here::new(app))))
     }
 
     /// Sends a request with a body of the given type.
@@ -119,8 +138,9 @@ impl Client {
         };
         let request = request.body(Body::from(bytes)).map_err(|error| Failure::failed(error.to_string()))?;
         match self {
-            Self::Here(_, router) => {
-                let response = router.clone().oneshot(request).await.unwrap_or_else(|never| match never {});
+            Self::Here(here) => {
+                let response =
+                    here.router.clone().oneshot(request).await.unwrap_or_else(|never| match never {});
                 Ok((response.status(), next_page(response.headers()), response.into_body()))
             }
             Self::Running(socket) => {
@@ -177,7 +197,12 @@ impl Client {
 
     /// Closes the data, if it was opened here.
     pub async fn close(self) {
-        if let Self::Here(app, _) = self {
+        if let Self::Here(here) = self {
+            let Here { app, posting, .. } = *here;
+            if let Some((stop, task)) = posting {
+                stop.cancel();
+                task.await.unwrap_or_default();
+            }
             // No service is there to do it later.
             if let Err(error) = sealing::finish(&app.state.db, Effort::Routine).await {
                 tracing::warn!(%error, "prices were not sealed");

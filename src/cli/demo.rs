@@ -1,13 +1,12 @@
 //! `artifact demo`: a throw-away service with the gold-bitcoin book, a simulated price history and live ticks.
 
-use super::client::Client;
+use super::client::{Client, Here};
 use super::{Context, Failure, say, seed};
 use crate::app::{App, stop_on_signals};
 use crate::clock::Clock;
 use crate::domain::decimal::Decimal;
 use crate::domain::moment::{DAY, Moment};
-use crate::http::auth::{Access, Door};
-use crate::http::router;
+use crate::http::auth::Access;
 use crate::random::Random;
 use crate::storage::database::Location;
 use axum::http::Method;
@@ -103,7 +102,7 @@ pub(super) async fn run(context: &Context) -> Result<(), Failure> {
 /// Makes the key, the book and its history, and prints the tour.
 async fn prepare(app: &App, address: &str, folder: &Path) -> Result<(Client, Walks), Failure> {
     let key = app.admin_key("demo").await?;
-    let client = Client::Here(Box::new(app.clone()), router::service(&app.state, Door::Owner));
+    let client = Client::Here(Box::new(Here::new(app.clone())));
     let seeded = seed::plant(&client, "gold-bitcoin").await?;
     let mut walks = walks();
     for (symbol, walk) in &mut walks {

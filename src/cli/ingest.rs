@@ -1,6 +1,7 @@
 //! `artifact ingest`: a file of prices, or a table of exchange rates, into the store. Without a file: a feed.
 
 use super::client::Client;
+use super::posting::{self, PostedOn};
 use super::{Context, Failure, ingest_feed, show, tell, text};
 use crate::http::query::encoded;
 use crate::workers::ingest_parse::rate_table;
@@ -10,6 +11,7 @@ use serde_json::Value;
 use std::fmt::Write as _;
 use std::io::{IsTerminal as _, Read as _, Write as _};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// Bytes read between two steps of the progress bar.
 const STEP: u64 = 1 << 20;
@@ -61,6 +63,9 @@ pub(super) struct IngestArgs {
     /// Keep prices in records.json and manifest.json of the source as well, under `ingest` in the data directory
     #[arg(long)]
     save_records: bool,
+    /// Where prices are posted on: wait so many seconds for it before telling what is still pending
+    #[arg(long, value_name = "SECONDS", default_value_t = 30)]
+    pub(super) post_wait: u64,
 }
 
 impl IngestArgs {
@@ -201,9 +206,9 @@ pub(super) async fn run(context: &Context, args: &IngestArgs) -> Result<(), Fail
     let bytes = read(file).await?;
     let path = if args.is_rate_table(&bytes) { args.rate_path()? } else { args.price_path()? };
     let client = Client::connect(&context.config).await?;
-    let reply = client.send(Method::POST, &path, Some(("text/csv", bytes))).await;
+    let ingested = ingest(context, &client, (&path, bytes), Duration::from_secs(args.post_wait)).await;
     client.close().await;
-    let report = reply?.success()?;
+    let (mut report, posted_on) = ingested?;
     let count = |name: &str| report.get(name).and_then(Value::as_u64).unwrap_or_default();
     let mut lines = vec![format!(
         "{}: stored {}, duplicate {}, corrected {}, refused {}",
@@ -234,5 +239,28 @@ pub(super) async fn run(context: &Context, args: &IngestArgs) -> Result<(), Fail
             text(error, "detail")
         ));
     }
-    show(context, &report, &lines)
+    if let Some(posted_on) = &posted_on {
+        lines.push(posted_on.line());
+        if let Some(report) = report.as_object_mut() {
+            report.insert("posted_on".to_owned(), posted_on.report());
+        }
+    }
+    show(context, &report, &lines)?;
+    posted_on.map_or(Ok(()), |posted_on| posted_on.verdict())
+}
+
+/// Sends a file, and waits for its latest prices to be posted on.
+async fn ingest(
+    context: &Context,
+    client: &Client,
+    (path, bytes): (&str, Vec<u8>),
+    longest: Duration,
+) -> Result<(Value, Option<PostedOn>), Failure> {
+    let outbox = posting::begin(context, client).await?;
+    let report = client.send(Method::POST, path, Some(("text/csv", bytes))).await?.success()?;
+    let posted_on = match outbox {
+        Some(outbox) => Some(outbox.finish(client, longest).await?),
+        None => None,
+    };
+    Ok((report, posted_on))
 }

@@ -2,17 +2,22 @@
 
 use super::client::{Client, Reply};
 use super::ingest::IngestArgs;
+use super::posting::{self, PostedOn};
 use super::{Context, Failure, show, tell, text};
 use crate::http::query::encoded;
 use crate::workers::feeds::definition::Secret;
 use serde_json::{Value, json};
+use std::time::Duration;
 
 /// Has a feed ask once, and says what it came to.
 pub(super) async fn run(context: &Context, args: &IngestArgs) -> Result<(), Failure> {
     let client = Client::connect(&context.config).await?;
-    let reply = ask(context, &client, args).await;
+    let ran = ask_and_wait(context, &client, args).await;
     client.close().await;
-    let report = reply?.success()?;
+    let (mut report, posted_on) = ran?;
+    if let (Some(report), Some(posted_on)) = (report.as_object_mut(), &posted_on) {
+        report.insert("posted_on".to_owned(), posted_on.report());
+    }
     let count = |name: &str| report.get(name).and_then(Value::as_u64).unwrap_or_default();
     let mut lines = vec![format!(
         "{}: stored {}, duplicate {}, corrected {}, refused {}",
@@ -29,6 +34,9 @@ pub(super) async fn run(context: &Context, args: &IngestArgs) -> Result<(), Fail
     for refusal in refusals {
         tell(&format!("{}: {}", text(refusal, "symbol"), text(refusal, "detail")));
     }
+    if let Some(posted_on) = &posted_on {
+        lines.push(posted_on.line());
+    }
     show(context, &report, &lines)?;
     let error = text(&report, "error");
     if !error.is_empty() {
@@ -37,7 +45,22 @@ pub(super) async fn run(context: &Context, args: &IngestArgs) -> Result<(), Fail
     if count("refused") > 0 {
         return Err(Failure::failed(format!("{} rows were refused", count("refused"))));
     }
-    Ok(())
+    posted_on.map_or(Ok(()), |posted_on| posted_on.verdict())
+}
+
+/// Has the feed ask, and waits for its latest prices to be posted on.
+async fn ask_and_wait(
+    context: &Context,
+    client: &Client,
+    args: &IngestArgs,
+) -> Result<(Value, Option<PostedOn>), Failure> {
+    let outbox = posting::begin(context, client).await?;
+    let report = ask(context, client, args).await?.success()?;
+    let posted_on = match outbox {
+        Some(outbox) => Some(outbox.finish(client, Duration::from_secs(args.post_wait)).await?),
+        None => None,
+    };
+    Ok((report, posted_on))
 }
 
 /// Asks the service; a feed of this command's environment that it does not know is told to it for this run.

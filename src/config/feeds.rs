@@ -1,5 +1,7 @@
 //! `[[feeds]]` of the configuration file, and the feeds that the environment of the earlier orchestrator asks for.
 
+mod generic;
+
 use crate::config::Environment;
 use crate::config::keys::{KeyFault, Keys};
 use crate::config::secrets;
@@ -58,6 +60,9 @@ fn one_of<T>(
 fn feed(name: &str, mut keys: Keys, env: Environment<'_>) -> Result<Definition, KeyFault> {
     let kind = one_of(&mut keys, "kind", Kind::NAMES, Kind::from_name)?
         .ok_or_else(|| keys.fault("kind", format!("is missing: one of {}", Kind::NAMES.join(", "))))?;
+    if matches!(kind, Kind::HttpJson | Kind::HttpCsv | Kind::WsJson | Kind::File) {
+        return generic::read(name, kind, keys, env);
+    }
     let able = kinds::abilities(kind);
     let mut feed = kinds::usual(name, kind, Vec::new(), None);
     if let Some(transport) = one_of(&mut keys, "transport", Transport::NAMES, Transport::from_name)? {

@@ -40,6 +40,11 @@ impl Keys {
         KeyFault { key: format!("{}.{key}", self.place), rule: rule.into() }
     }
 
+    /// Whether what is left of the table has this text in it.
+    pub(super) fn mentions(&self, text: &str) -> bool {
+        self.table.values().any(|value| mentions(value, text))
+    }
+
     /// The value of a key, as it is.
     pub(super) fn take(&mut self, key: &str) -> Option<Value> {
         self.table.remove(key)
@@ -157,6 +162,15 @@ impl Keys {
             Some(key) => Err(self.fault(key, "is not a key that is known here")),
             None => Ok(()),
         }
+    }
+}
+
+fn mentions(value: &Value, text: &str) -> bool {
+    match value {
+        Value::String(own) => own.contains(text),
+        Value::Array(list) => list.iter().any(|value| mentions(value, text)),
+        Value::Table(table) => table.values().any(|value| mentions(value, text)),
+        Value::Integer(_) | Value::Float(_) | Value::Boolean(_) | Value::Datetime(_) => false,
     }
 }
 

@@ -41,6 +41,8 @@ outside_id! {
     TransactionId
     /// One position, from flat to flat.
     PositionId
+    /// A price that is posted on, and its idempotency key there.
+    PostId
 }
 
 macro_rules! row_key {

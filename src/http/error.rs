@@ -122,6 +122,8 @@ codes! {
     ActionNotFound = "action_not_found", NOT_FOUND, "Action not found";
     /// No such batch in the queue.
     BatchNotFound = "batch_not_found", NOT_FOUND, "Batch not found";
+    /// No such price in the outbox.
+    PostNotFound = "post_not_found", NOT_FOUND, "Post not found";
     /// The asset has no price then.
     PriceNotFound = "price_not_found", NOT_FOUND, "Price not found";
     /// No rate leads from one currency to the other then.
@@ -168,6 +170,8 @@ codes! {
     PortfolioInUse = "portfolio_in_use", CONFLICT, "Portfolio in use";
     /// The status does not allow that.
     WrongStatus = "wrong_status", CONFLICT, "Not possible in this status";
+    /// A newer price of the asset was posted or waits to be.
+    Outdated = "outdated", CONFLICT, "A newer price takes its place";
     /// A dividend is as large as the price it would be taken from.
     NotAdjustable = "not_adjustable", CONFLICT, "Series cannot be adjusted";
     /// A rate that is needed is not known.

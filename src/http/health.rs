@@ -19,7 +19,7 @@ use std::time::Duration;
 use utoipa::ToSchema;
 
 /// Longest a check may take before it counts as failed: all are made at once, and an answer comes within a second.
-const CHECK: Duration = Duration::from_millis(800);
+const CHECK: Duration = Duration::from_millis(600);
 
 /// From when on the service counts as unwell.
 #[derive(Debug, Clone)]

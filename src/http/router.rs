@@ -4,10 +4,10 @@ use crate::http::auth::Door;
 use crate::http::openapi::{self, Frame, Written};
 use crate::http::{
     AppState, actions, assets, attribution, audit, candles, currencies, dead_letters, difference, docs,
-    exports, feeds, fx, gains, health, history, imports, ingest_queue, keys, layers, ledger_imports, login,
-    markets, metrics, pnl, portfolios, position_trades, positions, price_batch, price_history, price_rows,
-    price_sources, price_stream, price_withdrawal, prices, rate_imports, record_files, returns, several,
-    signing_keys, statement, transactions, users, values,
+    exports, feed_mappings, feeds, fx, gains, health, history, imports, ingest_queue, keys, layers,
+    ledger_imports, login, markets, metrics, outbox, pnl, portfolios, position_trades, positions,
+    price_batch, price_history, price_rows, price_sources, price_stream, price_withdrawal, prices,
+    rate_imports, record_files, returns, several, signing_keys, statement, transactions, users, values,
 };
 use axum::extract::DefaultBodyLimit;
 use axum::routing::get;
@@ -101,6 +101,12 @@ fn intake() -> OpenApiRouter<AppState> {
         .routes(routes!(dead_letters::list_dead_letters))
         .routes(routes!(dead_letters::retry_dead_letter))
         .routes(routes!(dead_letters::discard_dead_letter))
+        .routes(routes!(feed_mappings::test_mapping))
+        .routes(routes!(outbox::get_outbox))
+        .routes(routes!(outbox::list_refused_posts))
+        .routes(routes!(outbox::retry_refused_posts))
+        .routes(routes!(outbox::retry_refused_post))
+        .routes(routes!(outbox::discard_refused_post))
         .routes(routes!(record_files::list_record_sources))
         .routes(routes!(record_files::get_records))
         .routes(routes!(record_files::get_manifest))

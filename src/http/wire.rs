@@ -2,7 +2,9 @@
 
 use crate::domain::currency::Currency;
 use crate::domain::decimal::Decimal;
-use crate::domain::ids::{ActionId, AssetId, BatchId, MarketId, PortfolioId, PositionId, TransactionId};
+use crate::domain::ids::{
+    ActionId, AssetId, BatchId, MarketId, PortfolioId, PositionId, PostId, TransactionId,
+};
 use crate::domain::moment::Moment;
 use serde::{Serialize, Serializer};
 use serde_json::json;
@@ -146,6 +148,7 @@ schemas! {
     BatchId, "BatchId" => text(UUID, "0198c1d2-7c7a-7b1e-9a55-3f2b8d0c4e17", "A UUIDv7.");
     PortfolioId, "PortfolioId" => text(UUID, "0198c1d2-7c7a-7b1e-9a55-3f2b8d0c4e13", "A UUIDv7.");
     PositionId, "PositionId" => text(UUID, "0198c1d2-7c7a-7b1e-9a55-3f2b8d0c4e14", "A UUIDv7.");
+    PostId, "PostId" => text(UUID, "0198c1d2-7c7a-8b1e-9a55-3f2b8d0c4e18", "A UUID.");
     ActionId, "ActionId" => text(UUID, "0198c1d2-7c7a-7b1e-9a55-3f2b8d0c4e16", "A UUIDv7.");
     TransactionId, "TransactionId" => text(UUID, "0198c1d2-7c7a-7b1e-9a55-3f2b8d0c4e15", "A UUIDv7.");
     Metadata, "Metadata" => ObjectBuilder::new()
@@ -184,6 +187,7 @@ enum_schemas! {
     crate::domain::asset::AssetStatus, "AssetStatus";
     crate::domain::batch::BatchState, "BatchState";
     crate::domain::access::UserStatus, "UserStatus";
+    crate::domain::outbox::PostState, "PostState";
     crate::domain::portfolio::PortfolioStatus, "PortfolioStatus";
     crate::http::history::Every, "HistoryInterval";
     crate::domain::portfolio::CostBasis, "CostBasis";

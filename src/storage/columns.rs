@@ -10,11 +10,12 @@ use crate::domain::corporate_action::ActionType;
 use crate::domain::currency::Currency;
 use crate::domain::decimal::Decimal;
 use crate::domain::ids::{
-    ActionId, AssetId, AssetKey, BatchId, MarketId, MarketKey, PortfolioId, PositionId, SourceKey,
+    ActionId, AssetId, AssetKey, BatchId, MarketId, MarketKey, PortfolioId, PositionId, PostId, SourceKey,
     TransactionId,
 };
 use crate::domain::market::{MarketStatus, MarketType};
 use crate::domain::moment::Moment;
+use crate::domain::outbox::PostState;
 use crate::domain::portfolio::PortfolioStatus;
 use crate::domain::transaction::TransactionType;
 use crate::storage::error::StorageError;
@@ -71,6 +72,7 @@ column! { String,
     MarketStatus => |value| value.name().to_owned(), |text| unknown(Self::from_name(&text), &text);
     AssetType => |value| value.name().to_owned(), |text| unknown(Self::from_name(&text), &text);
     AssetStatus => |value| value.name().to_owned(), |text| unknown(Self::from_name(&text), &text);
+    PostState => |value| value.name().to_owned(), |text| unknown(Self::from_name(&text), &text);
     PortfolioStatus => |value| value.name().to_owned(), |text| unknown(Self::from_name(&text), &text);
     ActionType => |value| value.name().to_owned(), |text| unknown(Self::from_name(&text), &text);
     BatchState => |value| value.name().to_owned(), |text| unknown(Self::from_name(&text), &text);
@@ -93,6 +95,7 @@ column! { uuid::Uuid,
     ActionId => |value| value.0, |value| Ok(Self(value));
     TransactionId => |value| value.0, |value| Ok(Self(value));
     PositionId => |value| value.0, |value| Ok(Self(value));
+    PostId => |value| value.0, |value| Ok(Self(value));
 }
 
 /// A structured value as column text.

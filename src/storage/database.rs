@@ -12,6 +12,7 @@ use crate::storage::figures::OpenPosition;
 use crate::storage::listings::{Listing, Listings};
 use crate::storage::migrate;
 use crate::storage::newest::Newest;
+use crate::storage::outbox::Outlet;
 use crate::storage::pending::Pending;
 use crate::storage::recall;
 use crate::storage::series::{Series, Shelf};
@@ -23,6 +24,7 @@ use sqlx::sqlite::{
     SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
 };
 use sqlx::{Connection as _, PgConnection, Postgres, Sqlite, Transaction};
+use std::collections::BTreeSet;
 use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 use std::str::FromStr as _;
@@ -76,6 +78,8 @@ pub(super) struct Shared {
     pub(super) newest: Arc<Newest>,
     /// Price series held in memory.
     pub(super) shelf: Arc<Shelf>,
+    /// Where prices are posted on to.
+    pub(super) outlet: Arc<Outlet>,
     pub(super) listings: Arc<Listings>,
     /// The audit trail's key and end.
     pub(super) chain: Arc<Chain>,
@@ -87,6 +91,7 @@ impl Shared {
             ticks: Arc::default(),
             newest: Arc::default(),
             shelf: Arc::default(),
+            outlet: Arc::default(),
             listings: Arc::default(),
             chain: Arc::new(Chain::new(key)),
         }
@@ -103,6 +108,8 @@ pub struct Tx {
     pub(super) pending: Pending,
     /// What it has told the audit trail so far.
     pub(super) trail: Trail,
+    /// Assets that somebody told a price of, known before or not.
+    pub(super) quoted: BTreeSet<AssetKey>,
     /// The newest prices, as of the last commit.
     pub(super) newest: Arc<Newest>,
     /// The last commit its snapshot has, once that was asked for.
@@ -147,6 +154,7 @@ impl Tx {
             touched: Touched::default(),
             pending: Pending::default(),
             trail: Trail::default(),
+            quoted: BTreeSet::new(),
             newest: Arc::clone(&shared.newest),
             snapshot: None,
             tick,
@@ -372,6 +380,11 @@ impl Database {
     /// What has changed since which tick.
     pub fn ticks(&self) -> &Ticks {
         &self.shared.ticks
+    }
+
+    /// Where prices are posted on to.
+    pub fn outlet(&self) -> &Outlet {
+        &self.shared.outlet
     }
 
     /// The stamps given out, and what `known_at` may ask for.

@@ -147,6 +147,7 @@ fn take_up<'a>(
     outcomes: &mut Vec<Outcome>,
 ) -> Result<(), StorageError> {
     let recorded_at = tx.recorded_at()?;
+    tx.quoted.insert(key.asset);
     let mut run = tx.pending.take_run(key);
     let mut more = 0;
     for (observed_at, quote) in points {
@@ -260,6 +261,7 @@ pub async fn withdraw(tx: &mut Tx, series: Series<'_>, observed_at: Moment) -> R
         }
         tx.pending.set_end(key, end);
     }
+    tx.quoted.insert(series.asset);
     prefer(tx, series.asset, series.source_priority);
     Ok(true)
 }
@@ -336,7 +338,7 @@ pub fn refresh_latest(tx: &mut Tx, asset: AssetKey, source_priority: &[String]) 
 /// snapshot has.
 pub async fn latest(tx: &mut Tx, assets: &[AssetKey]) -> Result<BTreeMap<AssetKey, Mark>, StorageError> {
     if tx.stamp.is_some() {
-        return Ok(assets.iter().filter_map(|asset| Some((*asset, own_mark(tx, *asset)?))).collect());
+        return Ok(assets.iter().filter_map(|asset| Some((*asset, own_point(tx, *asset)?.into()))).collect());
     }
     let snapshot = recall::last_commit(tx).await?;
     let (mut marks, mut other) = (BTreeMap::new(), Vec::new());
@@ -362,8 +364,8 @@ pub async fn latest(tx: &mut Tx, assets: &[AssetKey]) -> Result<BTreeMap<AssetKe
     Ok(marks)
 }
 
-/// The newest price of an asset inside the commit under way.
-fn own_mark(tx: &Tx, asset: AssetKey) -> Option<Mark> {
+/// The newest point of an asset inside the commit under way.
+pub(super) fn own_point(tx: &Tx, asset: AssetKey) -> Option<PricePoint> {
     let state = tx.newest.state();
     let kept = state.assets.get(&asset);
     let mut ends: BTreeMap<SeriesKey, &SeriesEnd> = kept
@@ -377,7 +379,7 @@ fn own_mark(tx: &Tx, asset: AssetKey) -> Option<Mark> {
     let points = ends.into_iter().filter_map(|(series, end)| Some((series, end.newest.as_ref()?)));
     let name = |source: SourceKey| of(source).map(|source| Arc::clone(&source.name));
     let (series, version) = newest::best(points, name, priority.map(AsRef::as_ref).unwrap_or_default())?;
-    Some(newest::mark(series, version, of(series.source)?))
+    Some(point(series, version.clone(), of(series.source)?))
 }
 
 /// Whether an asset has a price, in force or not.

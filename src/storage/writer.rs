@@ -4,12 +4,13 @@
 //! A commit is stamped `recorded_at = max(clock, last + 1 microsecond)`, so the order of stamps is the order of
 //! commits whatever the clock does. A job that is refused, or panics, is undone by its savepoint and leaves nothing.
 
-use crate::clock::Clock;
+use crate::clock::{Clock, Stopwatch};
 use crate::domain::audit::Actor;
 use crate::domain::moment::{HOUR, Moment};
 use crate::storage::audit;
 use crate::storage::database::{Link, Shared, Tx, WriterPool, on};
 use crate::storage::error::StorageError;
+use crate::storage::outbox;
 use crate::storage::prices;
 use crate::storage::recall;
 use crate::telemetry;
@@ -19,7 +20,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Poll;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tokio::sync::{Notify, mpsc, oneshot};
 
 /// Most jobs that share a commit.
@@ -368,7 +369,7 @@ impl Last {
     /// answered together write again together, and a commit that began with the first of them would leave the others
     /// to the next.
     async fn linger(&self, jobs: &mpsc::Receiver<Message>) {
-        let (began, longest) = (Instant::now(), LINGER_MAX.min(self.took / 4));
+        let (began, longest) = (Stopwatch::start(), LINGER_MAX.min(self.took / 4));
         while jobs.len() + 1 < self.jobs && began.elapsed() < longest {
             tokio::task::yield_now().await;
         }
@@ -404,7 +405,7 @@ impl Writer {
                 }
             }
             if !group.is_empty() {
-                let (jobs, began) = (group.len(), Instant::now());
+                let (jobs, began) = (group.len(), Stopwatch::start());
                 self.commit(group).await;
                 last = Last { jobs, took: began.elapsed() };
             }
@@ -492,6 +493,7 @@ impl Writer {
             }
             on!(tx, conn => sqlx::query("RELEASE SAVEPOINT job").execute(conn).await.map(drop))?;
         }
+        let offered = outbox::offer(&mut tx, &self.shared.outlet).await?;
         prices::write_pending(&mut tx).await?;
         let head = audit::write_told(&mut tx, &self.shared.chain).await?;
         let seq = tx.stamp.map_or(seq, |stamp| stamp.seq);
@@ -508,6 +510,9 @@ impl Writer {
             // It may have been made and only its answer lost.
             self.shared.newest.doubt();
             self.shared.chain.ends_at(None);
+        }
+        if offered {
+            self.shared.outlet.wake();
         }
         // Also after a failure, for the same reason.
         let now = self.shared.ticks.note(&touched);

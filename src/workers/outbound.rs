@@ -139,7 +139,15 @@ pub enum OutboundError {
         /// How long it asks to wait: the headers of its answer.
         headers: Box<HeaderMap>,
     },
-    /// Not connected, or broken off.
+    /// Not connected; nothing was sent.
+    #[error("{place}: {reason}")]
+    Unreachable {
+        /// Where to.
+        place: Target,
+        /// What happened.
+        reason: String,
+    },
+    /// Broken off.
     #[error("{place}: {reason}")]
     Broken {
         /// Where to.
@@ -265,7 +273,7 @@ impl Outbound {
     /// of 3xx is handed back as it is.
     ///
     /// # Errors
-    /// [`OutboundError`]. After any but [`OutboundError::Forbidden`] the request may have been carried out.
+    /// [`OutboundError`]. After any but those that say so the request may have been carried out.
     pub async fn send(&self, outgoing: &Outgoing) -> Result<Incoming, OutboundError> {
         let (place, time_max) = (&outgoing.target, outgoing.time_max);
         let late = |_| OutboundError::Late { place: place.clone(), time_max };
@@ -342,7 +350,7 @@ impl Outbound {
     /// Connects to the first address that answers, of those a target stands for.
     async fn connect(&self, target: &Target) -> Result<TcpStream, OutboundError> {
         let place = || target.clone();
-        let broken = |reason: String| OutboundError::Broken { place: place(), reason };
+        let broken = |reason: String| OutboundError::Unreachable { place: place(), reason };
         let refused = |forbidden| OutboundError::Forbidden { place: place(), forbidden };
         let url = target.url();
         let port = url.port_or_known_default().unwrap_or_default();
@@ -378,6 +386,9 @@ impl Outbound {
 fn failed(error: reqwest::Error, place: Target) -> OutboundError {
     match forbidden(&error) {
         Some(forbidden) => OutboundError::Forbidden { place, forbidden },
+        None if error.is_connect() => {
+            OutboundError::Unreachable { place, reason: reason(&error.without_url()) }
+        }
         None => OutboundError::Broken { place, reason: reason(&error.without_url()) },
     }
 }

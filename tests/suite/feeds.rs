@@ -4,6 +4,7 @@
 
 mod asking;
 mod captures;
+mod generic;
 mod listening;
 pub(crate) mod replay;
 

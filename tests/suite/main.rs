@@ -4,6 +4,7 @@ mod architecture;
 mod deploy;
 mod explained;
 mod feeds;
+mod fickle;
 mod http;
 mod measures;
 mod migrations;

@@ -18,6 +18,7 @@ mod kill_records;
 mod kill_sealing;
 mod life;
 mod load;
+mod outbox;
 mod prometheus;
 mod proxies;
 mod raw_http;

@@ -23,6 +23,7 @@ mod ingest_queue;
 mod learned;
 mod lock;
 mod markets;
+mod outbox;
 mod paging;
 mod portfolios;
 mod positions;

@@ -7,11 +7,14 @@ use artifact::clock::Clock;
 use artifact::config::{Config, Flags};
 use artifact::domain::moment::Moment;
 use artifact::http::auth::Access;
+use artifact::http::client_address::TrustedProxies;
 use artifact::http::guard::Guard;
+use artifact::http::limits::{Limits, Rates};
 use artifact::storage::database::{Database, Location};
 use artifact::storage::error::StorageError;
 use artifact::workers::feeds::definition::Definition;
 use artifact::workers::gate::Settings;
+use artifact::workers::outbox::Remote;
 use axum::body::Bytes;
 use http_body_util::{BodyExt as _, Full};
 use hyper::header::{HeaderMap, HeaderName, HeaderValue};
@@ -286,14 +289,16 @@ impl TestApp {
         Self::start_both(location, clock, access, Settings::default(), guard).await
     }
 
-    /// The same with access set up in another way.
+    /// The same with access set up in another way, and nobody held back: tests of access guess often.
     pub(crate) async fn start_with(
         location: Location,
         clock: Clock,
         access: Access,
         settings: Settings,
     ) -> Self {
-        Self::start_both(location, clock, access, settings, Guard::default()).await
+        let rates = Rates { key: 0, address: 0, heavy: 0, anonymous: 0, refused: 0 };
+        let guard = Guard::new(Limits { rates, ..Limits::default() }, TrustedProxies::default(), Vec::new());
+        Self::start_both(location, clock, access, settings, guard).await
     }
 
     async fn start_both(
@@ -305,6 +310,18 @@ impl TestApp {
     ) -> Self {
         let app = App::open_with(&location, clock.clone(), access, settings).await.unwrap().guarded(guard);
         Self::serving(app, location, clock).await
+    }
+
+    /// One on a fresh database by the machine's clock, posting prices on.
+    pub(crate) async fn start_posting(backend: Backend, remote: Remote) -> Self {
+        let scratch = Scratch::new();
+        let location = fresh_location(backend, &scratch).await;
+        let clock = Clock::system();
+        let mut opened = App::open(&location, clock.clone(), Access::OpenLoopback).await.unwrap();
+        opened.post_on(remote);
+        let mut app = Self::serving(opened, location, clock).await;
+        app.scratch = Some(scratch);
+        app
     }
 
     /// A service on a given place, with feeds.

@@ -3,8 +3,10 @@
 use crate::domain::interval::Interval;
 use crate::domain::moment::Moment;
 use crate::named_enum;
+use crate::workers::feeds::generic::Generic;
 use crate::workers::outbound::address::Reach;
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 named_enum! {
@@ -24,6 +26,14 @@ named_enum! {
         Yahoo = "yahoo",
         /// The reference rates of the European Central Bank.
         Ecb = "ecb",
+        /// JSON over HTTP, told by a mapping.
+        HttpJson = "http_json",
+        /// CSV over HTTP, told by a mapping.
+        HttpCsv = "http_csv",
+        /// JSON over a WebSocket, told by a mapping.
+        WsJson = "ws_json",
+        /// Files in a folder, told by a mapping.
+        File = "file",
     }
 }
 
@@ -42,6 +52,8 @@ named_enum! {
         Observations = "observations",
         /// Exchange rates.
         Rates = "rates",
+        /// Prices with their times, as ticks.
+        Prices = "prices",
     }
 }
 
@@ -162,6 +174,8 @@ pub struct Definition {
     pub of_environment: bool,
     /// Whether it keeps the files of its source.
     pub save_records: bool,
+    /// Its mapping and what goes with it, of a kind that is told by one.
+    pub generic: Option<Arc<Generic>>,
 }
 
 impl Definition {
@@ -182,6 +196,9 @@ impl Definition {
             Kind::Yahoo => {
                 "unofficial interface; Yahoo gives no licence to redistribute, and none for professional use: \
                  whoever switches it on answers for that"
+            }
+            Kind::HttpJson | Kind::HttpCsv | Kind::WsJson | Kind::File => {
+                "whatever the provider's terms say: whoever configures it answers for that"
             }
             Kind::Ecb => "free reuse with the source named; rates are for information only",
         }

@@ -78,6 +78,17 @@ impl From<Malformed> for FeedError {
 }
 
 impl FeedError {
+    /// A refusal in the provider's words, of which the configuration says whether it may pass.
+    pub(super) fn said(said: String, passes: bool) -> Self {
+        let retry_after = passes.then_some(TOO_MANY);
+        match Self::refused(said) {
+            Self::Refused { said, retry_after: asked, .. } => {
+                Self::Refused { said, hopeless: false, retry_after: retry_after.or(asked) }
+            }
+            other => other,
+        }
+    }
+
     /// A refusal that may pass.
     pub(super) fn refused(said: String) -> Self {
         let many = ["rate limit", "too many"].iter().any(|sign| said.to_lowercase().contains(sign));
@@ -105,6 +116,7 @@ impl FeedError {
                 | OutboundError::Redirected { .. }
                 | OutboundError::Late { .. }
                 | OutboundError::TooLong { .. }
+                | OutboundError::Unreachable { .. }
                 | OutboundError::Broken { .. }
                 | OutboundError::WrongScheme { .. } => None,
             },

@@ -3,7 +3,7 @@
 use crate::workers::feeds::definition::{Kind, Pair};
 use crate::workers::feeds::failure::FeedError;
 use crate::workers::feeds::session::Session;
-use crate::workers::feeds::{binance, coinbase, ecb, fred, kraken, yahoo};
+use crate::workers::feeds::{binance, coinbase, ecb, folder, fred, generic, kraken, yahoo};
 
 /// Asks for what one symbol did since it was last heard of, and stores it page by page.
 ///
@@ -17,8 +17,9 @@ pub(super) async fn fetch(session: &mut Session<'_>, pair: &Pair) -> Result<(), 
         Kind::Kraken | Kind::KrakenV1 => kraken::fetch(session, pair, since).await,
         Kind::Fred => fred::fetch(session, pair).await,
         Kind::Yahoo => yahoo::fetch(session, pair, since).await,
-        // One answer has every currency.
-        Kind::Ecb => Ok(()),
+        Kind::HttpJson | Kind::HttpCsv => generic::fetch(session, pair, since).await,
+        // One answer has every currency; a stream tells what it tells; files are read one by one.
+        Kind::Ecb | Kind::WsJson | Kind::File => Ok(()),
     }
 }
 
@@ -30,6 +31,8 @@ pub(super) async fn fetch_all(session: &mut Session<'_>) -> Result<(), FeedError
     let mut outcome = Ok(());
     if session.definition().kind == Kind::Ecb {
         outcome = ecb::fetch(session).await;
+    } else if session.definition().kind == Kind::File {
+        outcome = folder::fetch(session).await;
     }
     for pair in &session.definition().symbols {
         if session.is_stopped() {

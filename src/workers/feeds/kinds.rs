@@ -108,6 +108,23 @@ const ECB: Abilities = Abilities {
     body_max: 64 * MIB,
 };
 
+const GENERIC: Abilities = Abilities {
+    base_url: "",
+    ws_url: "",
+    asked: &[Channel::Prices, Channel::Candles],
+    heard: &[],
+    intervals: &[],
+    every: EXCHANGE,
+    budget: Budget { per_minute: 60, burst: 5 },
+    body_max: 4 * MIB,
+};
+
+const STREAM: Abilities =
+    Abilities { asked: &[], heard: &[Channel::Prices, Channel::Candles], body_max: MIB, ..GENERIC };
+
+/// A folder is looked at often: that costs nobody anything.
+const FOLDER: Abilities = Abilities { every: Duration::from_secs(2), body_max: 64 * MIB, ..GENERIC };
+
 /// What a kind can do.
 pub const fn abilities(kind: Kind) -> Abilities {
     match kind {
@@ -118,6 +135,9 @@ pub const fn abilities(kind: Kind) -> Abilities {
         Kind::Fred => FRED,
         Kind::Yahoo => YAHOO,
         Kind::Ecb => ECB,
+        Kind::HttpJson | Kind::HttpCsv => GENERIC,
+        Kind::WsJson => STREAM,
+        Kind::File => FOLDER,
     }
 }
 
@@ -139,7 +159,7 @@ pub fn usual(name: &str, kind: Kind, symbols: Vec<Pair>, api_key: Option<Secret>
         since: None,
         pace: Pace {
             every: able.every,
-            jitter: Duration::from_secs(5),
+            jitter: if able.every < EXCHANGE { Duration::ZERO } else { Duration::from_secs(5) },
             timeout: Duration::from_secs(20),
             silence: Duration::from_mins(1),
             retry_min: Duration::from_secs(1),
@@ -157,6 +177,7 @@ pub fn usual(name: &str, kind: Kind, symbols: Vec<Pair>, api_key: Option<Secret>
         api_key,
         of_environment: false,
         save_records: keeps_records(channel),
+        generic: None,
     }
 }
 
@@ -166,7 +187,7 @@ pub fn interval(able: &Abilities, channel: Channel) -> Option<Interval> {
         Channel::Candles | Channel::Observations => {
             able.intervals.first().copied().and_then(Interval::from_name)
         }
-        Channel::Trades | Channel::AggTrades | Channel::Ticker | Channel::Rates => None,
+        Channel::Trades | Channel::AggTrades | Channel::Ticker | Channel::Rates | Channel::Prices => None,
     }
 }
 
@@ -174,6 +195,6 @@ pub fn interval(able: &Abilities, channel: Channel) -> Option<Interval> {
 pub const fn keeps_records(channel: Channel) -> bool {
     match channel {
         Channel::Candles | Channel::Observations => true,
-        Channel::Trades | Channel::AggTrades | Channel::Ticker | Channel::Rates => false,
+        Channel::Trades | Channel::AggTrades | Channel::Ticker | Channel::Rates | Channel::Prices => false,
     }
 }

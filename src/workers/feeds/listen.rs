@@ -9,7 +9,7 @@ use crate::workers::feeds::session::{GROUP, Session};
 use crate::workers::feeds::status::State;
 use crate::workers::feeds::tokens::Malformed;
 use crate::workers::feeds::wire::Event;
-use crate::workers::feeds::{binance, coinbase, fetch, kraken, kraken_v1};
+use crate::workers::feeds::{binance, coinbase, fetch, generic, kraken, kraken_v1};
 use crate::workers::outbound::target::Target;
 use crate::workers::outbound::{Outgoing, Socket};
 use futures_util::{SinkExt as _, StreamExt as _};
@@ -31,9 +31,16 @@ const BYE: Duration = Duration::from_secs(1);
 fn place(definition: &Definition) -> String {
     match definition.kind {
         Kind::Binance => binance::stream(definition),
-        Kind::Coinbase | Kind::Kraken | Kind::KrakenV1 | Kind::Fred | Kind::Yahoo | Kind::Ecb => {
-            definition.place.ws_url.clone()
-        }
+        Kind::WsJson => generic::stream(definition),
+        Kind::Coinbase
+        | Kind::Kraken
+        | Kind::KrakenV1
+        | Kind::Fred
+        | Kind::Yahoo
+        | Kind::Ecb
+        | Kind::HttpJson
+        | Kind::HttpCsv
+        | Kind::File => definition.place.ws_url.clone(),
     }
 }
 
@@ -43,7 +50,14 @@ fn greeting(definition: &Definition) -> Option<String> {
         Kind::Coinbase => Some(coinbase::subscribe(definition)),
         Kind::Kraken => Some(kraken::subscribe(definition)),
         Kind::KrakenV1 => Some(kraken_v1::subscribe(definition)),
-        Kind::Binance | Kind::Fred | Kind::Yahoo | Kind::Ecb => None,
+        Kind::WsJson => generic::subscribe(definition),
+        Kind::Binance
+        | Kind::Fred
+        | Kind::Yahoo
+        | Kind::Ecb
+        | Kind::HttpJson
+        | Kind::HttpCsv
+        | Kind::File => None,
     }
 }
 
@@ -52,9 +66,18 @@ fn sign_of_life(definition: &Definition) -> Message {
     match definition.kind {
         Kind::Kraken => Message::text(kraken::PING),
         Kind::KrakenV1 => Message::text(kraken_v1::PING),
-        Kind::Binance | Kind::Coinbase | Kind::Fred | Kind::Yahoo | Kind::Ecb => {
-            Message::Ping(Vec::new().into())
+        Kind::WsJson => {
+            let ping = definition.generic.as_deref().and_then(|generic| generic.ping.clone());
+            ping.map_or_else(|| Message::Ping(Vec::new().into()), Message::text)
         }
+        Kind::Binance
+        | Kind::Coinbase
+        | Kind::Fred
+        | Kind::Yahoo
+        | Kind::Ecb
+        | Kind::HttpJson
+        | Kind::HttpCsv
+        | Kind::File => Message::Ping(Vec::new().into()),
     }
 }
 
@@ -64,7 +87,10 @@ fn read(text: &str, definition: &Definition) -> Result<Vec<Event>, Malformed> {
         Kind::Coinbase => coinbase::read(text, definition),
         Kind::Kraken => kraken::read(text, definition),
         Kind::KrakenV1 => kraken_v1::read(text, definition),
-        Kind::Fred | Kind::Yahoo | Kind::Ecb => Ok(vec![Event::Alive]),
+        Kind::WsJson => generic::read(text, definition),
+        Kind::Fred | Kind::Yahoo | Kind::Ecb | Kind::HttpJson | Kind::HttpCsv | Kind::File => {
+            Ok(vec![Event::Alive])
+        }
     }
 }
 
@@ -102,7 +128,10 @@ async fn connect(session: &Session<'_>) -> Result<Socket, FeedError> {
     let definition = session.definition();
     let target =
         Target::parse(&place(definition)).map_err(|error| FeedError::Malformed(format!("ws_url {error}")))?;
-    let outgoing = Outgoing::get(target, definition.pace.timeout, definition.place.body_max);
+    let mut outgoing = Outgoing::get(target, definition.pace.timeout, definition.place.body_max);
+    if let Some(generic) = definition.generic.as_deref() {
+        outgoing.headers = generic.header_map()?;
+    }
     Ok(session.outbound().web_socket(&outgoing).await?)
 }
 
@@ -176,7 +205,7 @@ fn take(session: &mut Session<'_>, frame: &Message) -> Result<(), FeedError> {
             return Ok(());
         }
     };
-    session.works();
+    session.connected();
     for event in events {
         session.hear(event)?;
     }

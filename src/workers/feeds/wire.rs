@@ -30,6 +30,8 @@ pub(super) enum Event {
     /// A candle of the symbol as it stands, of a venue that does not say when it is finished: it is, when a later one
     /// begins.
     Running(String, Candle),
+    /// A price of the symbol with its time.
+    Point(String, Candle),
     /// A subscription is confirmed.
     Subscribed,
     /// The venue refuses something.
