@@ -9,7 +9,7 @@ use crate::storage::error::StorageError;
 pub struct Cursor {
     /// The newest moment it was told of.
     pub observed_at: Moment,
-    /// The venue's number of the newest trade.
+    /// The venue's number of the first trade of that moment: trades of one moment are one point, and are wanted together.
     pub number: Option<u64>,
 }
 

@@ -4,7 +4,7 @@
 //! A commit is stamped `recorded_at = max(clock, last + 1 microsecond)`, so the order of stamps is the order of
 //! commits whatever the clock does. A job that is refused, or panics, is undone by its savepoint and leaves nothing.
 
-use crate::clock::Clock;
+use crate::clock::{Clock, Stopwatch};
 use crate::domain::audit::Actor;
 use crate::domain::moment::{HOUR, Moment};
 use crate::storage::audit;
@@ -372,9 +372,9 @@ impl Last {
     /// Waits until as many writes are there as shared the last commit, but a fraction of its time at most: those who were
     /// answered together write again together, and a commit that began with the first of them would leave the others
     /// to the next.
-    async fn linger(&self, jobs: &mpsc::Receiver<Message>, clock: &Clock) {
-        let (began, longest) = (clock.elapsed(), LINGER_MAX.min(self.took / 4));
-        while jobs.len() + 1 < self.jobs && clock.elapsed().saturating_sub(began) < longest {
+    async fn linger(&self, jobs: &mpsc::Receiver<Message>) {
+        let (began, longest) = (Stopwatch::start(), LINGER_MAX.min(self.took / 4));
+        while jobs.len() + 1 < self.jobs && began.elapsed() < longest {
             tokio::task::yield_now().await;
         }
     }
@@ -414,7 +414,7 @@ impl Writer {
         while stop.is_none()
             && let Some(message) = self.next(&mut jobs).await
         {
-            last.linger(&jobs, &self.stamps.clock).await;
+            last.linger(&jobs).await;
             let mut group = Vec::new();
             let mut next = Some(message);
             while let Some(message) = next.take() {
@@ -430,9 +430,9 @@ impl Writer {
                 }
             }
             if !group.is_empty() {
-                let (jobs, began) = (group.len(), self.stamps.clock.elapsed());
+                let (jobs, began) = (group.len(), Stopwatch::start());
                 self.commit(group).await;
-                last = Last { jobs, took: self.stamps.clock.elapsed().saturating_sub(began) };
+                last = Last { jobs, took: began.elapsed() };
             }
         }
         if let Err(error) = self.keep_last().await {

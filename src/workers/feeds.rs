@@ -133,18 +133,18 @@ impl Feed {
         held(&self.bucket).take(self.stopwatch.elapsed(), most).map_err(FeedError::NotYet)
     }
 
-    /// Notes that it works, or does not any more.
-    fn works(&self, connected: bool) {
-        if connected {
-            held(&self.retries).succeeded();
-        }
-        let failures = held(&self.retries).failures();
-        self.change(|status| {
-            status.connected = connected;
-            status.failures = failures;
-        });
+    /// Notes that the venue is there, or is not any more.
+    fn connected(&self, connected: bool) {
+        self.change(|status| status.connected = connected);
         let source = self.definition.source.clone();
         metrics::gauge!(crate::telemetry::FEED_CONNECTED, "source" => source).set(u8::from(connected));
+    }
+
+    /// Notes that the venue gives what it was asked for.
+    fn works(&self) {
+        held(&self.retries).succeeded();
+        self.change(|status| status.failures = 0);
+        self.connected(true);
     }
 
     /// Asks nothing before the venue may be asked again; how long that is.
@@ -158,8 +158,12 @@ impl Feed {
     fn failed(&self, error: &FeedError, now: Moment, random: Random) -> Pause {
         let asked = self.heed(error, now);
         let pause = held(&self.retries).failed(&self.definition.pace, asked, error.is_hopeless(), random);
-        self.change(|status| status.last_error = Some((now, error.to_string())));
-        self.works(false);
+        let failures = held(&self.retries).failures();
+        self.change(|status| {
+            status.last_error = Some((now, error.to_string()));
+            status.failures = failures;
+        });
+        self.connected(false);
         pause
     }
 

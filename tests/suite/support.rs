@@ -7,7 +7,9 @@ use artifact::clock::Clock;
 use artifact::config::{Config, Flags};
 use artifact::domain::moment::Moment;
 use artifact::http::auth::Access;
+use artifact::http::client_address::TrustedProxies;
 use artifact::http::guard::Guard;
+use artifact::http::limits::{Limits, Rates};
 use artifact::storage::database::{Database, Location};
 use artifact::storage::error::StorageError;
 use artifact::workers::feeds::definition::Definition;
@@ -287,14 +289,16 @@ impl TestApp {
         Self::start_both(location, clock, access, Settings::default(), guard).await
     }
 
-    /// The same with access set up in another way.
+    /// The same with access set up in another way, and nobody held back: tests of access guess often.
     pub(crate) async fn start_with(
         location: Location,
         clock: Clock,
         access: Access,
         settings: Settings,
     ) -> Self {
-        Self::start_both(location, clock, access, settings, Guard::default()).await
+        let rates = Rates { key: 0, address: 0, heavy: 0, anonymous: 0, refused: 0 };
+        let guard = Guard::new(Limits { rates, ..Limits::default() }, TrustedProxies::default(), Vec::new());
+        Self::start_both(location, clock, access, settings, guard).await
     }
 
     async fn start_both(

@@ -205,7 +205,7 @@ fn take(session: &mut Session<'_>, frame: &Message) -> Result<(), FeedError> {
             return Ok(());
         }
     };
-    session.works();
+    session.connected();
     for event in events {
         session.hear(event)?;
     }

@@ -29,6 +29,7 @@ use chrono::NaiveDate;
 use chrono_tz::Tz;
 use reqwest::header::HeaderMap;
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
@@ -76,8 +77,8 @@ pub(super) struct Session<'a> {
     running: BTreeMap<String, Candle>,
     lasts: BTreeMap<String, (Decimal, Decimal)>,
     unsaved: Vec<Record>,
-    /// Symbols of which something is missing,
-    holes: Vec<String>,
+    /// Symbols of which something is missing, after what,
+    holes: BTreeMap<String, Option<Cursor>>,
     /// and those of them that were not asked for yet.
     fresh: Vec<String>,
     counts: Counts,
@@ -126,7 +127,7 @@ impl<'a> Session<'a> {
             running: BTreeMap::new(),
             lasts: BTreeMap::new(),
             unsaved: Vec::new(),
-            holes: Vec::new(),
+            holes: BTreeMap::new(),
             fresh: Vec::new(),
             counts: Counts::default(),
             span: None,
@@ -156,6 +157,7 @@ impl<'a> Session<'a> {
     /// From where on a symbol is to be asked for.
     pub(super) fn since(&self, symbol: &str) -> Cursor {
         let from = |observed_at| Cursor { observed_at, number: None };
+        let hole = || self.holes.get(symbol).copied().flatten();
         let kept = || self.kept.get(symbol).copied();
         let configured = || self.definition().since.map(from);
         let back = || match (self.definition().channel, self.definition().interval) {
@@ -166,6 +168,7 @@ impl<'a> Session<'a> {
         };
         self.asked
             .map(from)
+            .or_else(hole)
             .or_else(kept)
             .or_else(configured)
             .unwrap_or_else(|| from(self.now().plus(-back())))
@@ -176,9 +179,14 @@ impl<'a> Session<'a> {
         self.asked.or(self.definition().since).and_then(|since| since.day_in(Tz::UTC))
     }
 
-    /// Notes that the feed works.
+    /// Notes that the venue is there.
+    pub(super) fn connected(&self) {
+        self.feed.connected(true);
+    }
+
+    /// Notes that the venue gives what it was asked for.
     pub(super) fn works(&self) {
-        self.feed.works(true);
+        self.feed.works();
     }
 
     /// Changes what is known of the feed.
@@ -255,10 +263,13 @@ impl<'a> Session<'a> {
             .set(seconds);
     }
 
+    /// Notes that a moment was told of; `number` is that of its first trade.
     fn reach(&mut self, symbol: &str, observed_at: Moment, number: Option<u64>) {
-        let cursor = self.gathered.reached.entry(symbol.to_owned()).or_insert(Cursor { observed_at, number });
-        cursor.observed_at = cursor.observed_at.max(observed_at);
-        cursor.number = cursor.number.max(number);
+        let cursor = Cursor { observed_at, number };
+        let known = self.gathered.reached.entry(symbol.to_owned()).or_insert(cursor);
+        if known.observed_at <= observed_at {
+            *known = cursor;
+        }
         let (first, last) = self.span.unwrap_or((observed_at, observed_at));
         self.span = Some((first.min(observed_at), last.max(observed_at)));
     }
@@ -293,18 +304,25 @@ impl<'a> Session<'a> {
 
     /// Takes up a trade; whether trades before it are missing.
     fn trade(&mut self, symbol: &str, trade: Trade) -> bool {
-        let (at, number) = (trade.at, trade.number);
-        match self.tapes.entry(symbol.to_owned()).or_default().take(trade) {
+        let at = trade.at;
+        let tape = self.tapes.entry(symbol.to_owned()).or_default();
+        match tape.take(trade) {
             Taken::Repeated => {
                 self.status(|status| status.repeated += 1);
                 false
             }
             Taken::Point { quote, missed } => {
+                let number = tape.first_of(at);
                 self.gathered.points.insert((symbol.to_owned(), None, at), quote);
                 self.reach(symbol, at, number);
                 missed
             }
         }
+    }
+
+    /// How far it got with a symbol, stored or not.
+    fn cursor(&self, symbol: &str) -> Option<Cursor> {
+        self.gathered.reached.get(symbol).or_else(|| self.reached.get(symbol)).copied()
     }
 
     /// Takes up rates of one currency against the base of the feed.
@@ -325,11 +343,15 @@ impl<'a> Session<'a> {
     /// # Errors
     /// A refusal, or the announced end of the connection.
     pub(super) fn hear(&mut self, event: Event) -> Result<(), FeedError> {
+        if !matches!(event, Event::Refused(_) | Event::Ending | Event::Alive) {
+            self.works();
+        }
         match event {
             Event::Trade(venue, trade) => {
                 let Some(symbol) = self.definition().symbol_of(&venue) else { return Ok(()) };
+                let before = self.cursor(symbol);
                 if self.trade(symbol, trade) && self.definition().channel != Channel::Ticker {
-                    self.hole(symbol);
+                    self.hole(symbol, before);
                 }
             }
             Event::Last(venue, price, size) => {
@@ -378,18 +400,19 @@ impl<'a> Session<'a> {
     }
 
     fn finished(&mut self, symbol: &str, candle: Candle) {
-        let interval = self.definition().interval;
-        let last = self.gathered.reached.get(symbol).or_else(|| self.reached.get(symbol));
-        let due = last.zip(interval).and_then(|(last, interval)| interval.end_of(last.observed_at, Tz::UTC));
+        let (before, interval) = (self.cursor(symbol), self.definition().interval);
+        let due =
+            before.zip(interval).and_then(|(last, interval)| interval.end_of(last.observed_at, Tz::UTC));
         if due.is_some_and(|due| candle.start > due) {
-            self.hole(symbol);
+            self.hole(symbol, before);
         }
         self.point(symbol, interval, candle.start, candle.quote);
     }
 
-    fn hole(&mut self, symbol: &str) {
-        if !self.holes.iter().any(|known| known == symbol) {
-            self.holes.push(symbol.to_owned());
+    /// Notes that something is missing after `before`.
+    fn hole(&mut self, symbol: &str, before: Option<Cursor>) {
+        if let Entry::Vacant(hole) = self.holes.entry(symbol.to_owned()) {
+            hole.insert(before);
             self.fresh.push(symbol.to_owned());
             self.status(|status| status.gaps += 1);
         }
@@ -397,7 +420,7 @@ impl<'a> Session<'a> {
 
     /// Symbols of which something is missing.
     pub(super) fn holes(&self) -> Vec<Pair> {
-        let is_missing = |pair: &&Pair| self.holes.contains(&pair.symbol);
+        let is_missing = |pair: &&Pair| self.holes.contains_key(&pair.symbol);
         self.definition().symbols.iter().filter(is_missing).cloned().collect()
     }
 
@@ -409,14 +432,12 @@ impl<'a> Session<'a> {
 
     /// Notes that nothing of a symbol is missing any more.
     pub(super) fn filled(&mut self, symbol: &str) {
-        self.holes.retain(|known| known != symbol);
+        self.holes.remove(symbol);
     }
 
     /// Notes that what is missing of a symbol was asked for in vain.
     pub(super) fn still_missing(&mut self, symbol: &str, error: &FeedError) {
-        if !self.holes.iter().any(|known| known == symbol) {
-            self.holes.push(symbol.to_owned());
-        }
+        self.holes.entry(symbol.to_owned()).or_default();
         let now = self.now();
         self.feed.heed(error, now);
         let detail = format!("what was missed of {symbol} is still missing: {error}");

@@ -64,7 +64,7 @@ async fn tend(feed: Arc<Feed>, context: Context, stop: CancellationToken) {
         let wanted = *wish.borrow_and_update();
         if !wanted.running {
             enter(&feed, &context, State::Stopped, None);
-            feed.works(false);
+            feed.connected(false);
             tokio::select! {
                 changed = wish.changed() => if changed.is_err() { return },
                 () = stop.cancelled() => return,

@@ -59,6 +59,12 @@ impl Tape {
         Self { highest: number, ..Self::default() }
     }
 
+    /// The lowest number of the trades of a moment.
+    pub(super) fn first_of(&self, at: Moment) -> Option<u64> {
+        self.highest?;
+        self.folds.get(&at)?.first_key_value().map(|(number, _)| *number)
+    }
+
     /// Takes a trade up.
     pub(super) fn take(&mut self, trade: Trade) -> Taken {
         let Trade { number, at, price, size } = trade;
@@ -135,6 +141,7 @@ mod tests {
         assert_eq!(point(tape.take(trade(9, 5, "9", "0.5"))).0, ["9", "10", "12", "9", "3.5"]);
         assert_eq!(tape.take(trade(8, 5, "12", "2")), Taken::Repeated);
         assert_eq!(point(tape.take(trade(10, 6, "11", "1"))).0, ["11", "", "", "", "1"]);
+        assert_eq!([5, 6, 7].map(|at| tape.first_of(Moment(at))), [Some(7), Some(10), None]);
     }
 
     #[test]

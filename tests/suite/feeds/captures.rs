@@ -143,7 +143,7 @@ on_both! {
                 [at, text(4), text(1), text(2), text(3), text(6)]
             })
             .collect();
-        assert_eq!(wanted.len(), 719);
+        assert_eq!(wanted.len(), 720);
         agrees(&app, "BTC-USDT", "source=venue&interval=1m", &wanted).await;
         app.stop().await;
     }

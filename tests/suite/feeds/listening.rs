@@ -85,8 +85,7 @@ on_both! {
         assets(&app, &["BTC-USD"]).await;
         app.post("/ingest/feeds/binance/start", &json!({})).await.expect(200);
         agrees(&app, "BTC-USD", "source=binance&interval=tick", &expected(&all)).await;
-        let feed = until(&app, "binance", |feed| feed["state"] == "running").await;
-        assert_eq!((&feed["reconnects"], &feed["failures"]), (&json!(2), &json!(0)), "{feed}");
+        let feed = until(&app, "binance", |feed| feed["reconnects"] == 2 && feed["state"] == "running").await;
         assert!(feed["last_error"]["detail"].as_str().unwrap().contains("closed"), "{feed}");
         app.stop().await;
     }
@@ -106,7 +105,7 @@ on_both! {
         assert_eq!(feed["enabled"], false);
         until(&app, "binance", |feed| feed["wanted"] == true && feed["state"] == "running").await;
         agrees(&app, "BTC-USD", "source=binance&interval=tick", &expected(&all)).await;
-        assert!(rest.asked().iter().any(|path| path.contains("fromId=5&")), "{:?}", rest.asked());
+        assert!(rest.asked().iter().any(|path| path.contains("fromId=3&")), "{:?}", rest.asked());
         let stopped = app.post("/ingest/feeds/binance/stop", &json!({})).await.expect(200);
         assert_eq!(stopped["wanted"], false);
         let app = app.restart().await;

@@ -125,7 +125,7 @@ async fn check_figures(service: &Service, portfolio: &str, outside: &Value) {
     }
     let positions = service.api.get(&format!("/portfolios/{portfolio}/positions")).await.expect(200);
     for position in positions.as_array().unwrap() {
-        let wanted = &outside["positions"][position["symbol"].as_str().unwrap()];
+        let wanted = &outside["positions"][position["asset_symbol"].as_str().unwrap()];
         for name in ["quantity", "current_price", "unrealized_pnl"] {
             assert_eq!(plain(position[name].as_str().unwrap()), wanted[name], "{name}: {position}");
         }

@@ -10,6 +10,8 @@ use tokio::net::TcpStream;
 /// Longest a request may keep the connection.
 const SOON: Duration = Duration::from_secs(15);
 
+/// Longest until an answer begins.
+const FIRST: Duration = Duration::from_secs(5);
 /// Silence after which nothing more is expected.
 const QUIET: Duration = Duration::from_millis(500);
 
@@ -211,8 +213,10 @@ async fn exchange(address: std::net::SocketAddr, request: &[u8]) -> Option<Strin
     let talk = async {
         // The service may have ended the connection before all of it was sent.
         stream.write_all(request).await.unwrap_or_default();
-        while let Ok(Ok(read @ 1..)) = tokio::time::timeout(QUIET, stream.read(&mut piece)).await {
+        let mut patience = FIRST;
+        while let Ok(Ok(read @ 1..)) = tokio::time::timeout(patience, stream.read(&mut piece)).await {
             answer.extend_from_slice(&piece[..read]);
+            patience = QUIET;
         }
         stream.shutdown().await.unwrap_or_default();
         let _end = stream.read_to_end(&mut answer).await;

@@ -117,7 +117,9 @@ async fn slow_clients_are_sent_away_and_nobody_else_waits() {
         let price = json!({ "symbol": "GOLD", "price": "4001" });
         api.post("/prices", &price).await.expect(200);
         let gone = (ended(api, "idle").await, ended(api, "slow_body").await, ended(api, "slow_answer").await);
-        if gone.0 >= 4 * each && gone.1 >= each && gone.2 >= DEAF.try_into().unwrap() {
+        // One whose last answer is handed over, though not taken, may end as an idle one.
+        let deaf = u64::try_from(DEAF).unwrap();
+        if gone.0 >= 4 * each && gone.1 >= each && gone.2 > 0 && gone.0 + gone.2 >= 4 * each + deaf {
             break;
         }
         assert!(started.elapsed() < GONE, "{gone:?} of {each} each are gone");

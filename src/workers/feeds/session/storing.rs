@@ -39,8 +39,9 @@ impl Session<'_> {
         }
         for (symbol, cursor) in reached {
             let known = self.reached.entry(symbol).or_insert(cursor);
-            known.number = known.number.max(cursor.number);
-            known.observed_at = known.observed_at.max(cursor.observed_at);
+            if known.observed_at <= cursor.observed_at {
+                *known = cursor;
+            }
         }
         if self.unsaved.len() >= UNSAVED {
             self.flush().await?;
@@ -151,7 +152,9 @@ impl Session<'_> {
         let moved: Vec<(String, Cursor)> = self
             .reached
             .iter()
-            .filter(|(symbol, cursor)| self.kept.get(*symbol) != Some(cursor) && !self.holes.contains(symbol))
+            .filter(|(symbol, cursor)| {
+                self.kept.get(*symbol) != Some(cursor) && !self.holes.contains_key(*symbol)
+            })
             .map(|(symbol, cursor)| (symbol.clone(), *cursor))
             .collect();
         if moved.is_empty() {

@@ -37,6 +37,7 @@ const DEMANDED: &[(&str, &str)] = &[
     ("GET /fx", "prices:read"),
     ("POST /fx", "prices:write"),
     ("GET /ingest", "prices:read"),
+    ("POST /ingest/feeds", "feeds:write"),
     ("GET /markets", "markets:read"),
     ("POST /markets", "markets:write"),
     ("PATCH /markets", "markets:write"),
