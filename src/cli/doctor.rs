@@ -91,7 +91,7 @@ async fn data(context: &Context) -> Vec<Finding> {
     }
     let app = match super::open(&context.config, Access::Keys).await {
         Ok(app) => app,
-        Err(error) => return vec![("database", false, Failure::from(error).message)],
+        Err(error) => return vec![("database", false, error.message)],
     };
     let engine = match app.state.db.engine().await {
         Ok(engine) => ("database", true, engine),

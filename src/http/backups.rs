@@ -1,5 +1,6 @@
 //! Backups: taking one, listing those that are kept, and proving that one restores. Restoring needs the service stopped.
 
+use crate::domain::audit::{Actor, Entry};
 use crate::http::AppState;
 use crate::http::auth::{BackupsWrite, Caller};
 use crate::http::error::{ApiError, Code};
@@ -16,6 +17,7 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use std::io;
 use utoipa::ToSchema;
+use uuid::Uuid;
 
 /// A backup.
 #[derive(Debug, Serialize, ToSchema)]
@@ -144,6 +146,17 @@ async fn to_its_end<T: Send + 'static>(
     Ok(ended.map_err(|_| ApiError::new(Code::Internal, "the service failed"))??)
 }
 
+/// Tells the audit trail of a deed outside the database.
+async fn tell(app: &AppState, actor: Actor, action: &'static str, id: Uuid) -> Result<(), ApiError> {
+    let told = app.db.writer().write(actor, move |tx| {
+        Box::pin(async move {
+            tx.audit(Entry::done(action, id));
+            Ok::<_, ApiError>(())
+        })
+    });
+    told.await
+}
+
 /// List backups
 ///
 /// The oldest first; all of them, since retention bounds how many there are.
@@ -165,15 +178,17 @@ pub async fn list_backups(
     responses((status = 201, description = "Taken", body = BackupCreated)))]
 pub async fn create_backup(
     State(app): State<AppState>,
-    _: Caller<BackupsWrite>,
+    caller: Caller<BackupsWrite>,
     mut query: Query,
 ) -> Result<Response, ApiError> {
     query.finish()?;
+    let service = app.clone();
     let kept = to_its_end(async move {
-        let occasion = Occasion { reason: Reason::Manual, clock: &app.clock, random: app.random };
-        app.backups.create(&app.db, occasion).await
+        let occasion = Occasion { reason: Reason::Manual, clock: &service.clock, random: service.random };
+        service.backups.create(&service.db, occasion).await
     })
     .await?;
+    tell(&app, caller.actor, "backup.create", kept.manifest.id).await?;
     let location = format!("/backups/{}", kept.manifest.id);
     let body = BackupCreated { success: true, backup: kept.into() };
     let mut response = (StatusCode::CREATED, Json(body)).into_response();
@@ -205,20 +220,23 @@ pub async fn get_backup(
     responses((status = 200, description = "What was found", body = BackupVerified)))]
 pub async fn verify_backup(
     State(app): State<AppState>,
-    _: Caller<BackupsWrite>,
+    caller: Caller<BackupsWrite>,
     Path(name): Path<String>,
     mut query: Query,
 ) -> Result<Json<BackupVerified>, ApiError> {
     query.finish()?;
+    let id = app.backups.find(&name).await?.manifest.id;
+    let service = app.clone();
     let outcome = to_its_end(async move {
-        let secret = app.backups.settings().secret.clone();
-        match app.backups.verify(&name, &secret, (&app.clock, app.random)).await {
+        let (backups, secret) = (&service.backups, service.backups.settings().secret.clone());
+        match backups.verify(&id.to_string(), &secret, (&service.clock, service.random)).await {
             Ok((_, drilled)) => Ok((drilled.tables, drilled.portfolios, Vec::new())),
             Err(BackupError::Unsound(faults)) => Ok((0, None, faults)),
             Err(error) => Err(error),
         }
     })
     .await?;
+    tell(&app, caller.actor, "backup.verify", id).await?;
     let (tables, portfolios, faults) = outcome;
     Ok(Json(BackupVerified { sound: faults.is_empty(), tables, portfolios, faults }))
 }
