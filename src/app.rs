@@ -234,7 +234,6 @@ impl App {
             queue,
             backups,
             feeds,
-            backups,
             clock,
             random,
             access,

@@ -184,9 +184,9 @@ async fn tokens(
     let now = app.clock.now();
     let signer = signing_keys::signer(app).await?;
     let jti = app.random.uuid_v7(now)?;
-    let signed = sessions::access_token(&signer, &app.gate.settings, (user, session), jti, now);
+    let token = sessions::access_token(&signer, &app.gate.settings, (user, session), jti, now);
     let (access_token, expires_in) =
-        signed.ok_or_else(|| ApiError::new(Code::Internal, "the service failed"))?;
+        token.ok_or_else(|| ApiError::new(Code::Internal, "the service failed"))?;
     let body = Tokens {
         success: true,
         access_token,

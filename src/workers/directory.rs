@@ -447,14 +447,14 @@ impl Directory {
             (last != known.used.kept.load(Ordering::Relaxed))
                 .then_some((known.key.prefix.clone(), Moment(last)))
         };
-        let uses: Vec<(String, Moment)> = keys.values().filter_map(|known| used(known)).collect();
-        if uses.is_empty() {
+        let fresh: Vec<(String, Moment)> = keys.values().filter_map(|known| used(known)).collect();
+        if fresh.is_empty() {
             return Ok(());
         }
-        let kept = uses.clone();
+        let kept = fresh.clone();
         let note = db.writer().housekeep(move |tx| {
             Box::pin(async move {
-                for (prefix, at) in &uses {
+                for (prefix, at) in &fresh {
                     access::note_use(tx, prefix, *at).await?;
                 }
                 Ok::<(), StorageError>(())
