@@ -88,7 +88,7 @@ table! {
     gauge CLOCK_AHEAD = "clock_ahead", "1 while the clock has run an hour ahead and is not followed.";
     gauge SERVICE_START = "service_start_timestamp_seconds", "When the service opened its data, in seconds since 1970.";
     // Who comes in.
-    counter AUTH_FAILURES = "auth_failures_total", "Credentials and logins that were refused, by kind: none, api_key, token, scope, login, login_throttled, refresh or refresh_reused.";
+    counter AUTH_FAILURES = "auth_failures_total", "Credentials and logins that were refused, by kind: none, API key, token, scope, login, throttled login, refresh or reused refresh.";
     zeroed LOGINS = "auth_logins_total", "Logins with a password.";
     gauge BUILD = "build_info", "1, with version, commit and compiler.";
 }

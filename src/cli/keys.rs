@@ -4,7 +4,7 @@ use super::client::Client;
 use super::{Context, Failure, show, text};
 use axum::http::Method;
 use clap::{Args, Subcommand};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 /// What `keys` does.
 #[derive(Debug, Subcommand)]
@@ -106,22 +106,23 @@ async fn on(context: &Context, client: &Client, command: KeysCommand) -> Result<
 }
 
 fn wanted(args: &CreateArgs) -> Value {
-    let mut body = json!({ "name": args.name });
+    let mut body = Map::new();
+    body.insert("name".to_owned(), json!(args.name));
     if args.admin {
-        body["admin"] = json!(true);
+        body.insert("admin".to_owned(), json!(true));
     } else {
-        body["scopes"] = json!(args.scopes);
+        body.insert("scopes".to_owned(), json!(args.scopes));
     }
     if let Some(owner) = &args.owner {
-        body["owner_id"] = json!(owner);
+        body.insert("owner_id".to_owned(), json!(owner));
     }
     if !args.portfolio.is_empty() {
-        body["portfolios"] = json!(args.portfolio);
+        body.insert("portfolios".to_owned(), json!(args.portfolio));
     }
     if let Some(expires) = &args.expires {
-        body["expires_at"] = json!(expires);
+        body.insert("expires_at".to_owned(), json!(expires));
     }
-    body
+    Value::Object(body)
 }
 
 /// Every row of a list, page by page.
@@ -130,9 +131,11 @@ pub(super) async fn every(client: &Client, path: &str) -> Result<Vec<Value>, Fai
     while let Some(path) = next.take() {
         let reply = client.send(Method::GET, &path, None).await?;
         next.clone_from(&reply.next);
-        match reply.success()? {
-            Value::Array(page) => rows.extend(page),
-            other => rows.push(other),
+        let body = reply.success()?;
+        if let Value::Array(page) = body {
+            rows.extend(page);
+        } else {
+            rows.push(body);
         }
     }
     Ok(rows)

@@ -6,7 +6,7 @@ use super::keys::{every, scopes, step};
 use super::{Context, Failure, show, text};
 use axum::http::Method;
 use clap::{Args, Subcommand};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use std::io::{IsTerminal as _, Read as _};
 use std::path::{Path, PathBuf};
 
@@ -140,19 +140,21 @@ async fn act(client: &Client, user: &str, action: &str) -> Result<(Value, Vec<St
 }
 
 fn wanted(args: &CreateArgs, password: &str) -> Value {
-    let mut body = json!({ "name": args.name, "password": password });
+    let mut body = Map::new();
+    body.insert("name".to_owned(), json!(args.name));
+    body.insert("password".to_owned(), json!(password));
     if args.admin {
-        body["admin"] = json!(true);
+        body.insert("admin".to_owned(), json!(true));
     } else {
-        body["scopes"] = json!(args.scopes);
+        body.insert("scopes".to_owned(), json!(args.scopes));
     }
     if let Some(owner) = &args.owner {
-        body["owner_id"] = json!(owner);
+        body.insert("owner_id".to_owned(), json!(owner));
     }
     if !args.portfolio.is_empty() {
-        body["portfolios"] = json!(args.portfolio);
+        body.insert("portfolios".to_owned(), json!(args.portfolio));
     }
-    body
+    Value::Object(body)
 }
 
 fn line(user: &Value) -> String {

@@ -163,16 +163,12 @@ async fn proven(
     };
     let kept = known.as_ref().map(|user| user.password_hash.clone());
     let matches = app.gate.passwords.matches(password, kept).await?;
-    match known.filter(|user| matches && user.status == UserStatus::Active) {
-        Some(user) => {
-            app.gate.attempts.succeeded(&counted, address(visit));
-            Ok(Ok(user))
-        }
-        None => {
-            metrics::counter!(AUTH_FAILURES, "kind" => "login").increment(1);
-            Err(ApiError::new(Code::Unauthorized, WRONG))
-        }
-    }
+    let Some(user) = known.filter(|user| matches && user.status == UserStatus::Active) else {
+        metrics::counter!(AUTH_FAILURES, "kind" => "login").increment(1);
+        return Err(ApiError::new(Code::Unauthorized, WRONG));
+    };
+    app.gate.attempts.succeeded(&counted, address(visit));
+    Ok(Ok(user))
 }
 
 /// Tokens of a session, with a refresh token just made.

@@ -95,18 +95,22 @@ pub async fn signer(app: &AppState) -> Result<Arc<Signer>, ApiError> {
         return Ok(signer);
     }
     let seen = directory.signer().map(|(signer, _)| signer.kid.clone());
-    renew(app, Actor::system("access"), Some(seen)).await?;
+    renew(app, Actor::system("access"), Renewal::Of(seen)).await?;
     let failed = || ApiError::new(Code::Internal, "the service failed");
     directory.signer().map(|(signer, _)| signer).ok_or_else(failed)
 }
 
-/// Makes another key to sign with. With `seen` only if that is still the one that signs: of those who find it too old
+/// When another key is made.
+enum Renewal {
+    /// Whatever signs now.
+    Anyway,
+    /// If this one, or none, still signs.
+    Of(Option<String>),
+}
+
+/// Makes another key to sign with. In place of a certain one only if that is still the one that signs: of those who find it too old
 /// at the same time one makes the next.
-async fn renew(
-    app: &AppState,
-    actor: Actor,
-    seen: Option<Option<String>>,
-) -> Result<(String, Moment), ApiError> {
+async fn renew(app: &AppState, actor: Actor, renewal: Renewal) -> Result<(String, Moment), ApiError> {
     let (kid, public) = Signer::make(app.gate.directory.secret(), app.random)?;
     let directory = Arc::clone(&app.gate.directory);
     change(app, actor, Part::Tokens, move |tx| {
@@ -114,7 +118,7 @@ async fn renew(
             let recorded_at = tx.recorded_at()?;
             let known = token_keys::signing_keys(tx, recorded_at).await?;
             let signs = known.iter().find(|key| Signer::of(directory.secret(), key).is_some());
-            if let Some(seen) = seen
+            if let Renewal::Of(seen) = renewal
                 && let Some(key) = signs.filter(|key| Some(&key.kid) != seen.as_ref())
             {
                 return Ok((key.kid.clone(), key.created_at));
@@ -139,7 +143,7 @@ pub async fn rotate_signing_key(
     mut query: Query,
 ) -> Result<Response, ApiError> {
     query.finish()?;
-    let (kid, created_at) = renew(&app, caller.actor, None).await?;
+    let (kid, created_at) = renew(&app, caller.actor, Renewal::Anyway).await?;
     let body = SigningKeyCreated { success: true, kid, created_at: Time(created_at) };
     Ok((StatusCode::CREATED, Json(body)).into_response())
 }

@@ -521,8 +521,8 @@ impl From<User> for KnownUser {
 impl TokenKeys {
     fn of(secret: &ServerSecret, keys: Vec<SigningKey>, revoked: Vec<token_keys::Revocation>) -> Self {
         let verifying = keys.iter().filter_map(|key| Some((key.kid.clone(), signing::verifying(key)?)));
-        let current = keys.iter().filter(|key| key.retired_at.is_none());
-        let signer = current.filter_map(|key| Signer::of(secret, key)).next().map(Arc::new);
+        let mut current = keys.iter().filter(|key| key.retired_at.is_none());
+        let signer = current.find_map(|key| Signer::of(secret, key)).map(Arc::new);
         let revoked = revoked.into_iter().filter_map(|one| {
             let claim = ["jti", "sub"].into_iter().find(|name| *name == one.claim)?;
             Some(((one.issuer, claim, one.value), one.revoked_at))

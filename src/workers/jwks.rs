@@ -24,9 +24,11 @@ fn read_file(path: &Path) -> Result<Vec<u8>, KeysError> {
 fn local(source: &KeySource) -> Result<Option<Keys>, KeysError> {
     let at = |path: &Path| {
         let place = path.display().to_string();
-        move |error: KeysError| match error {
-            KeysError::Unreadable(_) => error,
-            other => KeysError::Unreadable(format!("{place} {other}")),
+        move |error: KeysError| {
+            if matches!(error, KeysError::Unreadable(_)) {
+                return error;
+            }
+            KeysError::Unreadable(format!("{place} {error}"))
         }
     };
     match source {

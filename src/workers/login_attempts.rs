@@ -17,7 +17,7 @@ const FREE_OF_PLACE: u32 = 20;
 /// Failures of one user over all places from which on each place has one guess.
 const UNDER_ATTACK: u32 = 50;
 /// Longest wait.
-const WAIT_MAX: Duration = Duration::from_secs(60);
+const WAIT_MAX: Duration = Duration::from_mins(1);
 /// After this long without a failure, it is forgotten.
 const FORGET: Duration = Duration::from_mins(15);
 /// Entries of one kind that are remembered.
@@ -121,6 +121,7 @@ impl LoginAttempts {
 mod tests {
     use super::*;
 
+    #[expect(clippy::unnecessary_wraps, reason = "as callers have it")]
     fn ip(text: &str) -> Option<IpAddr> {
         Some(text.parse().unwrap())
     }

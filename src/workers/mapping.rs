@@ -84,7 +84,7 @@ impl Select {
     /// [`BodyFault`] for what is not JSON.
     pub fn takes(&self, text: &str) -> Result<bool, BodyFault> {
         let root = Tree::read(text).map_err(|error| unlike("", format!("is not JSON: {error}")))?;
-        let found = root.at(&self.pointer).and_then(|value| value.text());
+        let found = root.at(&self.pointer).and_then(Tree::text);
         Ok(found.is_some_and(|text| self.any_of.iter().any(|one| *one == *text)))
     }
 }
@@ -255,7 +255,7 @@ impl Mapping {
 
     /// Refuses an answer that is none, by what it says itself.
     fn check(&self, root: &Tree<'_>) -> Result<(), BodyFault> {
-        let found = |pointer: &str| root.at(pointer).and_then(|value| value.text());
+        let found = |pointer: &str| root.at(pointer).and_then(Tree::text);
         let said = self.messages.iter().find_map(|pointer| Some((pointer, found(pointer)?)));
         let passes = self.retry_when.as_ref().is_some_and(|when| {
             found(&when.pointer).is_some_and(|text| when.any_of.iter().any(|one| *one == *text))
@@ -290,7 +290,7 @@ impl Mapping {
 
     fn zone_in(&self, root: &Tree<'_>) -> Result<Tz, BodyFault> {
         let Zone::From(pointer) = &self.zone else { return Ok(self.fixed_zone()) };
-        let name = root.at(pointer).and_then(|value| value.text());
+        let name = root.at(pointer).and_then(Tree::text);
         let name = name.ok_or_else(|| unlike(pointer, "is not there; map.ts.tz.from wants a time zone"))?;
         name.parse().map_err(|_| unlike(pointer, format!("is `{name}`, which is no IANA time zone")))
     }
@@ -301,7 +301,7 @@ impl Mapping {
     }
 
     /// Takes up one row.
-    fn take<'a>(&self, row: &dyn Cells<'a>, zone: Tz, reading: &mut Reading) -> Result<(), BodyFault> {
+    fn take(&self, row: &dyn Cells<'_>, zone: Tz, reading: &mut Reading) -> Result<(), BodyFault> {
         let time = match &self.time {
             Some(field) => row.token(field)?,
             None => row.key().ok_or_else(|| unlike("", "has no time: map.ts.at is missing"))?,
@@ -334,9 +334,9 @@ impl Mapping {
     }
 
     /// The number of a field; `None` when there is none by the rules of the mapping.
-    fn number<'a>(
+    fn number(
         &self,
-        row: &dyn Cells<'a>,
+        row: &dyn Cells<'_>,
         name: &str,
         field: Option<&Field>,
     ) -> Result<Option<Decimal>, BodyFault> {

@@ -245,7 +245,9 @@ impl Task {
             for (post, outcome) in self.settled.drain(..) {
                 tell(&post, &outcome);
             }
-            claimed.into_iter().for_each(|post| self.begin(post));
+            for post in claimed {
+                self.begin(post);
+            }
             return Ok(Some(if self.sending.len() < self.remote.pace.at_once {
                 Duration::ZERO
             } else {

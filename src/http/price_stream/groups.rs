@@ -54,7 +54,7 @@ impl Taken {
 
     /// Takes up whole lines.
     fn take(&mut self, bytes: &[u8]) {
-        let ends = bytes.iter().filter(|byte| **byte == b'\n').count();
+        let ends = bytes.split(|byte| *byte == b'\n').count().saturating_sub(1);
         let open = !bytes.is_empty() && !bytes.ends_with(b"\n");
         self.lines += u64::try_from(ends + usize::from(open)).unwrap_or(u64::MAX);
         if let Some(hash) = &mut self.hash {

@@ -81,12 +81,11 @@ impl FeedError {
     /// A refusal in the provider's words, of which the configuration says whether it may pass.
     pub(super) fn said(said: String, passes: bool) -> Self {
         let retry_after = passes.then_some(TOO_MANY);
-        match Self::refused(said) {
-            Self::Refused { said, retry_after: asked, .. } => {
-                Self::Refused { said, hopeless: false, retry_after: retry_after.or(asked) }
-            }
-            other => other,
+        let refused = Self::refused(said);
+        if let Self::Refused { said, retry_after: asked, .. } = refused {
+            return Self::Refused { said, hopeless: false, retry_after: retry_after.or(asked) };
         }
+        refused
     }
 
     /// A refusal that may pass.

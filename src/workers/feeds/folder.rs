@@ -214,6 +214,7 @@ fn list(folder: &Folder, pairs: &[Pair]) -> std::io::Result<Vec<Found>> {
 }
 
 /// Whether a name is of the pattern, and whose file it is then when the pattern says so.
+#[expect(clippy::option_option, reason = "a name may be of the pattern and be nobody's in particular")]
 fn matching(pattern: &str, name: &str, pairs: &[Pair]) -> Option<Option<Pair>> {
     if !pattern.contains("{symbol}") {
         return is_like(pattern, name).then_some(None);

@@ -210,7 +210,9 @@ pub(super) async fn fetch(session: &mut Session<'_>, pair: &Pair, since: Cursor)
         let count = rows.len();
         if session.definition().kind == Kind::KrakenV1 {
             // What is listened to has no numbers, and must be known again.
-            rows.iter_mut().for_each(|trade| trade.number = None);
+            for trade in &mut rows {
+                trade.number = None;
+            }
         }
         session.fetched_trades(pair, rows);
         session.store().await?;

@@ -242,7 +242,7 @@ impl<'a> Session<'a> {
         if let Some(key) = &definition.api_key {
             said = said.replace(key.expose(), "***");
         }
-        if definition.generic.as_deref().is_some_and(|generic| generic.has_secrets()) {
+        if definition.generic.as_deref().is_some_and(super::generic::Generic::has_secrets) {
             // What was sent may come back.
             said.clear();
         }

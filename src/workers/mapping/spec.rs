@@ -116,9 +116,10 @@ impl<'a> Section<'a> {
             Value::Bool(flag) => Some(flag.to_string()),
             Value::Null | Value::Array(_) | Value::Object(_) => None,
         };
-        let list = match value {
-            Value::Array(list) => list.iter().map(one).collect(),
-            single => one(single).map(|text| vec![text]),
+        let list = if let Value::Array(list) = value {
+            list.iter().map(one).collect()
+        } else {
+            one(value).map(|text| vec![text])
         };
         list.ok_or_else(|| self.fault(name, "must be a text or a list of texts"))
     }

@@ -9,12 +9,12 @@ use std::borrow::Cow;
 struct Line<'t> {
     header: &'t [String],
     record: &'t StringRecord,
-    line: u64,
+    number: u64,
 }
 
 impl<'a> Cells<'a> for Line<'_> {
     fn token(&self, field: &Field) -> Result<Token<'a>, BodyFault> {
-        let pointer = format!("line {}, column {}", self.line, field.at);
+        let pointer = format!("line {}, column {}", self.number, field.at);
         let place = self.header.iter().position(|name| *name == field.at);
         let cell = place.and_then(|place| self.record.get(place)).map(str::trim);
         Ok(Token {
@@ -65,7 +65,7 @@ pub(super) fn each_row<'a>(
             take(Err(unlike(format!("line {}", start.line), rule)))?;
             continue;
         }
-        take(Ok(&Line { header: &header, record: &record, line: start.line }))?;
+        take(Ok(&Line { header: &header, record: &record, number: start.line }))?;
     }
     Ok(())
 }

@@ -103,7 +103,7 @@ fn a_refusal_is_told_in_the_providers_words() {
     assert!(mapping.rows(br#"{"status":"ok","data":[],"message":"fine"}"#).is_ok());
     let refused = |body: &str| match mapping.rows(body.as_bytes()).unwrap_err() {
         BodyFault::Refused { pointer, said, passes } => (pointer, said, passes),
-        other => panic!("{other}"),
+        unlike @ BodyFault::Unlike { .. } => panic!("{unlike}"),
     };
     assert_eq!(
         refused(r#"{"status":"error","code":429,"message":"out of credits"}"#),

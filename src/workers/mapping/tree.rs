@@ -87,9 +87,10 @@ impl<'a> Tree<'a> {
         let (mut value, mut so_far) = (self, String::new());
         for (step, written) in steps(pointer).zip(pointer.split('/').skip(1)) {
             let Some(next) = value.member(&step) else {
-                let there = match value {
-                    Self::Array(list) => format!("an array of {}", list.len()),
-                    other => other.kind().to_owned(),
+                let there = if let Self::Array(list) = value {
+                    format!("an array of {}", list.len())
+                } else {
+                    value.kind().to_owned()
                 };
                 let place = if so_far.is_empty() { "the body".to_owned() } else { format!("`{so_far}`") };
                 return Err(unlike(pointer, format!("is not there: {place} is {there} without `{step}`")));

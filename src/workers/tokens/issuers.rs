@@ -163,7 +163,7 @@ impl Jwk {
     }
 }
 
-/// Reads a JWK set: its keys for RS256 and EdDSA. Keys of other kinds and without a `kid` are passed over; a secret in it
+/// Reads a JWK set: its keys for RS256 and `EdDSA`. Keys of other kinds and without a `kid` are passed over; a secret in it
 /// is never used.
 ///
 /// # Errors
