@@ -48,7 +48,7 @@ fn every_unit_is_well_formed() {
     let names = units();
     let paths: Vec<String> = names
         .keys()
-        .filter(|name| !name.ends_with(".conf"))
+        .filter(|name| std::path::Path::new(name).extension().is_none_or(|kind| kind != "conf"))
         .map(|name| scratch.0.join(name).display().to_string())
         .collect();
     assert!(paths.len() >= 9, "{paths:?}");
@@ -103,7 +103,7 @@ fn the_service_is_watched_and_its_secrets_are_files() {
                 "{name}: {line}"
             );
         }
-        if name.ends_with(".timer") {
+        if std::path::Path::new(&name).extension().is_some_and(|kind| kind == "timer") {
             assert!(unit.contains("Persistent=yes"), "{name} does not catch up");
         }
     }

@@ -74,13 +74,14 @@ on_both! {
         let script = [vec![Step::Hear("subscribe")], frames, vec![Step::Hold]].concat();
         let stage = Stage::start(vec![script]).await;
         let configuration = format!(
-            "[[feeds]]\nname = \"desk\"\nkind = \"ws_json\"\nallow_private = true\nurl = \"{}/v2\"\n\
+            "[[feeds]]\nname = \"desk\"\nkind = \"ws_json\"\nenabled = false\nallow_private = true\nurl = \"{}/v2\"\n\
              symbols = {{ \"BTC-USD\" = \"BTC/USD\", \"ETH-USD\" = \"ETH/USD\" }}\n\
              subscribe = '{{\"op\":\"subscribe\",\"args\":\"{{symbols}}\"}}'\n\
              select = {{ pointer = \"/channel\", equals = \"trade\" }}\nrows = \"/data\"\n\
              [feeds.map]\nts = {{ at = \"/time\", unit = \"rfc3339\" }}\nclose = \"/price\"\nsymbol = \"/symbol\"\n", stage.url());
         let app = TestApp::start_configured(backend, &configuration).await;
         assets(&app, &["BTC-USD", "ETH-USD"]).await;
+        app.post("/ingest/feeds/desk/start", &json!({})).await.expect(200);
         until(&app, "desk", |feed| feed["counts"]["stored"] == 2).await;
         assert_eq!(prices(&app, "BTC-USD").await, pairs(&[("14:00", "105944.20")]));
         assert_eq!(prices(&app, "ETH-USD").await, pairs(&[("15:00", "2000.5")]));

@@ -126,7 +126,7 @@ on_both! {
             assert_eq!(told, (at(59), "59.25".to_owned()), "{symbol}");
         }
         // One that was done and answered 500 may have given way.
-        assert!(fickle.seen.lock().unwrap().keys.len() as u64 >= count("delivered"));
+        assert!(u64::try_from(fickle.seen.lock().unwrap().keys.len()).unwrap() >= count("delivered"));
     }
 
     async fn a_post_without_an_answer_stays_before_a_newer_price(backend) {

@@ -19,22 +19,23 @@ impl Moto {
         let mut command = Command::new(program);
         command.args(["-H", "127.0.0.1", "-p", "0"]).current_dir(&scratch.0);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = command.spawn().unwrap_or_else(|error| {
+        let child = command.spawn().unwrap_or_else(|error| {
             panic!("{program}: {error}; `make moto` installs the storage that backups are tested with")
         });
-        let said = Lines::of(child.stderr.take().unwrap());
+        // Owned at once, so that it is ended however this goes.
+        let mut moto = Self { child, address: SocketAddr::from(([127, 0, 0, 1], 0)) };
+        let said = Lines::of(moto.child.stderr.take().unwrap());
         let started = Instant::now();
-        loop {
+        while moto.address.port() == 0 {
             let found = said.all().iter().find_map(|line| {
                 let (_, address) = line.split_once("Running on http://")?;
                 address.trim().parse().ok()
             });
-            if let Some(address) = found {
-                return Self { child, address };
-            }
-            assert!(started.elapsed() < Duration::from_secs(60), "it did not come up: {:?}", said.all());
+            moto.address = found.unwrap_or(moto.address);
+            assert!(started.elapsed() < Duration::from_mins(1), "it did not come up: {:?}", said.all());
             std::thread::sleep(Duration::from_millis(10));
         }
+        moto
     }
 
     async fn names(&self) -> String {

@@ -76,10 +76,10 @@ on_both! {
         std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_artifact"), tools.join("artifact")).unwrap();
 
         // One shell for all lines, so that what one exports the next ones see.
-        let script: String = commands()
-            .iter()
-            .map(|line| format!("{}\n", line.replace("/var/lib/artifact", &place.data().display().to_string())))
-            .collect();
+        let data = place.data().display().to_string();
+        let lines: Vec<String> =
+            commands().iter().map(|line| line.replace("/var/lib/artifact", &data)).collect();
+        let script = lines.join("\n");
         let mut shell = Command::new("/bin/sh");
         shell.args(["-e", "-c", &script]).current_dir(place.folder()).env_clear();
         shell.env("PATH", format!("{}:/usr/bin:/bin", tools.display())).env("TMPDIR", place.folder());

@@ -206,7 +206,7 @@ on_both! {
         world.settle(&post, refused()).await;
         assert!(!outbox::is_outdated(&mut read(&world.db).await, &post).await.unwrap());
         assert_eq!(world.db.write(|tx| Box::pin(async move { outbox::retry_all(tx).await })).await, 1);
-        assert_eq!(retry().await, false);
+        assert!(!retry().await);
         let again = world.claim().await.remove(0);
         assert_eq!((again.id, again.tries), (id, 0));
         world.settle(&again, refused()).await;
