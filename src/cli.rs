@@ -24,7 +24,7 @@ use crate::config::{Config, ConfigError, Flags, Origin, process_environment};
 use crate::http::auth::Access;
 use crate::http::error::ApiError;
 use crate::http::openapi;
-use crate::storage::error::StorageError;
+use crate::storage::error::{StorageError, with_causes};
 use crate::storage::migrate;
 use crate::telemetry::{self, recorder};
 use crate::workers::backup::BackupError;
@@ -93,17 +93,6 @@ impl From<GateError> for Failure {
     fn from(error: GateError) -> Self {
         Self::failed(with_causes(&error))
     }
-}
-
-/// An error with everything that caused it.
-fn with_causes(error: &dyn std::error::Error) -> String {
-    let mut message = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        message = format!("{message}: {cause}");
-        source = cause.source();
-    }
-    message
 }
 
 impl From<ConfigError> for Failure {

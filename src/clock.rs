@@ -13,8 +13,16 @@ pub enum Clock {
         /// When this process started, for time that never runs backwards.
         Instant,
     ),
-    /// A test, which moves it by hand; microseconds.
-    Manual(Arc<AtomicI64>),
+    /// A test, which moves it by hand.
+    Manual(Arc<Hands>),
+}
+
+/// The hands of a clock that is moved by hand; microseconds.
+#[derive(Debug)]
+pub struct Hands {
+    now: AtomicI64,
+    /// The latest it ever showed: a wall clock may be set back, elapsed time may not.
+    latest: AtomicI64,
 }
 
 impl Clock {
@@ -25,13 +33,14 @@ impl Clock {
 
     /// A clock that stands at `at` until it is moved.
     pub fn manual(at: Moment) -> Self {
-        Self::Manual(Arc::new(AtomicI64::new(at.0)))
+        Self::Manual(Arc::new(Hands { now: AtomicI64::new(at.0), latest: AtomicI64::new(at.0) }))
     }
 
     /// Sets a manual clock; the machine's cannot be set.
     pub fn set(&self, at: Moment) {
-        if let Self::Manual(value) = self {
-            value.store(at.0, Ordering::SeqCst);
+        if let Self::Manual(hands) = self {
+            hands.now.store(at.0, Ordering::SeqCst);
+            hands.latest.fetch_max(at.0, Ordering::SeqCst);
         }
     }
 
@@ -40,7 +49,7 @@ impl Clock {
     pub fn now(&self) -> Moment {
         match self {
             Self::System(_) => Moment(chrono::Utc::now().timestamp_micros()),
-            Self::Manual(value) => Moment(value.load(Ordering::SeqCst)),
+            Self::Manual(hands) => Moment(hands.now.load(Ordering::SeqCst)),
         }
     }
 
@@ -48,8 +57,8 @@ impl Clock {
     pub fn elapsed(&self) -> Duration {
         match self {
             Self::System(started) => started.elapsed(),
-            Self::Manual(value) => {
-                Duration::from_micros(u64::try_from(value.load(Ordering::SeqCst)).unwrap_or_default())
+            Self::Manual(hands) => {
+                Duration::from_micros(u64::try_from(hands.latest.load(Ordering::SeqCst)).unwrap_or_default())
             }
         }
     }
@@ -68,5 +77,20 @@ impl Stopwatch {
     /// What has passed since.
     pub fn elapsed(self) -> Duration {
         self.0.elapsed()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn elapsed_time_stands_while_a_clock_is_set_back() {
+        let clock = Clock::manual(Moment(5_000_000));
+        clock.set(Moment(9_000_000));
+        clock.set(Moment(2_000_000));
+        assert_eq!((clock.now(), clock.elapsed()), (Moment(2_000_000), Duration::from_secs(9)));
+        clock.set(Moment(9_000_001));
+        assert_eq!(clock.elapsed(), Duration::from_micros(9_000_001));
     }
 }

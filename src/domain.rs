@@ -10,6 +10,7 @@ pub mod corporate_action;
 pub mod currency;
 pub mod decimal;
 pub mod fx;
+pub mod hexadecimal;
 pub mod ids;
 pub mod interval;
 pub mod ledger;

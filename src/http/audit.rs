@@ -2,7 +2,8 @@
 
 use crate::domain::audit::anchor::Anchor;
 use crate::domain::audit::verification::{Fault, Verdict};
-use crate::domain::audit::{Head, Outcome, from_hex, hex};
+use crate::domain::audit::{Head, Outcome};
+use crate::domain::hexadecimal::{from_hex, hex};
 use crate::domain::moment::Moment;
 use crate::http::AppState;
 use crate::http::auth::{Admin, AuditRead, Caller};

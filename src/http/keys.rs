@@ -2,12 +2,12 @@
 
 use crate::domain::access::Scopes;
 use crate::domain::audit::Entry;
+use crate::domain::hexadecimal::hex;
 use crate::domain::ids::PortfolioId;
 use crate::domain::moment::{DAY, Moment};
 use crate::http::AppState;
 use crate::http::access_change::change;
 use crate::http::auth::{Admin, Caller};
-use crate::http::digest::hex;
 use crate::http::error::{ApiError, Code, Problem};
 use crate::http::fields::{Fields, Unknown};
 use crate::http::posted::Posted;

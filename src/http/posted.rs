@@ -1,8 +1,9 @@
 //! A request with a body, and creating something from it at most once.
 
 use crate::domain::audit::Actor;
+use crate::domain::hexadecimal::hex;
 use crate::http::AppState;
-use crate::http::digest::{hex, sha256};
+use crate::http::digest::sha256;
 use crate::http::error::{ApiError, Code};
 use crate::http::query::Query;
 use crate::storage::database::Tx;

@@ -1,8 +1,8 @@
 //! Query parameters: every one is known or refused, and lists are paged by an opaque cursor.
 
 use crate::domain::decimal::Decimal;
+use crate::domain::hexadecimal::hex;
 use crate::domain::moment::{Moment, MomentError, Written, end_of_day, parse_written, start_of_day};
-use crate::http::digest::hex;
 use crate::http::error::{ApiError, FieldError};
 use crate::storage::page::{After, Page};
 use axum::extract::FromRequestParts;

@@ -156,7 +156,7 @@ impl Trail {
     fn take(&mut self) -> Vec<(Arc<Actor>, Entry)> {
         let mut told = std::mem::take(&mut self.entries);
         for tally in std::mem::take(&mut self.tallies).into_iter().filter(|tally| tally.rows > 0) {
-            let hash = crate::domain::audit::hex(&tally.hash.finalize());
+            let hash = crate::domain::hexadecimal::hex(&tally.hash.finalize());
             let (rows, mut actor) = (tally.rows, tally.actor);
             let after = if tally.requests.len() > 1 {
                 actor = Arc::new(Actor { request_id: None, ..Actor::clone(&actor) });

@@ -1,6 +1,7 @@
 //! The secret of the audit trail: a file beside the database that only its owner can read.
 
-use crate::domain::audit::{AuditKey, hex};
+use crate::domain::audit::AuditKey;
+use crate::domain::hexadecimal::hex;
 use crate::random::Random;
 use crate::storage::error::StorageError;
 use std::io::{ErrorKind, Write as _};

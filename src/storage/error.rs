@@ -104,6 +104,18 @@ impl StorageError {
     }
 }
 
+/// An error with everything that caused it, in one line.
+pub fn with_causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
+}
+
 /// What a disk lacks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Shortage {

@@ -1,7 +1,7 @@
 //! What a commit that failed means: for those whose write it stopped, and for the writes after it.
 
 use crate::storage::database::WriterPool;
-use crate::storage::error::{Shortage, StorageError};
+use crate::storage::error::{Shortage, StorageError, with_causes};
 use crate::storage::{presence, usage};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -68,7 +68,7 @@ impl Guard {
         if let StorageError::Stopped(reason) = error {
             return Refusal { reason: reason.clone(), kind: RefusalKind::Stopped };
         }
-        let reason = chain(error);
+        let reason = with_causes(error);
         if let WriterPool::Sqlite(pool) = pool {
             // SQLite has ended the transaction itself where the disk failed, which the connection's owner does not know: it
             // would refuse to begin another for ever.
@@ -104,16 +104,4 @@ impl Guard {
         let usage = tokio::task::spawn_blocking(move || usage::of_directory(&directory)).await;
         usage.is_ok_and(|usage| usage.disk.is_some_and(|disk| disk.free_bytes < FULL))
     }
-}
-
-/// An error with everything that caused it, for the log and for those whose write it stopped.
-pub(super) fn chain(error: &StorageError) -> String {
-    let mut text = error.to_string();
-    let mut source = std::error::Error::source(error);
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    text
 }

@@ -9,8 +9,8 @@ use crate::domain::audit::Actor;
 use crate::domain::moment::{HOUR, Moment};
 use crate::storage::audit;
 use crate::storage::database::{Link, Shared, Tx, WriterPool, on};
-use crate::storage::error::StorageError;
-use crate::storage::refusal::{Guard, Refusal, chain};
+use crate::storage::error::{StorageError, with_causes};
+use crate::storage::refusal::{Guard, Refusal};
 use crate::storage::{outbox, prices, recall};
 use crate::telemetry;
 use futures_util::future::BoxFuture;
@@ -434,7 +434,7 @@ impl Writer {
             }
         }
         if let Err(error) = self.keep_last().await {
-            tracing::warn!(error = %chain(&error), "the latest moment answered for was not kept");
+            tracing::warn!(error = %with_causes(&error), "the latest moment answered for was not kept");
         }
         match &self.pool {
             WriterPool::Sqlite(pool) => pool.close().await,
@@ -474,7 +474,7 @@ impl Writer {
         self.stamps.end();
         if let Err(error) = &outcome {
             metrics::counter!(telemetry::WRITER_COMMIT_FAILURES).increment(1);
-            tracing::error!(error = %chain(error), "a commit failed; its writes were refused");
+            tracing::error!(error = %with_causes(error), "a commit failed; its writes were refused");
         }
         let refusal = match &outcome {
             Ok(()) => None,

@@ -6,7 +6,8 @@
 use crate::clock::Clock;
 use crate::domain::audit::anchor::{Anchor, AnchorKind};
 use crate::domain::audit::verification::{Verdict, Verifier};
-use crate::domain::audit::{Actor, AuditKey, Entry, Head, hex};
+use crate::domain::audit::{Actor, AuditKey, Entry, Head};
+use crate::domain::hexadecimal::hex;
 use crate::domain::moment::{DAY, Moment};
 use crate::storage::anchor_file::AnchorFile;
 use crate::storage::database::Database;

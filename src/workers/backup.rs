@@ -20,7 +20,7 @@ use crate::clock::Clock;
 use crate::domain::moment::Moment;
 use crate::random::{NoRandomness, Random};
 use crate::storage::database::{DATABASE_FILE, Database, Location, Tx};
-use crate::storage::error::StorageError;
+use crate::storage::error::{StorageError, with_causes};
 use crate::storage::migrate;
 use crate::storage::snapshot::{self, Facts, Snapshot};
 use crate::telemetry::{self as names, recorder};
@@ -32,7 +32,6 @@ use manifest::{ArchiveFile, Contents, Engine, FORMAT, FileSum, Manifest, PnlSums
 use schedule::{Keep, Schedule};
 use sealed::{Passphrase, Salts};
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
@@ -110,31 +109,11 @@ pub enum BackupError {
         error: io::Error,
     },
     /// The database failed.
-    #[error("{}", chain(.0))]
+    #[error("{}", with_causes(.0))]
     Storage(#[from] StorageError),
     /// The machine has no randomness.
     #[error("{0}")]
     Random(#[from] NoRandomness),
-}
-
-/// An error with what caused it.
-fn chain(error: &StorageError) -> String {
-    let mut text = error.to_string();
-    let mut source = std::error::Error::source(error);
-    while let Some(cause) = source {
-        write!(text, ": {cause}").unwrap_or_default();
-        source = cause.source();
-    }
-    text
-}
-
-/// Bytes as lower-case hexadecimal digits.
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-        // Writing to a string cannot fail.
-        write!(text, "{byte:02x}").unwrap_or_default();
-        text
-    })
 }
 
 /// Where the passphrase of new backups comes from.

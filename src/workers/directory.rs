@@ -5,6 +5,7 @@
 //! reading fail, nobody is judged before it has succeeded.
 
 use crate::domain::access::{Reach, Scopes, UserStatus};
+use crate::domain::hexadecimal::hex;
 use crate::domain::ids::PortfolioId;
 use crate::domain::moment::Moment;
 use crate::storage::access::{self, ApiKey};
@@ -12,7 +13,7 @@ use crate::storage::database::Database;
 use crate::storage::error::StorageError;
 use crate::storage::token_keys::{self, SigningKey};
 use crate::storage::users::{self, User};
-use crate::workers::server_secret::{ServerSecret, hex, is_plain};
+use crate::workers::server_secret::{ServerSecret, is_plain};
 use crate::workers::tokens::issuers::Issuer;
 use crate::workers::tokens::signing::{self, Signer};
 use crate::workers::tokens::{Believed, LEEWAY, Presented, TokenFault, VerifyingKey};

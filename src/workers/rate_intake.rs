@@ -1,8 +1,9 @@
 //! Exchange rates on their way into the store, from a table or a feed, and the books that they make stale.
 
-use crate::domain::audit::{Entry, hex};
+use crate::domain::audit::Entry;
 use crate::domain::currency::Currency;
 use crate::domain::decimal::Decimal;
+use crate::domain::hexadecimal::hex;
 use crate::domain::moment::Moment;
 use crate::domain::price::{FUTURE_MAX, Outcome};
 use crate::storage::database::Tx;

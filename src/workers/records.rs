@@ -10,6 +10,7 @@
 mod merging;
 
 use crate::domain::decimal::Decimal;
+use crate::domain::hexadecimal::hex;
 use crate::domain::moment::Moment;
 use crate::domain::price::Quote;
 use merging::{OldRecords, Written};
@@ -128,14 +129,6 @@ pub fn checked_name(source: &str) -> Result<&str, RecordsError> {
 fn failed(path: &Path) -> impl FnOnce(io::Error) -> RecordsError {
     let path = path.to_owned();
     move |error| RecordsError::Io { path, error }
-}
-
-fn hex(hash: &[u8]) -> String {
-    hash.iter().fold(String::with_capacity(64), |mut text, byte| {
-        // Writing to a string cannot fail.
-        write!(text, "{byte:02x}").unwrap_or_default();
-        text
-    })
 }
 
 /// What describes a file of records, but for its source and its write.

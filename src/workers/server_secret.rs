@@ -4,10 +4,11 @@
 //! It is a text file, one secret a line. The first makes new hashes; the others are from before and still check old
 //! ones, so that it can be changed while keys are in use.
 
+use crate::domain::hexadecimal::hex;
 use crate::random::{NoRandomness, Random};
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::Sha256;
-use std::fmt::{self, Write as _};
+use std::fmt;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
@@ -97,15 +98,6 @@ fn mac(key: &[u8], purpose: &str, parts: &[&[u8]]) -> [u8; 32] {
         mac.update(part);
     }
     mac.finalize().into_bytes().into()
-}
-
-/// Bytes as lower-case hexadecimal digits.
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-        // Writing to a string cannot fail.
-        write!(text, "{byte:02x}").unwrap_or_default();
-        text
-    })
 }
 
 impl ServerSecret {

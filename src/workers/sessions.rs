@@ -4,13 +4,14 @@
 //! for both.
 
 use crate::domain::access::UserStatus;
+use crate::domain::hexadecimal::hex;
 use crate::domain::moment::Moment;
 use crate::random::{NoRandomness, Random};
 use crate::storage::database::Tx;
 use crate::storage::error::StorageError;
 use crate::storage::users::{self, RefreshToken, Session, User};
 use crate::workers::gate::Settings;
-use crate::workers::server_secret::{ServerSecret, hex};
+use crate::workers::server_secret::ServerSecret;
 use crate::workers::tokens::signing::Signer;
 use serde::Serialize;
 use uuid::Uuid;

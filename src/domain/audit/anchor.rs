@@ -3,7 +3,8 @@
 //! An anchor is a line of JSON. Each is sealed together with the one before, so that lines cannot be made up, changed or
 //! taken out of the middle either.
 
-use crate::domain::audit::{AuditKey, Head, Link, START, from_hex, hex};
+use crate::domain::audit::{AuditKey, Head, Link, START};
+use crate::domain::hexadecimal::{from_hex, hex};
 use crate::domain::moment::Moment;
 use crate::named_enum;
 use serde::{Deserialize, Serialize};

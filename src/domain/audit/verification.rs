@@ -1,7 +1,8 @@
 //! Holding a chain to its key and to its anchors, row by row, in constant memory.
 
 use crate::domain::audit::anchor::{Anchor, Anchors};
-use crate::domain::audit::{AuditKey, Head, RowText, hex};
+use crate::domain::audit::{AuditKey, Head, RowText};
+use crate::domain::hexadecimal::hex;
 use crate::named_enum;
 use std::iter::Peekable;
 use std::vec::IntoIter;

@@ -3,10 +3,10 @@
 use super::admission::{Admitted, Room};
 use super::is_stopping;
 use super::lines::{LineFault, Lines, Spelled};
+use crate::domain::hexadecimal::hex;
 use crate::http::AppState;
 use crate::http::auth::{Caller, PricesWrite};
 use crate::http::connections::is_too_slow;
-use crate::http::digest::hex;
 use crate::http::error::{ApiError, Code};
 use crate::workers::intake::Rows;
 use axum::body::{Body, Bytes};

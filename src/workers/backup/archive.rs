@@ -4,6 +4,7 @@
 
 use super::manifest::{FORMAT, FileSum, Manifest};
 use super::sealed::{MAGIC, Opener, Passphrase, Salts, Sealer};
+use crate::domain::hexadecimal::hex;
 use crate::storage::audit_key::KEY_FILE;
 use crate::workers::records::{self, RecordsError};
 use crate::workers::server_secret::SECRET_FILE;
@@ -61,7 +62,7 @@ impl<T> Hashed<T> {
     }
 
     fn sum(self) -> FileSum {
-        FileSum { bytes: self.bytes, sha256: super::hex(&self.hash.finalize()) }
+        FileSum { bytes: self.bytes, sha256: hex(&self.hash.finalize()) }
     }
 }
 

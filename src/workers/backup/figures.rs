@@ -5,6 +5,7 @@
 
 use super::manifest::PnlSums;
 use crate::domain::decimal::Decimal;
+use crate::domain::hexadecimal::hex;
 use crate::domain::moment::Moment;
 use crate::domain::pnl::amounts::Amounts;
 use crate::domain::pnl::report::{Item, Report, Sums, Worth};
@@ -37,7 +38,7 @@ pub async fn check_sums(tx: &mut Tx, known_at: Moment) -> Result<PnlSums, Storag
         page.after = Some(After { value: last.seq.to_string(), key: last.seq });
         for portfolio in &portfolios {
             let text = written(tx, portfolio, known_at).await?;
-            sums.insert(portfolio.id.to_string(), super::hex(&Sha256::digest(text.as_bytes())));
+            sums.insert(portfolio.id.to_string(), hex(&Sha256::digest(text.as_bytes())));
         }
     }
     Ok(PnlSums { method: METHOD.to_owned(), portfolios: sums })

@@ -3,10 +3,11 @@
 //! The database keeps the public halves alone. A key that was retired verifies for as long as a token of it can live.
 
 use super::{KeyAlgorithm, LEEWAY, VerifyingKey};
+use crate::domain::hexadecimal::hex;
 use crate::domain::moment::{HOUR, Moment};
 use crate::random::{NoRandomness, Random};
 use crate::storage::token_keys::SigningKey;
-use crate::workers::server_secret::{ServerSecret, hex};
+use crate::workers::server_secret::ServerSecret;
 use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair as _};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;

@@ -152,7 +152,7 @@ fn check_files(place: &Place, outside: &Value) {
         })
         .collect();
     lines.sort();
-    let hex = |bytes: &[u8]| artifact::http::digest::hex(&Sha256::digest(bytes));
+    let hex = |bytes: &[u8]| artifact::domain::hexadecimal::hex(&Sha256::digest(bytes));
     assert_eq!(
         (json!(lines.len()), json!(hex(lines.concat().as_bytes()))),
         (outside["points"].clone(), outside["sha256"].clone())
