@@ -1,4 +1,4 @@
-//! Table `audit_rows`: the audit trail. What a job tells waits in [`Trail`] and is written, linked, when its commit ends.
+//! Table `audit_rows`: the audit trail. What a job tells waits in `Trail` and is written, linked, when its commit ends.
 //!
 //! A newcomer's mistake is to write a row with SQL of its own: a row is told with [`Tx::audit`] inside the write that
 //! does the deed, and vanishes with it when it is undone.

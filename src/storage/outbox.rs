@@ -1,6 +1,6 @@
 //! Tables `outbox_posts`, `outbox_delivered` and `outbox_level`: prices to be posted on to another instance.
 //!
-//! Every commit that tells a price ends with [`offer`]: the newest price of each asset it told of is put here, in that
+//! Every commit that tells a price ends with `offer`: the newest price of each asset it told of is put here, in that
 //! commit. So what is here follows from what is in force, not from the order of calls: a post that has not been sent
 //! gives way to a newer one, one that was sent without an answer stays before it, and a price older than one that may
 //! have been sent is not posted at all. `outbox_level` counts the posts; every function that changes one changes it too.

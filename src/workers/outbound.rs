@@ -1,6 +1,6 @@
 //! The one way out: every request and WebSocket to another machine goes through [`Outbound`].
 //!
-//! An address is judged when a connection is made to it, not when its URL is read: names are resolved by [`Guard`], and
+//! An address is judged when a connection is made to it, not when its URL is read: names are resolved by `Guard`, and
 //! a connection goes to no other address than one it let through. So neither an odd spelling nor a name that resolves
 //! differently the second time, nor a redirect, reaches what is out of reach. No proxy is used, which would resolve
 //! names itself. Nothing of a URL but scheme, host, port and path is ever shown.

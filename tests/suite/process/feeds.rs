@@ -1,4 +1,4 @@
-//! Feeds of the real program: the whole way from a venue to the profit of a portfolio, and `artifact ingest --source`.
+//! Feeds of the real program: the whole way from a venue to a second instance and the profit of a portfolio, and `artifact ingest --source`.
 
 use super::{OPEN, Place, Service};
 use crate::feeds::replay::{Rest, Stage, Step, good, say};
@@ -95,6 +95,26 @@ async fn has(service: &Service, trades: &BTreeMap<String, Vec<Trade>>) -> bool {
     true
 }
 
+/// Starts the service, which posts on to another one.
+fn serve(place: &Place, flags: &[&str], other: &Service) -> Service {
+    let mut command = place.command(&[&["serve"], flags].concat());
+    command.env("INFRA_API_URL", format!("http://{}", other.api.address));
+    Service::start(command)
+}
+
+/// Whether the newest point of every product is the price another instance has of it.
+async fn was_posted_on(other: &Service, trades: &BTreeMap<String, Vec<Trade>>) -> bool {
+    for (product, trades) in trades {
+        let latest = other.api.get(&format!("/prices/latest?symbols={product}")).await.expect(200);
+        let found =
+            ["observed_at", "price"].map(|name| latest[0][name].as_str().unwrap_or_default().to_owned());
+        if expected(trades).last().map(|point| &point[..2]) != Some(&found[..]) {
+            return false;
+        }
+    }
+    true
+}
+
 /// Opens the positions of `feeds.py`; returns the portfolio.
 async fn invest(service: &Service) -> String {
     let body =
@@ -162,7 +182,7 @@ fn check_files(place: &Place, outside: &Value) {
     assert_eq!((&manifest["sha256"], &manifest["count"]), (&json!(hex(&records)), &outside["points"]));
 }
 
-/// Seed, feed, files, profit; the connection breaks in the middle, the service is killed, and everything comes again.
+/// Seed, feed, files, a second instance, profit; the connection breaks in the middle, the service is killed, and everything comes again.
 async fn go_the_whole_way(backend: Backend, path: &Path) {
     let frames = frames(path);
     let trades = trades(&frames);
@@ -189,13 +209,17 @@ async fn go_the_whole_way(backend: Backend, path: &Path) {
     );
     let flags = [OPEN.as_slice(), &["--config", &configuration]].concat();
     place.run(&["seed", "gold-bitcoin"]).ok();
-    let service = place.serve(&flags);
+    let elsewhere = Place::new(backend).await;
+    elsewhere.run(&["seed", "gold-bitcoin"]).ok();
+    let other = elsewhere.serve(&OPEN);
+    add_assets(&other, &products).await;
+    let service = serve(&place, &flags, &other);
     add_assets(&service, &products).await;
     let portfolio = invest(&service).await;
     service.api.post("/ingest/feeds/coinbase/start", &json!({})).await.expect(200);
     until("the feed arrives", async || has(&service, &trades).await).await;
     service.kill();
-    let service = place.serve(&flags);
+    let service = serve(&place, &flags, &other);
     let feed = async || service.api.get("/ingest/feeds/coinbase").await.expect(200);
     let enough = u64::try_from(frames.len()).unwrap();
     until("the feed is heard again", async || feed().await["messages"].as_u64() >= Some(enough)).await;
@@ -207,7 +231,12 @@ async fn go_the_whole_way(backend: Backend, path: &Path) {
     assert_eq!(outside["trades"], trades.values().map(Vec::len).sum::<usize>());
     check_files(&place, outside);
     check_figures(&service, &portfolio, outside).await;
+    until("the newest prices are elsewhere too", async || was_posted_on(&other, &trades).await).await;
+    let outbox = async || service.api.get("/ingest/outbox").await.expect(200);
+    until("nothing is left to be posted", async || outbox().await["depth"] == 0).await;
+    assert_eq!(outbox().await["dead_letters"], 0, "{}", outbox().await);
     service.stop();
+    other.stop();
 }
 
 on_both! {
