@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use std::path::Path;
 
 /// Every command, as `--help` is asked for it.
-const COMMANDS: [&[&str]; 34] = [
+const COMMANDS: [&[&str]; 39] = [
     &["serve"],
     &["demo"],
     &["seed"],
@@ -21,6 +21,11 @@ const COMMANDS: [&[&str]; 34] = [
     &["config", "check"],
     &["config", "show"],
     &["doctor"],
+    &["backup"],
+    &["backup", "create"],
+    &["backup", "list"],
+    &["backup", "verify"],
+    &["backup", "restore"],
     &["keys"],
     &["keys", "create"],
     &["keys", "list"],
