@@ -76,7 +76,8 @@ pub async fn read(file: &Path) -> Result<EarlierFile, StorageError> {
     const ASSETS: &str = "SELECT id, symbol, name, asset_type, status, market_id, currency, metadata, created_at \
         FROM assets ORDER BY rowid LIMIT 1000000";
     let options = SqliteConnectOptions::new().filename(file).read_only(true).create_if_missing(false);
-    let mut connection = SqliteConnection::connect_with(&options).await?;
+    // Of a file that is not there nobody wants to hear that it cannot be written to.
+    let mut connection = SqliteConnection::connect_with(&options).await.map_err(StorageError::Driver)?;
     let markets = sqlx::query_as(MARKETS).fetch_all(&mut connection).await?;
     let assets = sqlx::query_as(ASSETS).fetch_all(&mut connection).await?;
     connection.close().await?;

@@ -186,7 +186,7 @@ on_both! {
         held.end().await.unwrap();
         let done = join_all(sent).await;
         assert!(done[0].is_ok() && done[2].is_ok(), "{done:?}");
-        assert!(matches!(&done[1], Err(StorageError::NotCommitted(_))), "{done:?}");
+        assert!(matches!(&done[1], Err(StorageError::Panicked)), "{done:?}");
         fine(&db, "NEXT").await;
         assert_eq!(codes(&db).await, ["HELD", "M0", "M2", "NEXT"]);
     }
