@@ -6,7 +6,6 @@ use crate::config::backup::S3Config;
 use crate::config::health::Health;
 use crate::domain::access::{ADMIN, Scopes};
 use crate::domain::audit::{Actor, ActorKind};
-use crate::http::AppState;
 use crate::http::access_change::change;
 use crate::http::auth::{Access, FIRST_OWNER};
 use crate::http::client_address::TrustedProxies;
@@ -20,6 +19,7 @@ use crate::http::keys::{new_key, told};
 use crate::http::rights::Rights;
 use crate::http::router;
 use crate::http::tls::Certificates;
+use crate::http::{AppState, Service};
 use crate::random::Random;
 use crate::storage::access;
 use crate::storage::database::{Database, Location};
@@ -224,7 +224,7 @@ impl App {
         let trail = Arc::new(AuditTrail::under(location.directory(), db.audit_key().clone()));
         let limits = Arc::new(Limits::usual(location.directory()));
         let (refusals, feeds, guard) = (Arc::default(), Arc::default(), Arc::default());
-        let state = AppState {
+        let state = Arc::new(Service {
             db,
             presents,
             records,
@@ -241,7 +241,7 @@ impl App {
             draining,
             guard,
             limits,
-        };
+        });
         Ok(Self { state, directory, certificates: None, remote: None })
     }
 
@@ -254,21 +254,21 @@ impl App {
     /// The same service with another guard.
     #[must_use]
     pub fn guarded(mut self, guard: Guard) -> Self {
-        self.state.guard = Arc::new(guard);
+        Arc::make_mut(&mut self.state).guard = Arc::new(guard);
         self
     }
 
     /// The same with these feeds.
     #[must_use]
     pub fn with_feeds(mut self, definitions: Vec<Definition>) -> Self {
-        self.state.feeds = Arc::new(Feeds::of(definitions));
+        Arc::make_mut(&mut self.state).feeds = Arc::new(Feeds::of(definitions));
         self
     }
 
     /// The same, counted as unwell from when on the configuration says.
     #[must_use]
     pub fn with_limits(mut self, health: &Health) -> Self {
-        self.state.limits = Arc::new(Limits {
+        Arc::make_mut(&mut self.state).limits = Arc::new(Limits {
             directory: self.directory.clone(),
             disk_free_min_bytes: health.disk_free_min_bytes.value,
             backup_age_max: Duration::from_secs(health.backup_age_max_hours.value.saturating_mul(3600)),
@@ -425,7 +425,7 @@ impl App {
 impl App {
     /// Starts what runs beside the requests until `stop` is cancelled.
     fn background(&self, stop: &CancellationToken) -> Vec<JoinHandle<()>> {
-        let AppState { db, clock, queue, .. } = self.state.clone();
+        let Service { db, clock, queue, .. } = Service::clone(&self.state);
         let (sealed, ending) = (db.clone(), stop.clone());
         let seal = move || sealing::run(sealed.clone(), ending.clone());
         let ending = stop.clone();
@@ -438,20 +438,20 @@ impl App {
 
     /// Keeps the schedule of backups.
     async fn back_up(self, stop: CancellationToken) {
-        let AppState { backups, db, clock, random, .. } = self.state;
-        watch::run(&backups, &db, (clock, random), stop).await;
+        let Service { backups, db, clock, random, .. } = &*self.state;
+        watch::run(backups, db, (clock.clone(), *random), stop).await;
     }
 
     /// Anchors the audit trail and tells it of refused callers, until `stop` is cancelled.
     fn tend_audit_trail(&self, stop: &CancellationToken) {
-        let AppState { db, clock, trail, refusals, .. } = self.state.clone();
+        let Service { db, clock, trail, refusals, .. } = Service::clone(&self.state);
         tokio::spawn(refusals::supervise(refusals, db.clone(), clock.clone(), stop.clone()));
         tokio::spawn(audit_trail::supervise(trail, db, clock, stop.clone()));
     }
 
     /// Tells what is still counted, and anchors where the trail ends.
     async fn end_audit_trail(&self) {
-        let AppState { db, clock, trail, refusals, .. } = &self.state;
+        let Service { db, clock, trail, refusals, .. } = &*self.state;
         refusals.flush(db).await;
         if let Err(error) = trail.anchor(db, clock.now()).await {
             tracing::warn!(%error, "the audit trail was not anchored at the end");

@@ -99,9 +99,12 @@ use crate::workers::refusals::Refusals;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-/// What every handler can reach.
+/// What every handler can reach. Each layer and handler of each request holds it, so it is one pointer.
+pub type AppState = Arc<Service>;
+
+/// The parts of the service.
 #[derive(Debug, Clone)]
-pub struct AppState {
+pub struct Service {
     /// The database.
     pub db: Database,
     /// Present books held in memory.

@@ -9,7 +9,7 @@
 use crate::domain::decimal::Decimal;
 use crate::domain::interval::Interval;
 use crate::domain::moment::Moment;
-use crate::domain::price::Quote;
+use crate::domain::price::{Bar, Quote};
 use chrono_tz::Tz;
 use std::collections::BTreeMap;
 
@@ -70,7 +70,7 @@ struct Building {
 
 impl Building {
     fn of(quote: Quote) -> Self {
-        let Quote { price, open, high, low, volume } = quote;
+        let (price, Bar { open, high, low, volume }) = quote.into_parts();
         let or_price = |value: Option<Decimal>| value.unwrap_or_else(|| price.clone());
         let open = or_price(open);
         let (high, low) = (or_price(high), or_price(low));

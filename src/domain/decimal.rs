@@ -7,6 +7,9 @@
 
 mod division;
 mod input;
+mod plain;
+
+pub use plain::Plain;
 
 use input::all_digits;
 use num_bigint::BigInt;
@@ -371,6 +374,9 @@ impl Hash for Decimal {
 
 impl fmt::Display for Decimal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(plain) = self.small().and_then(|(mantissa, scale)| Plain::of(mantissa, scale)) {
+            return f.write_str(plain.text());
+        }
         let digits = match &self.0 {
             Repr::Small { mantissa, .. } => i128::from_le_bytes(*mantissa).unsigned_abs().to_string(),
             Repr::Big { mantissa, .. } => mantissa.magnitude().to_str_radix(10),

@@ -4,7 +4,6 @@ use crate::domain::decimal::Decimal;
 use crate::domain::ids::AssetKey;
 use crate::domain::moment::{DAY, Moment};
 use crate::named_enum;
-use serde::Serialize;
 
 /// How far ahead of the clock a fact may be dated.
 pub const FUTURE_MAX: i64 = DAY;
@@ -23,11 +22,20 @@ named_enum! {
     }
 }
 
-/// What a source says about one moment.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+/// What a source says about one moment: a price, and of a candle, or a trade, what else it tells.
+///
+/// Most are ticks and by the million, so what only candles have is kept apart and costs them one word.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Quote {
     /// The price; of a candle, its close.
     pub price: Decimal,
+    /// Never there with nothing in it, so that equal quotes are alike.
+    bar: Option<Box<Bar>>,
+}
+
+/// What a candle tells beside its close.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Bar {
     /// First price of the candle.
     pub open: Option<Decimal>,
     /// Highest price of the candle.
@@ -36,6 +44,15 @@ pub struct Quote {
     pub low: Option<Decimal>,
     /// Units traded.
     pub volume: Option<Decimal>,
+}
+
+impl Bar {
+    /// Nothing.
+    const EMPTY: Self = Self { open: None, high: None, low: None, volume: None };
+
+    const fn is_empty(&self) -> bool {
+        matches!(self, Self { open: None, high: None, low: None, volume: None })
+    }
 }
 
 /// Why a quote is refused.
@@ -56,9 +73,24 @@ pub enum InvalidQuote {
 }
 
 impl Quote {
+    /// A price with what else is told.
+    pub fn new(price: Decimal, bar: Bar) -> Self {
+        Self { price, bar: (!bar.is_empty()).then(|| Box::new(bar)) }
+    }
+
     /// A single price without a candle around it.
-    pub fn tick(price: Decimal) -> Self {
-        Self { price, open: None, high: None, low: None, volume: None }
+    pub const fn tick(price: Decimal) -> Self {
+        Self { price, bar: None }
+    }
+
+    /// What is told beside the price; of a tick, nothing.
+    pub fn bar(&self) -> &Bar {
+        self.bar.as_deref().unwrap_or(const { &Bar::EMPTY })
+    }
+
+    /// The price and what else is told.
+    pub fn into_parts(self) -> (Decimal, Bar) {
+        (self.price, self.bar.map(|bar| *bar).unwrap_or_default())
     }
 
     /// Checks signs, and that open and close lie between low and high.
@@ -66,23 +98,24 @@ impl Quote {
     /// # Errors
     /// [`InvalidQuote`] names the field and the rule it breaks.
     pub fn check(&self, allows_negative: bool) -> Result<(), InvalidQuote> {
+        let Bar { open, high, low, volume } = self.bar();
         let prices = [
             ("price", Some(&self.price)),
-            ("open", self.open.as_ref()),
-            ("high", self.high.as_ref()),
-            ("low", self.low.as_ref()),
+            ("open", open.as_ref()),
+            ("high", high.as_ref()),
+            ("low", low.as_ref()),
         ];
         for (field, value) in prices {
             if !allows_negative && value.is_some_and(Decimal::is_negative) {
                 return Err(InvalidQuote::Negative { field });
             }
-            if value.is_some_and(|v| self.high.as_ref().is_some_and(|high| v > high))
-                || value.is_some_and(|v| self.low.as_ref().is_some_and(|low| v < low))
+            if value.is_some_and(|v| high.as_ref().is_some_and(|high| v > high))
+                || value.is_some_and(|v| low.as_ref().is_some_and(|low| v < low))
             {
                 return Err(InvalidQuote::OutsideRange { field });
             }
         }
-        if self.volume.as_ref().is_some_and(Decimal::is_negative) {
+        if volume.as_ref().is_some_and(Decimal::is_negative) {
             return Err(InvalidQuote::Negative { field: "volume" });
         }
         Ok(())

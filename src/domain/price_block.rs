@@ -15,7 +15,7 @@ pub use decimals::Decimals;
 use crate::domain::decimal::Decimal;
 use crate::domain::ids::{AssetKey, SourceKey};
 use crate::domain::moment::Moment;
-use crate::domain::price::Quote;
+use crate::domain::price::{Bar, Quote};
 use crate::domain::price_version::{SeriesKey, Version};
 use numbers::{Reader, Shape, push_count, push_number, push_section};
 use std::ops::Range;
@@ -93,10 +93,10 @@ pub fn encode(runs: &[(SeriesKey, &[Version])]) -> Result<Vec<u8>, BlockError> {
     numbers(Shape::Any, |version| i64::from(version.withdrawn))?;
     let fields: [fn(&Version) -> Option<&Decimal>; 5] = [
         |version| Some(&version.quote.price),
-        |version| version.quote.open.as_ref(),
-        |version| version.quote.high.as_ref(),
-        |version| version.quote.low.as_ref(),
-        |version| version.quote.volume.as_ref(),
+        |version| version.quote.bar().open.as_ref(),
+        |version| version.quote.bar().high.as_ref(),
+        |version| version.quote.bar().low.as_ref(),
+        |version| version.quote.bar().volume.as_ref(),
     ];
     for field in fields {
         push_section(&decimals::encode(versions().map(field))?, &mut out);
@@ -216,13 +216,15 @@ impl<'a> Block<'a> {
                 recorded_at: Moment(number(&recorded_at, row)?),
                 ended_at: Moment(number(&ended_at, row)?),
                 withdrawn: number(&withdrawn, row)? != 0,
-                quote: Quote {
-                    price: price.get(row).ok_or(BlockError::Malformed("lacks a price"))?,
-                    open: open.get(row),
-                    high: high.get(row),
-                    low: low.get(row),
-                    volume: volume.get(row),
-                },
+                quote: Quote::new(
+                    price.get(row).ok_or(BlockError::Malformed("lacks a price"))?,
+                    Bar {
+                        open: open.get(row),
+                        high: high.get(row),
+                        low: low.get(row),
+                        volume: volume.get(row),
+                    },
+                ),
             })
         })
         .collect()

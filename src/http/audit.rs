@@ -214,7 +214,7 @@ pub async fn export_audit(
     let format = format.unwrap_or(StreamFormat::Ndjson);
     let filter = read_filter(&mut query);
     query.finish()?;
-    let export = Export { db: app.db, filter, format, after: None, begun: false, done: false };
+    let export = Export { db: app.db.clone(), filter, format, after: None, begun: false, done: false };
     Ok(respond(export, format, "audit"))
 }
 

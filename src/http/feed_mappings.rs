@@ -1,6 +1,7 @@
 //! Trying out the mapping of a generic feed on a pasted body: nobody is asked and nothing is stored.
 
 use crate::domain::decimal::Decimal;
+use crate::domain::price::Bar;
 use crate::http::AppState;
 use crate::http::auth::{Caller, PricesRead};
 use crate::http::error::{ApiError, FieldError};
@@ -49,15 +50,8 @@ pub struct MappedPrice {
 impl From<MappedRow> for MappedPrice {
     fn from(row: MappedRow) -> Self {
         let MappedRow { symbol, observed_at, quote } = row;
-        Self {
-            symbol,
-            timestamp: Time(observed_at),
-            price: quote.price,
-            open: quote.open,
-            high: quote.high,
-            low: quote.low,
-            volume: quote.volume,
-        }
+        let (price, Bar { open, high, low, volume }) = quote.into_parts();
+        Self { symbol, timestamp: Time(observed_at), price, open, high, low, volume }
     }
 }
 

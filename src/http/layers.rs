@@ -19,7 +19,9 @@ use axum::extract::{DefaultBodyLimit, MatchedPath, Request, State};
 use axum::http::{HeaderName, HeaderValue, Method, StatusCode, Uri, header};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Redirect, Response};
+use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 use tower::ServiceBuilder;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::compression::CompressionLayer;
@@ -29,6 +31,9 @@ use tower_http::decompression::RequestDecompressionLayer;
 pub const BODY_MAX: usize = 1 << 20;
 /// Largest answer that gets an `ETag`; a larger one is streamed as it is.
 const TAGGED_MAX: usize = 1 << 20;
+
+/// From when on the log tells of a read that went well.
+const SLOW: Duration = Duration::from_secs(1);
 
 /// Headers that tell of one body and not of another in its place.
 const OF_THE_BODY: [HeaderName; 3] = [header::CONTENT_TYPE, header::CONTENT_LENGTH, header::CONTENT_ENCODING];
@@ -62,15 +67,12 @@ async fn request_id(State(app): State<AppState>, mut request: Request, next: Nex
         Some(id) => id.to_owned(),
         None => app.random.uuid_v7(app.clock.now()).map(|id| id.to_string()).unwrap_or_default(),
     };
-    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+    let (method, uri) = (request.method().clone(), request.uri().clone());
     let client = request.extensions().get::<ClientAddress>().and_then(|client| client.0);
     let encrypted = request.extensions().get::<Encrypted>().copied().unwrap_or(Encrypted(false));
     let visit = Visit::new(id.clone(), client.map(|address| address.to_string()));
     request.extensions_mut().insert(visit.clone());
-    let route = request.extensions().get::<MatchedPath>().map_or("none", MatchedPath::as_str);
-    // A caller may invent methods of any length.
-    let known = if method.as_str().len() <= 7 { method.as_str() } else { "other" };
-    let route = format!("{known} {route}");
+    let matched = request.extensions().get::<MatchedPath>().cloned();
     let started = app.clock.elapsed();
     let mut response = next.run(request).await;
     if let Some(error) = stray(&response) {
@@ -79,6 +81,10 @@ async fn request_id(State(app): State<AppState>, mut request: Request, next: Nex
     if let (401 | 403, Some(Failed(problem))) = (response.status().as_u16(), response.extensions().get()) {
         let unknown = || visit.by(Actor::new(ActorKind::Anonymous, "anonymous"));
         let actor = visit.who().cloned().unwrap_or_else(unknown);
+        let route = matched.as_ref().map_or("none", MatchedPath::as_str);
+        // A caller may invent methods of any length.
+        let known = if method.as_str().len() <= 7 { method.as_str() } else { "other" };
+        let route = format!("{known} {route}");
         let refusal = Refusal { actor, route, status: problem.status, code: problem.code };
         app.refusals.note(&app.db, refusal, app.clock.now()).await;
     }
@@ -97,12 +103,37 @@ async fn request_id(State(app): State<AppState>, mut request: Request, next: Nex
         response.headers_mut().insert("x-request-id", value);
     }
     security::headers(response.headers_mut(), encrypted);
-    let duration_ms =
-        u64::try_from(app.clock.elapsed().saturating_sub(started).as_millis()).unwrap_or(u64::MAX);
-    let address = client.map(tracing::field::display);
-    let status = response.status().as_u16();
-    tracing::info!(request.id = %id, client.address = address, %method, path, status, duration_ms, "answered");
+    let took = app.clock.elapsed().saturating_sub(started);
+    Answered { id: &id, client, method: &method, path: uri.path(), status: response.status(), took }.log();
     response
+}
+
+/// An answer, as the log tells of it.
+struct Answered<'a> {
+    id: &'a str,
+    client: Option<IpAddr>,
+    method: &'a Method,
+    path: &'a str,
+    status: StatusCode,
+    took: Duration,
+}
+
+impl Answered<'_> {
+    /// Reads that went well are counted and timed by the metrics and come by the thousand: the usual log has whatever
+    /// else there is, and those that took long.
+    fn log(&self) {
+        let Self { id, client, method, path, status, took } = self;
+        let reads = *method == Method::GET || *method == Method::HEAD;
+        let plain = reads && (status.is_success() || status.is_redirection()) && *took < SLOW;
+        let duration_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
+        let (address, status) = (client.map(tracing::field::display), status.as_u16());
+        macro_rules! answered {
+            ($level:ident) => {
+                tracing::$level!(request.id = %id, client.address = address, %method, path, status, duration_ms, "answered")
+            };
+        }
+        if plain { answered!(debug) } else { answered!(info) }
+    }
 }
 
 /// A failure that some library answered in words of its own, as a problem of ours.
@@ -179,8 +210,7 @@ fn names_loopback(request: &Request) -> bool {
         Some(rest) => rest.split(']').next().unwrap_or_default(),
         None => host.split(':').next().unwrap_or_default(),
     };
-    name.eq_ignore_ascii_case("localhost")
-        || name.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
+    name.eq_ignore_ascii_case("localhost") || name.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
 }
 
 /// Gives every JSON answer to a GET an `ETag`, and answers 304 when the caller has it already.

@@ -9,6 +9,9 @@ use axum::extract::{MatchedPath, Request, State};
 use axum::http::{Method, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use metrics::{Counter, Gauge, Histogram};
+use std::cell::RefCell;
+use std::collections::HashMap;
 use std::time::Duration;
 
 /// Status of a request whose caller went away before the answer.
@@ -22,34 +25,78 @@ pub async fn metrics(State(app): State<AppState>, _: Caller<MetricsRead>) -> Res
     ([(header::CONTENT_TYPE, recorder::TEXT)], recorder::render()).into_response()
 }
 
+/// What is counted of one route: looked up once, for finding a metric by its labels costs more than counting.
+struct Meters {
+    seconds: Histogram,
+    /// By status.
+    requests: HashMap<u16, Counter>,
+}
+
+impl Meters {
+    fn of(method: &'static str, route: &str) -> Self {
+        let seconds = telemetry::HTTP_REQUEST_SECONDS;
+        let seconds = ::metrics::histogram!(seconds, "method" => method, "route" => route.to_owned());
+        Self { seconds, requests: HashMap::new() }
+    }
+
+    fn count(&mut self, method: &'static str, route: &str, status: u16, took: Duration) {
+        let requests = telemetry::HTTP_REQUESTS;
+        self.seconds.record(took);
+        let counter = self.requests.entry(status).or_insert_with(|| {
+            let (route, status) = (route.to_owned(), status.to_string());
+            ::metrics::counter!(requests, "method" => method, "route" => route, "status" => status)
+        });
+        counter.increment(1);
+    }
+}
+
+thread_local! {
+    /// By method and route, of which there are few.
+    static METERS: RefCell<HashMap<&'static str, HashMap<Box<str>, Meters>>> = RefCell::default();
+    static IN_FLIGHT: Gauge = ::metrics::gauge!(telemetry::HTTP_IN_FLIGHT);
+}
+
 /// A request on its way; counted when it ends, however it ends.
 struct Counted {
     method: &'static str,
-    route: String,
+    route: Option<MatchedPath>,
     status: u16,
     clock: Clock,
     began: Duration,
 }
 
+impl Counted {
+    fn route(&self) -> &str {
+        self.route.as_ref().map_or("none", MatchedPath::as_str)
+    }
+}
+
 impl Drop for Counted {
     fn drop(&mut self) {
         let took = self.clock.elapsed().saturating_sub(self.began);
-        let route = || self.route.clone();
-        let (seconds, requests) = (telemetry::HTTP_REQUEST_SECONDS, telemetry::HTTP_REQUESTS);
-        ::metrics::gauge!(telemetry::HTTP_IN_FLIGHT).decrement(1);
-        ::metrics::histogram!(seconds, "method" => self.method, "route" => route()).record(took);
-        let status = self.status.to_string();
-        ::metrics::counter!(requests, "method" => self.method, "route" => route(), "status" => status)
-            .increment(1);
+        let count = |meters: &RefCell<HashMap<_, HashMap<Box<str>, Meters>>>| {
+            let (mut meters, route) = (meters.borrow_mut(), self.route());
+            let meters = meters.entry(self.method).or_default();
+            if let Some(known) = meters.get_mut(route) {
+                known.count(self.method, route, self.status, took);
+            } else {
+                let new = meters.entry(route.into()).or_insert_with(|| Meters::of(self.method, route));
+                new.count(self.method, route, self.status, took);
+            }
+            IN_FLIGHT.with(|gauge| gauge.decrement(1));
+        };
+        // A thread that ends counts nothing more.
+        METERS.try_with(count).unwrap_or_default();
     }
 }
 
 /// Counts a request by the template of its route: a path would make a series of each id.
 pub async fn counted(State(app): State<AppState>, request: Request, next: Next) -> Response {
-    let route = request.extensions().get::<MatchedPath>().map_or("none", MatchedPath::as_str).to_owned();
-    let (method, began) = (name(request.method()), app.clock.elapsed());
-    ::metrics::gauge!(telemetry::HTTP_IN_FLIGHT).increment(1);
-    let mut counted = Counted { method, route, status: GONE, clock: app.clock, began };
+    let route = request.extensions().get::<MatchedPath>().cloned();
+    let (method, clock) = (name(request.method()), app.clock.clone());
+    let began = clock.elapsed();
+    IN_FLIGHT.with(|gauge| gauge.increment(1));
+    let mut counted = Counted { method, route, status: GONE, clock, began };
     let response = next.run(request).await;
     counted.status = response.status().as_u16();
     response

@@ -2,9 +2,10 @@
 
 use crate::domain::adjustment::{Adjusted, Events, Observed};
 use crate::domain::asset::Asset;
+use crate::domain::decimal::Decimal;
 use crate::domain::interval::Interval;
 use crate::domain::moment::Moment;
-use crate::domain::price::PricePoint;
+use crate::domain::price::{Bar, PricePoint, Quote};
 use crate::http::AppState;
 use crate::http::auth::{Caller, PricesRead};
 use crate::http::error::{ApiError, Code};
@@ -60,14 +61,15 @@ impl Adjustment {
         if self.what != Adjusted::None {
             let seen = Observed { at: point.observed_at, interval: &point.interval };
             let (factor, splits) = self.events.factors(seen, point.split_adjusted, self.asset.market_zone);
-            let quote = &mut point.quote;
-            quote.price = factor.of(&quote.price).normalized();
-            for price in [&mut quote.open, &mut quote.high, &mut quote.low].into_iter().flatten() {
-                *price = factor.of(price).normalized();
-            }
-            if let Some(volume) = &mut quote.volume {
-                *volume = splits.inverse_of(volume).normalized();
-            }
+            let price = |price: &Decimal| factor.of(price).normalized();
+            let Bar { open, high, low, volume } = point.quote.bar();
+            let bar = Bar {
+                open: open.as_ref().map(price),
+                high: high.as_ref().map(price),
+                low: low.as_ref().map(price),
+                volume: volume.as_ref().map(|volume| splits.inverse_of(volume).normalized()),
+            };
+            point.quote = Quote::new(price(&point.quote.price), bar);
         }
         PriceView::of(&self.asset.symbol, point)
     }

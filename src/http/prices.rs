@@ -4,7 +4,7 @@ use crate::domain::decimal::Decimal;
 use crate::domain::ids::{AssetKey, PortfolioId, PositionId};
 use crate::domain::interval::Interval;
 use crate::domain::moment::Moment;
-use crate::domain::price::{DEFAULT_SOURCE, FUTURE_MAX, InvalidQuote, Mark, Outcome, PricePoint, Quote};
+use crate::domain::price::{Bar, DEFAULT_SOURCE, FUTURE_MAX, InvalidQuote, Mark, Outcome, PricePoint, Quote};
 use crate::http::AppState;
 use crate::http::auth::{Caller, PricesRead, PricesWrite};
 use crate::http::error::{ApiError, Code, FieldError, Problem};
@@ -55,13 +55,14 @@ pub struct PriceView {
 impl PriceView {
     /// A point of an asset.
     pub fn of(symbol: &str, point: PricePoint) -> Self {
+        let (price, Bar { open, high, low, volume }) = point.quote.into_parts();
         Self {
             symbol: symbol.to_owned(),
-            price: point.quote.price,
-            open: point.quote.open,
-            high: point.quote.high,
-            low: point.quote.low,
-            volume: point.quote.volume,
+            price,
+            open,
+            high,
+            low,
+            volume,
             observed_at: Time(point.observed_at),
             source: point.source,
             interval: point.interval,
@@ -246,13 +247,15 @@ impl Sent {
         Self {
             as_close,
             symbol: symbol.unwrap_or_default().to_uppercase(),
-            quote: Quote {
-                price: price.unwrap_or_default(),
-                open: fields.opt_decimal("open"),
-                high: fields.opt_decimal("high"),
-                low: fields.opt_decimal("low"),
-                volume: fields.opt_decimal("volume"),
-            },
+            quote: Quote::new(
+                price.unwrap_or_default(),
+                Bar {
+                    open: fields.opt_decimal("open"),
+                    high: fields.opt_decimal("high"),
+                    low: fields.opt_decimal("low"),
+                    volume: fields.opt_decimal("volume"),
+                },
+            ),
             observed_at,
             source: fields.opt_name("source", 64).unwrap_or_else(|| DEFAULT_SOURCE.to_owned()),
             interval: named,

@@ -1,7 +1,7 @@
 //! How values look on the wire, and the schemas that say so.
 
 use crate::domain::currency::Currency;
-use crate::domain::decimal::Decimal;
+use crate::domain::decimal::{Decimal, Plain};
 use crate::domain::ids::{
     ActionId, AssetId, BatchId, MarketId, PortfolioId, PositionId, PostId, TransactionId,
 };
@@ -29,63 +29,10 @@ pub struct Amount(pub Decimal);
 
 impl Serialize for Amount {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        match self.0.small().and_then(|(mantissa, scale)| Plain::of(mantissa, scale)) {
+        match self.0.small().and_then(|(mantissa, scale)| Plain::trimmed(mantissa, scale)) {
             Some(plain) => serializer.serialize_str(plain.text()),
             None => serializer.collect_str(&self.0.normalized()),
         }
-    }
-}
-
-/// A number written out without a detour: most of what an answer shows.
-struct Plain {
-    bytes: [u8; 64],
-    begins: usize,
-}
-
-impl Plain {
-    /// `mantissa x 10^-scale` without trailing zeros; `None` where it is longer than there is room.
-    fn of(mantissa: i64, mut scale: u32) -> Option<Self> {
-        let mut plain = Self { bytes: [b'0'; 64], begins: 64 };
-        if scale > 40 {
-            return None;
-        }
-        let mut left = mantissa.unsigned_abs();
-        while scale > 0 && left.is_multiple_of(10) {
-            // Zero has no decimals.
-            scale = if left == 0 { 0 } else { scale - 1 };
-            left /= 10;
-        }
-        for _ in 0..scale {
-            plain.digit(&mut left)?;
-        }
-        if scale > 0 {
-            plain.put(b'.')?;
-        }
-        plain.digit(&mut left)?;
-        while left > 0 {
-            plain.digit(&mut left)?;
-        }
-        if mantissa < 0 {
-            plain.put(b'-')?;
-        }
-        Some(plain)
-    }
-
-    /// Writes the last digit of a number and takes it off.
-    fn digit(&mut self, of: &mut u64) -> Option<()> {
-        let last = u8::try_from(*of % 10).ok()?;
-        *of /= 10;
-        self.put(b'0' + last)
-    }
-
-    fn put(&mut self, byte: u8) -> Option<()> {
-        self.begins = self.begins.checked_sub(1)?;
-        *self.bytes.get_mut(self.begins)? = byte;
-        Some(())
-    }
-
-    fn text(&self) -> &str {
-        self.bytes.get(self.begins..).and_then(|bytes| str::from_utf8(bytes).ok()).unwrap_or_default()
     }
 }
 

@@ -4,6 +4,8 @@
 //! does the deed, and vanishes with it when it is undone.
 
 use crate::domain::audit::{Actor, AuditKey, Entry, Head, Link, RowText};
+use crate::domain::decimal::{Decimal, Plain};
+use crate::domain::price::Bar;
 use crate::domain::price_version::{SeriesKey, Version};
 use crate::storage::database::{Link as Connection, Tx, WriterPool, on};
 use crate::storage::error::StorageError;
@@ -174,22 +176,24 @@ impl Trail {
 
 /// A version as the line that is hashed (docs/AUDIT.md).
 fn write_line(lines: &mut String, series: SeriesKey, version: &Version) {
-    let quote = &version.quote;
+    let number = |lines: &mut String, number: i64| {
+        lines.push_str(Plain::of(number, 0).as_ref().map(Plain::text).unwrap_or_default());
+        lines.push(' ');
+    };
     // Writing to a string cannot fail.
-    write!(
-        lines,
-        "{} {} {} {} {}",
-        series.asset.0,
-        series.source.0,
-        if series.candle.is_empty() { "tick" } else { series.candle },
-        version.observed_at.0,
-        quote.price
-    )
-    .unwrap_or_default();
-    for part in [&quote.open, &quote.high, &quote.low, &quote.volume] {
+    let decimal = |lines: &mut String, decimal: &Decimal| write!(lines, "{decimal}").unwrap_or_default();
+    number(lines, series.asset.0);
+    number(lines, series.source.0);
+    lines.push_str(if series.candle.is_empty() { "tick" } else { series.candle });
+    lines.push(' ');
+    number(lines, version.observed_at.0);
+    decimal(lines, &version.quote.price);
+    let Bar { open, high, low, volume } = version.quote.bar();
+    for part in [open, high, low, volume] {
+        lines.push(' ');
         match part {
-            Some(part) => write!(lines, " {part}").unwrap_or_default(),
-            None => lines.push_str(" -"),
+            Some(part) => decimal(lines, part),
+            None => lines.push('-'),
         }
     }
     lines.push('\n');

@@ -7,7 +7,7 @@ use crate::domain::audit::AuditKey;
 use crate::domain::decimal::Decimal;
 use crate::domain::ids::{AssetKey, SourceKey};
 use crate::domain::moment::Moment;
-use crate::domain::price::Quote;
+use crate::domain::price::{Bar, Quote};
 use crate::domain::price_version::Version;
 use crate::storage::database::{Link, Shared, Tx, on};
 use crate::storage::error::StorageError;
@@ -55,7 +55,7 @@ pub(super) async fn carry_over(link: Link) -> Result<bool, StorageError> {
     for row in rows {
         let series = price_blocks::named(row.asset_key, row.source_key, &row.candle)?;
         let quote =
-            Quote { price: row.price, open: row.open, high: row.high, low: row.low, volume: row.volume };
+            Quote::new(row.price, Bar { open: row.open, high: row.high, low: row.low, volume: row.volume });
         runs.entry(series).or_default().push(Version {
             observed_at: row.observed_at,
             seq: row.seq,

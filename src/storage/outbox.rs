@@ -8,7 +8,7 @@
 use crate::domain::ids::{AssetKey, PostId};
 use crate::domain::moment::Moment;
 use crate::domain::outbox::PostState;
-use crate::domain::price::PricePoint;
+use crate::domain::price::{Bar, PricePoint};
 use crate::storage::assets;
 use crate::storage::columns::to_json;
 use crate::storage::database::{Tx, on};
@@ -184,16 +184,17 @@ fn body(symbol: &str, point: PricePoint) -> Result<String, StorageError> {
     let number = |value: crate::domain::decimal::Decimal| {
         RawValue::from_string(value.to_string()).map_err(|error| StorageError::Corrupt(error.to_string()))
     };
+    let (price, Bar { open, high, low, volume }) = point.quote.into_parts();
     to_json(&Body {
         symbol: symbol.to_owned(),
-        price: number(point.quote.price)?,
+        price: number(price)?,
         timestamp: point.observed_at.to_string(),
         source: point.source,
         interval: point.interval,
-        open: point.quote.open.map(number).transpose()?,
-        high: point.quote.high.map(number).transpose()?,
-        low: point.quote.low.map(number).transpose()?,
-        volume: point.quote.volume.map(number).transpose()?,
+        open: open.map(number).transpose()?,
+        high: high.map(number).transpose()?,
+        low: low.map(number).transpose()?,
+        volume: volume.map(number).transpose()?,
     })
 }
 

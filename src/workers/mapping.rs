@@ -14,7 +14,7 @@ pub use times::TimeUnit;
 
 use crate::domain::decimal::Decimal;
 use crate::domain::moment::Moment;
-use crate::domain::price::Quote;
+use crate::domain::price::{Bar, Quote};
 use chrono_tz::Tz;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -314,13 +314,13 @@ impl Mapping {
             reading.missing += 1;
             return Ok(());
         };
-        let mut quote = Quote {
-            price,
+        let bar = Bar {
             open: self.number(row, "open", self.open.as_ref())?,
             high: self.number(row, "high", self.high.as_ref())?,
             low: self.number(row, "low", self.low.as_ref())?,
             volume: self.number(row, "volume", self.volume.as_ref())?,
         };
+        let mut quote = Quote::new(price, bar);
         if self.invert {
             quote =
                 inverted(quote).ok_or_else(|| unlike(self.close.at.clone(), "is 0, and invert = true"))?;
@@ -358,13 +358,9 @@ impl Mapping {
 fn inverted(quote: Quote) -> Option<Quote> {
     let over = |value: Decimal| Decimal::ONE.divide(&value);
     let some = |value: Option<Decimal>| value.map_or(Some(None), |value| over(value).map(Some));
-    Some(Quote {
-        price: over(quote.price)?,
-        open: some(quote.open)?,
-        high: some(quote.low)?,
-        low: some(quote.high)?,
-        volume: quote.volume,
-    })
+    let (price, Bar { open, high, low, volume }) = quote.into_parts();
+    let bar = Bar { open: some(open)?, high: some(low)?, low: some(high)?, volume };
+    Some(Quote::new(over(price)?, bar))
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ mod merging;
 use crate::domain::decimal::Decimal;
 use crate::domain::hexadecimal::hex;
 use crate::domain::moment::Moment;
-use crate::domain::price::Quote;
+use crate::domain::price::{Bar, Quote};
 use merging::{OldRecords, Written};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -179,7 +179,7 @@ impl Record {
 
     /// Its text. Prices are number tokens, digit by digit what they are here.
     fn text(&self) -> String {
-        let Quote { price, open, high, low, volume } = &self.quote;
+        let Bar { open, high, low, volume } = self.quote.bar();
         let quoted = |text: &str| serde_json::Value::from(text).to_string();
         let mut text =
             format!("{{\"timestamp\":\"{}\",\"ticker\":{}", self.observed_at, quoted(&self.symbol));
@@ -191,7 +191,7 @@ impl Record {
             ("open", open.as_ref()),
             ("high", high.as_ref()),
             ("low", low.as_ref()),
-            ("close", Some(price)),
+            ("close", Some(&self.quote.price)),
             ("volume", volume.as_ref()),
         ];
         for (name, number) in numbers {

@@ -18,7 +18,7 @@ fn series(rank: usize, made_of: Option<Interval>) -> Series {
 
 fn candle(open: &str, high: &str, low: &str, close: &str, volume: &str) -> Quote {
     let some = |text| Some(d(text));
-    Quote { price: d(close), open: some(open), high: some(high), low: some(low), volume: some(volume) }
+    Quote::new(d(close), Bar { open: some(open), high: some(high), low: some(low), volume: some(volume) })
 }
 
 fn all(grid: Grid, points: Vec<(Series, &str, Quote)>) -> (Vec<Candle>, u64) {
@@ -104,10 +104,10 @@ proptest! {
             candles.extend(rollup.finish());
             candles
         };
-        let quote = |(a, b, volume): (i64, i64, i64)| Quote {
-            price: Decimal::from(a), open: Some(Decimal::from(b)), high: Some(Decimal::from(a.max(b) + 1)),
+        let quote = |(a, b, volume): (i64, i64, i64)| Quote::new(Decimal::from(a), Bar {
+            open: Some(Decimal::from(b)), high: Some(Decimal::from(a.max(b) + 1)),
             low: Some(Decimal::from(a.min(b) - 1)), volume: Some(Decimal::from(volume)),
-        };
+        });
         let points: Vec<_> = minutes.iter()
             .map(|(minute, numbers)| (series(0, Some(Interval::Minute)), first.plus(minute * 60_000_000), quote(*numbers)))
             .collect();
@@ -115,7 +115,7 @@ proptest! {
         let hours = roll(Grid { interval: Interval::Hour, zone }, points);
         let again = hours.into_iter().map(|hour| {
             let Candle { start, open, high, low, close, volume, .. } = hour;
-            let quote = Quote { price: close, open: Some(open), high: Some(high), low: Some(low), volume };
+            let quote = Quote::new(close, Bar { open: Some(open), high: Some(high), low: Some(low), volume });
             (series(0, None), start, quote)
         });
         let figures = |candles: Vec<Candle>| -> Vec<_> {

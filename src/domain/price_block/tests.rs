@@ -24,7 +24,7 @@ prop_compose! {
             prop::option::of(decimal()), prop::option::of(decimal())]),
     ) -> Version {
         let [open, high, low, volume] = rest.unwrap_or_default();
-        let quote = Quote { price, open, high, low, volume };
+        let quote = Quote::new(price, Bar { open, high, low, volume });
         let (recorded_at, ended_at) = (Moment(recorded_at), Moment(ended_at));
         Version { observed_at: Moment(at), seq, recorded_at, ended_at, withdrawn, quote }
     }

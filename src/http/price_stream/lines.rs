@@ -6,7 +6,7 @@
 use crate::domain::decimal::Decimal;
 use crate::domain::interval::Interval;
 use crate::domain::moment::Moment;
-use crate::domain::price::{DEFAULT_SOURCE, FUTURE_MAX, Quote};
+use crate::domain::price::{Bar, DEFAULT_SOURCE, FUTURE_MAX, Quote};
 use crate::http::error::{ApiError, FieldError};
 use crate::http::fields::{Fields, Unknown};
 use crate::http::prices::Sent;
@@ -99,13 +99,14 @@ impl Lines {
             return None;
         }
         let decimal = |text: Option<&str>| text.map(Decimal::parse_input).transpose().ok();
-        let quote = Quote {
-            price: Decimal::parse_input(one(common.price, common.close)?).ok()?,
+        let price = Decimal::parse_input(one(common.price, common.close)?).ok()?;
+        let bar = Bar {
             open: decimal(common.open)?,
             high: decimal(common.high)?,
             low: decimal(common.low)?,
             volume: decimal(common.volume)?,
         };
+        let quote = Quote::new(price, bar);
         let observed_at = Moment::parse_utc_default(common.timestamp?).ok().filter(|at| *at <= latest)?;
         let interval = common.interval.unwrap_or_default();
         self.name.clear();

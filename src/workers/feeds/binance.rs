@@ -5,7 +5,7 @@
 
 use crate::domain::interval::Interval;
 use crate::domain::moment::Moment;
-use crate::domain::price::Quote;
+use crate::domain::price::{Bar, Quote};
 use crate::workers::feeds::definition::{Channel, Definition, Pair};
 use crate::workers::feeds::failure::FeedError;
 use crate::workers::feeds::session::{Cursor, Session};
@@ -120,13 +120,13 @@ fn kline(frame: &str, interval: Option<Interval>) -> Result<Event, Malformed> {
         return Ok(Event::Alive);
     }
     let start = tokens::millis("t", k.t)?;
-    let quote = Quote {
-        price: tokens::decimal("c", k.c)?,
+    let bar = Bar {
         open: Some(tokens::decimal("o", k.o)?),
         high: Some(tokens::decimal("h", k.h)?),
         low: Some(tokens::decimal("l", k.l)?),
         volume: Some(tokens::decimal("v", k.v)?),
     };
+    let quote = Quote::new(tokens::decimal("c", k.c)?, bar);
     Ok(if k.x { Event::Finished(s, Candle { start, quote }) } else { Event::Unfinished })
 }
 

@@ -5,7 +5,7 @@
 //! last row of REST is the running one.
 
 use crate::domain::moment::Moment;
-use crate::domain::price::Quote;
+use crate::domain::price::{Bar, Quote};
 use crate::workers::feeds::definition::{Channel, Definition, Kind, Pair};
 use crate::workers::feeds::failure::FeedError;
 use crate::workers::feeds::session::{Cursor, Session};
@@ -110,13 +110,13 @@ fn trade_rows(data: &RawValue) -> Result<Vec<Event>, Malformed> {
 fn candle_rows(data: &RawValue, minutes: i64) -> Result<Vec<Event>, Malformed> {
     let rows: Vec<CandleRow<'_>> = serde_json::from_str(data.get())?;
     let event = |row: CandleRow<'_>| {
-        let quote = Quote {
-            price: tokens::decimal("close", row.close)?,
+        let bar = Bar {
             open: Some(tokens::decimal("open", row.open)?),
             high: Some(tokens::decimal("high", row.high)?),
             low: Some(tokens::decimal("low", row.low)?),
             volume: Some(tokens::decimal("volume", row.volume)?),
         };
+        let quote = Quote::new(tokens::decimal("close", row.close)?, bar);
         let start = tokens::rfc3339("interval_begin", &row.interval_begin)?;
         Ok(Event::Running(row.symbol, Candle { start, quote }))
     };

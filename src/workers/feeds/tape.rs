@@ -7,7 +7,7 @@
 
 use crate::domain::decimal::Decimal;
 use crate::domain::moment::Moment;
-use crate::domain::price::Quote;
+use crate::domain::price::{Bar, Quote};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Numbers of trades that are remembered of each asset, to know repeated ones.
@@ -107,15 +107,15 @@ fn quote_of(fold: &Fold) -> Option<Quote> {
     let prices = || fold.values().map(|(price, _)| price);
     let price = prices().next_back()?.clone();
     if fold.len() == 1 {
-        return Some(Quote { volume, ..Quote::tick(price) });
+        return Some(Quote::new(price, Bar { volume, ..Bar::default() }));
     }
-    Some(Quote {
-        price,
+    let bar = Bar {
         open: prices().next().cloned(),
         high: prices().max().cloned(),
         low: prices().min().cloned(),
         volume,
-    })
+    };
+    Some(Quote::new(price, bar))
 }
 
 #[cfg(test)]
@@ -129,7 +129,8 @@ mod tests {
 
     fn point(taken: Taken) -> (Vec<String>, bool) {
         let Taken::Point { quote, missed } = taken else { panic!("repeated") };
-        let parts = [Some(quote.price), quote.open, quote.high, quote.low, quote.volume];
+        let (price, Bar { open, high, low, volume }) = quote.into_parts();
+        let parts = [Some(price), open, high, low, volume];
         (parts.map(|part| part.map(|part| part.to_string()).unwrap_or_default()).to_vec(), missed)
     }
 

@@ -2,7 +2,7 @@
 
 use crate::domain::decimal::Decimal;
 use crate::domain::moment::Moment;
-use crate::domain::price::Quote;
+use crate::domain::price::{Bar, Quote};
 use crate::workers::feeds::tape::Trade;
 use crate::workers::feeds::tokens::{self, Malformed};
 use serde_json::value::RawValue;
@@ -46,13 +46,13 @@ pub(super) enum Event {
 pub(super) fn quote_at(row: &[&RawValue], places: [usize; 5]) -> Result<Quote, Malformed> {
     let [open, high, low, close, volume] = places;
     let part = |field: &str, place: usize| tokens::decimal(field, cell(row, field, place)?);
-    Ok(Quote {
+    let bar = Bar {
         open: Some(part("open", open)?),
         high: Some(part("high", high)?),
         low: Some(part("low", low)?),
-        price: part("close", close)?,
         volume: Some(part("volume", volume)?),
-    })
+    };
+    Ok(Quote::new(part("close", close)?, bar))
 }
 
 /// The cell of a row.

@@ -3,7 +3,7 @@
 //! left out. They come adjusted for splits, and the source is marked so.
 
 use crate::domain::decimal::Decimal;
-use crate::domain::price::Quote;
+use crate::domain::price::{Bar, Quote};
 use crate::storage::feeds::Cursor;
 use crate::workers::feeds::definition::Pair;
 use crate::workers::feeds::failure::FeedError;
@@ -98,14 +98,16 @@ pub(super) fn chart(body: &[u8]) -> Result<(Vec<Candle>, usize), FeedError> {
     for (row, seconds) in times.iter().enumerate() {
         let Some(close) = price("close", &columns.close, row)? else { continue };
         let volume = columns.volume.get(row).copied().flatten();
-        let quote = Quote {
-            price: close,
+        let bar = Bar {
             open: price("open", &columns.open, row)?,
             high: price("high", &columns.high, row)?,
             low: price("low", &columns.low, row)?,
             volume: volume.map(|token| tokens::decimal("volume", token)).transpose()?,
         };
-        candles.push(Candle { start: tokens::seconds("timestamp", &seconds.to_string())?, quote });
+        candles.push(Candle {
+            start: tokens::seconds("timestamp", &seconds.to_string())?,
+            quote: Quote::new(close, bar),
+        });
     }
     let without = times.len() - candles.len();
     Ok((candles, without))

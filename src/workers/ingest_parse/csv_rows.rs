@@ -4,7 +4,7 @@ use super::columns::Columns;
 use super::row::{Symbols, Wrong};
 use super::times::{Times, may_be_unix};
 use super::{Code, Field, Format, Options, ParseError, Parsed, Row};
-use crate::domain::price::Quote;
+use crate::domain::price::{Bar, Quote};
 use crate::workers::csv_records::{Records, Start};
 use csv::StringRecord;
 
@@ -103,13 +103,13 @@ impl Rows<'_> {
             Some(source) => source.read(field, record),
             None => Ok(None),
         };
-        let quote = Quote {
-            price: columns.price.read(Field::Price, record)?.ok_or_else(|| missing(Field::Price))?,
+        let price = columns.price.read(Field::Price, record)?.ok_or_else(|| missing(Field::Price))?;
+        let bar = Bar {
             open: read(columns.open, Field::Open)?,
             high: read(columns.high, Field::High)?,
             low: read(columns.low, Field::Low)?,
             volume: read(columns.volume, Field::Volume)?,
         };
-        Ok((Row { line, observed_at: time.moment, quote }, time.ambiguous))
+        Ok((Row { line, observed_at: time.moment, quote: Quote::new(price, bar) }, time.ambiguous))
     }
 }

@@ -8,7 +8,7 @@ use super::row::{Symbols, Wrong, decimal};
 use super::times::{Time, Times, may_be_unix};
 use super::{Code, Field, Format, Options, ParseError, Parsed, Row, list};
 use crate::domain::decimal::Decimal;
-use crate::domain::price::Quote;
+use crate::domain::price::{Bar, Quote};
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 use std::fmt;
@@ -118,14 +118,14 @@ impl Rows<'_> {
     /// The row, and whether its local time happened twice.
     fn row(&mut self, object: &Object<'_>, line: u64) -> Result<(Row, bool), Wrong> {
         let time = self.time(object)?;
-        let quote = Quote {
-            price: self.number(object, Field::Price)?.ok_or_else(|| missing(Field::Price))?,
+        let price = self.number(object, Field::Price)?.ok_or_else(|| missing(Field::Price))?;
+        let bar = Bar {
             open: self.number(object, Field::Open)?,
             high: self.number(object, Field::High)?,
             low: self.number(object, Field::Low)?,
             volume: self.number(object, Field::Volume)?,
         };
-        Ok((Row { line, observed_at: time.moment, quote }, time.ambiguous))
+        Ok((Row { line, observed_at: time.moment, quote: Quote::new(price, bar) }, time.ambiguous))
     }
 
     /// The key and the value of `field`; `None` where it is absent or null.

@@ -33,7 +33,8 @@ fn of_symbol(symbol: &str) -> Options {
 fn shown(row: &Row) -> String {
     let optional = |value: &Option<_>| value.as_ref().map_or_else(|| "-".to_owned(), ToString::to_string);
     let Row { line, observed_at, quote } = row;
-    let [open, high, low, volume] = [&quote.open, &quote.high, &quote.low, &quote.volume].map(optional);
+    let [open, high, low, volume] =
+        [&quote.bar().open, &quote.bar().high, &quote.bar().low, &quote.bar().volume].map(optional);
     format!("{line} {observed_at} {} {open} {high} {low} {volume}", quote.price)
 }
 

@@ -5,7 +5,7 @@ use super::{Row, Rows, SeriesName};
 use crate::domain::decimal::Decimal;
 use crate::domain::interval::Interval;
 use crate::domain::moment::Moment;
-use crate::domain::price::Quote;
+use crate::domain::price::{Bar, Quote};
 use serde::{Deserialize, Serialize};
 use std::io::{self, Read as _, Write as _};
 
@@ -87,12 +87,13 @@ impl Columns {
             columns.name.push(name);
             columns.line.push(line);
             columns.at.push(observed_at);
-            columns.price.push(quote.price);
+            let (price, Bar { open, high, low, volume }) = quote.into_parts();
+            columns.price.push(price);
             let others = [
-                (&mut columns.open, quote.open),
-                (&mut columns.high, quote.high),
-                (&mut columns.low, quote.low),
-                (&mut columns.volume, quote.volume),
+                (&mut columns.open, open),
+                (&mut columns.high, high),
+                (&mut columns.low, low),
+                (&mut columns.volume, volume),
             ];
             for (column, value) in others {
                 if value.is_some() || !column.is_empty() {
@@ -123,7 +124,7 @@ impl Columns {
             let [open, high, low, volume] =
                 [&mut open, &mut high, &mut low, &mut volume].map(|column| column.next().flatten());
             let place = *places.get(name).ok_or_else(damaged)?;
-            rows.push(place, line, at, Quote { price, open, high, low, volume });
+            rows.push(place, line, at, Quote::new(price, Bar { open, high, low, volume }));
         }
         Ok(Packed { rows, closes: self.closes })
     }
@@ -141,13 +142,8 @@ mod tests {
 
     fn quote() -> impl Strategy<Value = Quote> {
         let some = || proptest::option::of(number());
-        (number(), some(), some(), some(), some()).prop_map(|(price, open, high, low, volume)| Quote {
-            price,
-            open,
-            high,
-            low,
-            volume,
-        })
+        (number(), some(), some(), some(), some())
+            .prop_map(|(price, open, high, low, volume)| Quote::new(price, Bar { open, high, low, volume }))
     }
 
     proptest! {

@@ -30,8 +30,8 @@ fn rows_come_in_order_of_time_with_the_digits_of_their_tokens() {
     let reading = mapping(&candles()).rows(body).unwrap();
     assert_eq!(told(&reading), [(20, "0.000000000000000001".to_owned()), (30, "105944.20".to_owned())]);
     assert_eq!(reading.missing, 2);
-    assert_eq!(reading.rows[1].quote.volume.as_ref().unwrap().to_string(), "1");
-    assert_eq!(reading.rows[0].quote.volume, None);
+    assert_eq!(reading.rows[1].quote.bar().volume.as_ref().unwrap().to_string(), "1");
+    assert_eq!(reading.rows[0].quote.bar().volume, None);
 }
 
 #[test]
@@ -54,16 +54,16 @@ fn a_scale_multiplies_exactly_and_an_inversion_swaps_high_and_low() {
     let quote =
         mapping(&spec).rows(br#"{"t":1,"c":12345,"h":"20000","l":1e4}"#).unwrap().rows.remove(0).quote;
     assert_eq!(
-        (quote.price.to_string(), quote.high.unwrap().to_string()),
+        (quote.price.to_string(), quote.bar().high.as_ref().unwrap().to_string()),
         ("123.45".into(), "200.00".into())
     );
     let mut spec = spec;
     spec["map"]["invert"] = json!(true);
     let quote =
         mapping(&spec).rows(br#"{"t":1,"c":12500,"h":"20000","l":10000}"#).unwrap().rows.remove(0).quote;
-    let shown = |value: Option<Decimal>| value.unwrap().to_string();
+    let shown = |value: &Option<Decimal>| value.as_ref().unwrap().to_string();
     assert_eq!(
-        (quote.price.to_string(), shown(quote.high), shown(quote.low)),
+        (quote.price.to_string(), shown(&quote.bar().high), shown(&quote.bar().low)),
         ("0.008".into(), "0.01".into(), "0.005".into())
     );
     let third = mapping(&spec).rows(br#"{"t":1,"c":300,"h":300,"l":300}"#).unwrap().rows.remove(0).quote;

@@ -101,7 +101,7 @@ on_both! {
         let location = fresh_location(backend, &scratch).await;
         let mut app = App::open(&location, Clock::system(), Access::OpenLoopback).await.unwrap();
         let limits = Limits { disk_free_min_bytes: u64::MAX, ..Limits::usual(location.directory()) };
-        app.state.limits = Arc::new(limits);
+        Arc::make_mut(&mut app.state).limits = Arc::new(limits);
         let router = router::service(&app.state, Door::Owner);
         for (path, status) in [("/health", 503), ("/health/ready", 200)] {
             let request = Request::get(path).header("host", "localhost").body(Body::empty()).unwrap();

@@ -121,7 +121,7 @@ on_both! {
         let location = first.headers["location"].to_str().unwrap().to_owned();
         let stored = settled(&app, &location).await;
         let full = |app: &mut artifact::app::App| {
-            app.state.queue = Arc::new(Queue::with(Limits { batches: 0, bytes: 1 }));
+            Arc::make_mut(&mut app.state).queue = Arc::new(Queue::with(Limits { batches: 0, bytes: 1 }));
         };
         let app = app.restart_changed(full).await;
         let again = queue(&app, "application/json", &key, body).await;

@@ -189,7 +189,10 @@ fn a_wrong_configuration_is_wrong_usage_and_is_named() {
 fn every_command_shows_an_example_and_a_wrong_one_is_wrong_usage() {
     let scratch = Scratch::new();
     let all = run(&scratch.0, &["--help"]).ok();
-    assert!(all.contains("Exit codes: 0 done, 1 failed, 2 wrong usage, 75 done, but not yet posted on"), "{all}");
+    assert!(
+        all.contains("Exit codes: 0 done, 1 failed, 2 wrong usage, 75 done, but not yet posted on"),
+        "{all}"
+    );
     for command in COMMANDS {
         assert!(all.contains(&format!("\n  {}", command[0])), "{command:?} is not listed");
         let help = run(&scratch.0, &[command, &["--help"]].concat()).ok();

@@ -8,7 +8,7 @@ use crate::support::{Backend, START, Scratch, fresh_location};
 use artifact::clock::Clock;
 use artifact::domain::ids::AssetKey;
 use artifact::domain::moment::{HOUR, Moment};
-use artifact::domain::price::Quote;
+use artifact::domain::price::{Bar, Quote};
 use artifact::storage::database::{DATABASE_FILE, Database, Location};
 use artifact::storage::prices::{self, PriceRange};
 use sqlx::migrate::Migrator;
@@ -89,12 +89,13 @@ async fn versions(raw: &mut Raw) -> Model {
             interval,
             recorded_at: 1_000 + seq / 3,
             withdrawn: dice.roll(9) == 0,
-            quote: Quote {
-                volume: [None, Some(d("10.50"))][dice.roll(2)].clone(),
-                ..Quote::tick(d(dice.pick::<&str>(&PRICES)))
-            },
+            quote: Quote::new(
+                d(dice.pick::<&str>(&PRICES)),
+                Bar { volume: [None, Some(d("10.50"))][dice.roll(2)].clone(), ..Bar::default() },
+            ),
         };
-        let volume = version.quote.volume.as_ref().map_or("NULL".to_owned(), |volume| format!("'{volume}'"));
+        let volume =
+            version.quote.bar().volume.as_ref().map_or("NULL".to_owned(), |volume| format!("'{volume}'"));
         values.push(format!(
             "(2, {}, {}, '{interval}', {seq}, {}, {}, '{}', {volume})",
             version.observed_at,

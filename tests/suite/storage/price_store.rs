@@ -10,7 +10,7 @@ use artifact::domain::asset::{Terms, TermsHistory};
 use artifact::domain::currency::Currency;
 use artifact::domain::ids::{AssetKey, SourceKey};
 use artifact::domain::moment::{HOUR, Moment};
-use artifact::domain::price::{Outcome, PricePoint, Quote};
+use artifact::domain::price::{Bar, Outcome, PricePoint, Quote};
 use artifact::storage::error::StorageError;
 use artifact::storage::learned::{Fact, Window};
 use artifact::storage::prices::{self, PriceRange, Series};
@@ -61,22 +61,15 @@ fn moment(dice: &mut Dice) -> Moment {
 
 fn quote(dice: &mut Dice) -> Quote {
     let mut price = || d(PRICES[dice.roll(PRICES.len())]);
-    let mut quote = Quote::tick(price());
-    let (open, volume) = (price(), price());
-    match dice.roll(4) {
-        0 => quote.open = Some(open),
+    let (close, open, volume) = (price(), price(), price());
+    let bar = match dice.roll(4) {
+        0 => Bar { open: Some(open), ..Bar::default() },
         1 => {
-            quote = Quote {
-                open: Some(open.clone()),
-                high: Some(open.clone()),
-                low: Some(open),
-                volume: Some(volume),
-                ..quote
-            };
+            Bar { open: Some(open.clone()), high: Some(open.clone()), low: Some(open), volume: Some(volume) }
         }
-        _ => {}
-    }
-    quote
+        _ => Bar::default(),
+    };
+    Quote::new(close, bar)
 }
 
 /// What a job recorded: outcomes of each deed, and the stamp.

@@ -5,7 +5,7 @@ use crate::on_both;
 use crate::support::TestDb;
 use artifact::domain::ids::{AssetKey, SourceKey};
 use artifact::domain::moment::{HOUR, Moment};
-use artifact::domain::price::{Outcome, Quote};
+use artifact::domain::price::{Bar, Outcome, Quote};
 use artifact::storage::prices::{self, PriceRange, Series};
 use std::collections::BTreeMap;
 
@@ -85,9 +85,9 @@ impl Pair<'_> {
         let (i, interval) = (dice.roll(3), *dice.pick(&INTERVALS));
         let points: Vec<(Moment, Quote)> = (0..=dice.roll(3))
             .map(|_| {
-                let mut quote = Quote::tick(d(PRICES[dice.roll(PRICES.len())]));
-                quote.volume = [None, Some(d("10"))][dice.roll(2)].clone();
-                (Moment(*dice.pick(&MOMENTS)), quote)
+                let price = d(PRICES[dice.roll(PRICES.len())]);
+                let bar = Bar { volume: [None, Some(d("10"))][dice.roll(2)].clone(), ..Bar::default() };
+                (Moment(*dice.pick(&MOMENTS)), Quote::new(price, bar))
             })
             .collect();
         let (asset, source, priority, rows) =

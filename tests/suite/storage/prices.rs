@@ -6,7 +6,7 @@ use crate::support::TestDb;
 use artifact::domain::ids::{AssetKey, SourceKey};
 use artifact::domain::moment::Moment;
 use artifact::domain::price::Outcome::{self, Corrected, Duplicate, Stored};
-use artifact::domain::price::Quote;
+use artifact::domain::price::{Bar, Quote};
 use artifact::storage::error::StorageError;
 use artifact::storage::learned::{self, Fact, Learned, Window};
 use artifact::storage::prices::{self, PriceRange, Series};
@@ -106,7 +106,7 @@ impl Feed<'_> {
 
 fn candle(fields: [&str; 5]) -> Quote {
     let [price, open, high, low, volume] = fields.map(|text| (text != "-").then(|| d(text)));
-    Quote { price: price.unwrap(), open, high, low, volume }
+    Quote::new(price.unwrap(), Bar { open, high, low, volume })
 }
 
 on_both! {

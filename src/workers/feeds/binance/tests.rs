@@ -45,10 +45,10 @@ fn only_a_candle_that_says_so_is_finished() {
     let quote = &candle.quote;
     let parts = [
         Some(&quote.price),
-        quote.open.as_ref(),
-        quote.high.as_ref(),
-        quote.low.as_ref(),
-        quote.volume.as_ref(),
+        quote.bar().open.as_ref(),
+        quote.bar().high.as_ref(),
+        quote.bar().low.as_ref(),
+        quote.bar().volume.as_ref(),
     ];
     assert_eq!(parts.map(|part| part.unwrap().to_string()), ["0.0020", "0.0010", "0.0025", "0.0015", "1000"]);
 }
@@ -75,10 +75,10 @@ fn candles_of_rest_are_open_high_low_close() {
     let quote = &candles[0].quote;
     let parts = [
         Some(&quote.price),
-        quote.open.as_ref(),
-        quote.high.as_ref(),
-        quote.low.as_ref(),
-        quote.volume.as_ref(),
+        quote.bar().open.as_ref(),
+        quote.bar().high.as_ref(),
+        quote.bar().low.as_ref(),
+        quote.bar().volume.as_ref(),
     ];
     let wanted = ["0.01577100", "0.01634790", "0.80000000", "0.01575800", "148976.11427815"];
     assert_eq!(parts.map(|part| part.unwrap().to_string()), wanted);

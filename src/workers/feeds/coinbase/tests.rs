@@ -70,10 +70,10 @@ fn candles_are_time_low_high_open_close_newest_first() {
     let quote = &candles[0].quote;
     let parts = [
         Some(&quote.price),
-        quote.open.as_ref(),
-        quote.high.as_ref(),
-        quote.low.as_ref(),
-        quote.volume.as_ref(),
+        quote.bar().open.as_ref(),
+        quote.bar().high.as_ref(),
+        quote.bar().low.as_ref(),
+        quote.bar().volume.as_ref(),
     ];
     assert_eq!(parts.map(|part| part.unwrap().to_string()), ["0.3", "0.2", "0.4", "0.1", "7"]);
 }

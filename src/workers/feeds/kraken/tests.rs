@@ -36,10 +36,10 @@ fn a_candle_of_version_2_is_running() {
     let quote = &candle.quote;
     let parts = [
         Some(&quote.price),
-        quote.open.as_ref(),
-        quote.high.as_ref(),
-        quote.low.as_ref(),
-        quote.volume.as_ref(),
+        quote.bar().open.as_ref(),
+        quote.bar().high.as_ref(),
+        quote.bar().low.as_ref(),
+        quote.bar().volume.as_ref(),
     ];
     assert_eq!(
         parts.map(|part| part.unwrap().to_string()),
@@ -80,10 +80,10 @@ fn the_last_row_of_rest_is_running_and_left_out() {
     let quote = &candles[0].quote;
     let parts = [
         Some(&quote.price),
-        quote.open.as_ref(),
-        quote.high.as_ref(),
-        quote.low.as_ref(),
-        quote.volume.as_ref(),
+        quote.bar().open.as_ref(),
+        quote.bar().high.as_ref(),
+        quote.bar().low.as_ref(),
+        quote.bar().volume.as_ref(),
     ];
     assert_eq!(
         parts.map(|part| part.unwrap().to_string()),

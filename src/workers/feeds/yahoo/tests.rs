@@ -15,10 +15,10 @@ fn widened_floats_are_rounded_to_the_decimals_the_answer_names() {
     let quote = &candles[0].quote;
     let parts = [
         Some(&quote.price),
-        quote.open.as_ref(),
-        quote.high.as_ref(),
-        quote.low.as_ref(),
-        quote.volume.as_ref(),
+        quote.bar().open.as_ref(),
+        quote.bar().high.as_ref(),
+        quote.bar().low.as_ref(),
+        quote.bar().volume.as_ref(),
     ];
     assert_eq!(
         parts.map(|part| part.unwrap().to_string()),

@@ -1,0 +1,60 @@
+//! Writing numbers out without a detour: answers, exports and the text that is hashed are full of them.
+
+/// A number of 64 bits in plain notation, on the stack.
+#[derive(Debug)]
+pub struct Plain {
+    bytes: [u8; 64],
+    begins: usize,
+}
+
+impl Plain {
+    /// `mantissa x 10^-scale` with all its decimals; `None` where it is longer than there is room.
+    pub fn of(mantissa: i64, scale: u32) -> Option<Self> {
+        let mut plain = Self { bytes: [b'0'; 64], begins: 64 };
+        if scale > 40 {
+            return None;
+        }
+        let mut left = mantissa.unsigned_abs();
+        for _ in 0..scale {
+            plain.digit(&mut left)?;
+        }
+        if scale > 0 {
+            plain.put(b'.')?;
+        }
+        plain.digit(&mut left)?;
+        while left > 0 {
+            plain.digit(&mut left)?;
+        }
+        if mantissa < 0 {
+            plain.put(b'-')?;
+        }
+        Some(plain)
+    }
+
+    /// The same without trailing zeros after the point. Zero has no decimals.
+    pub fn trimmed(mut mantissa: i64, mut scale: u32) -> Option<Self> {
+        while scale > 0 && mantissa % 10 == 0 {
+            scale = if mantissa == 0 { 0 } else { scale - 1 };
+            mantissa /= 10;
+        }
+        Self::of(mantissa, scale)
+    }
+
+    /// Writes the last digit of a number and takes it off.
+    fn digit(&mut self, of: &mut u64) -> Option<()> {
+        let last = u8::try_from(*of % 10).ok()?;
+        *of /= 10;
+        self.put(b'0' + last)
+    }
+
+    fn put(&mut self, byte: u8) -> Option<()> {
+        self.begins = self.begins.checked_sub(1)?;
+        *self.bytes.get_mut(self.begins)? = byte;
+        Some(())
+    }
+
+    /// The text.
+    pub fn text(&self) -> &str {
+        self.bytes.get(self.begins..).and_then(|bytes| str::from_utf8(bytes).ok()).unwrap_or_default()
+    }
+}
