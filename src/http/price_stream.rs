@@ -1,13 +1,14 @@
 //! Prices in a stream of any length: lines are stored in groups as they flow, and a summary ends it.
 //!
-//! One task reads, one parses and one stores, each at most one group ahead of the next: a client that sends faster than
-//! the disk takes is held back by its connection. A stream that breaks off leaves whole groups only. With an
+//! Lines are read in pieces, pieces parsed while the next are read, and what has come while a group was stored is the
+//! next group. A client that sends faster than the disk takes is held back by its connection. A stream that breaks off leaves whole groups only. With an
 //! idempotency key each group keeps, in its own commit, how many lines were taken and the hash of them, so that sending
 //! all of it again goes on where it stopped (decision 16).
 
 mod admission;
 mod groups;
 mod lines;
+mod pieces;
 
 pub use admission::{Admission, Room};
 
@@ -24,7 +25,9 @@ use crate::workers::intake::{self, LISTED, Tally};
 use axum::extract::{Request, State};
 use axum::http::HeaderName;
 use axum::response::{IntoResponse, Response};
-use groups::{Group, Reader};
+use groups::Group;
+use lines::Parsed;
+use pieces::Reader;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -91,7 +94,7 @@ async fn store(
     progress: &Progress,
     group: Group,
 ) -> Result<StreamReport, ApiError> {
-    let Group { rows, faults, refused, lines, digest, spelled, room } = group;
+    let Group { parsed: Parsed { rows, faults, refused, spelled }, lines, digest, held } = group;
     let (mut report, request) = (progress.report.clone(), progress.request.clone());
     let now = app.clock.now();
     let (report, tally) = app
@@ -134,7 +137,7 @@ async fn store(
             })
         })
         .await?;
-    drop(room);
+    drop(held);
     tally.publish();
     intake::count_unreadable(refused);
     Ok(report)
@@ -191,10 +194,13 @@ pub async fn stream_prices(
     let keyed = progress.request.as_ref().map(|request| request.request_hash.clone());
     let taken_before = progress.report.lines;
     let reader = Reader::new((&app, &caller), &admission, taken_before, keyed);
-    let (to_store, groups) = mpsc::channel(1);
-    let (read, (report, failed)) =
-        tokio::join!(reader.read_all(body, to_store), store_all(&app, &caller.actor, progress, groups));
-    let Some(error) = failed.or(read.err()) else {
+    let ((to_parse, pieces), (to_store, groups)) = (mpsc::channel(1), mpsc::channel(1));
+    let (read, gathered, (report, failed)) = tokio::join!(
+        reader.read_all(body, to_parse),
+        groups::gather(app.clock.clone(), pieces, to_store),
+        store_all(&app, &caller.actor, progress, groups)
+    );
+    let Some(error) = failed.or(gathered.err()).or(read.err()) else {
         let mut response = axum::Json(&StreamReport { success: true, ..report.clone() }).into_response();
         if taken_before > 0 && taken_before == report.lines {
             let name = HeaderName::from_static("idempotency-replayed");

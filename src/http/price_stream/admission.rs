@@ -96,6 +96,13 @@ pub(super) struct Admitted {
 pub struct Room(Option<OwnedSemaphorePermit>);
 
 impl Room {
+    /// Takes up what another one holds.
+    pub(super) fn join(&mut self, other: Self) {
+        if let Some(more) = other.0 {
+            self.add(more);
+        }
+    }
+
     fn add(&mut self, more: OwnedSemaphorePermit) {
         match &mut self.0 {
             Some(permit) => permit.merge(more),

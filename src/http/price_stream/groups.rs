@@ -1,272 +1,91 @@
-//! From the bytes of a stream to groups of rows.
+//! From pieces of lines to groups of rows: what came while the group before was being stored is the next one, so that a
+//! slow disk gets large groups and a quick one does not wait.
 
-use super::admission::{Admitted, Room};
-use super::is_stopping;
-use super::lines::{LineFault, Lines, Spelled};
-use crate::domain::hexadecimal::hex;
-use crate::http::AppState;
-use crate::http::auth::{Caller, PricesWrite};
-use crate::http::connections::is_too_slow;
+use super::admission::Room;
+use super::lines::{Lines, Parsed};
+use super::pieces::{Piece, over};
+use crate::clock::Clock;
 use crate::http::error::{ApiError, Code};
-use crate::workers::intake::Rows;
-use axum::body::{Body, Bytes};
-use http_body_util::BodyExt as _;
-use sha2::{Digest as _, Sha256};
-use std::time::Duration;
-use tokio::sync::mpsc;
-use tokio::time::timeout;
+use std::sync::Arc;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
-/// Bytes of a group, about.
-const GROUP: usize = 4 << 20;
-/// Longest time a line waits for its group to fill.
-const LINGER: Duration = Duration::from_millis(200);
-/// Longest line.
-const LINE_MAX: usize = 64 << 10;
-/// Longest time without a whole line.
-const IDLE: Duration = Duration::from_secs(30);
+/// Bytes of lines that are worth a commit while more come.
+const RIPE: usize = 1 << 20;
+/// Bytes of lines that wait for their commit at most, about.
+const FULL: usize = 4 << 20;
 
-/// Lines that are stored together.
+/// Rows that are stored together.
 pub(super) struct Group {
-    pub(super) rows: Rows,
-    /// What is wrong with lines that are not even prices; not more than are listed.
-    pub(super) faults: Vec<LineFault>,
-    /// How many such lines there are.
-    pub(super) refused: u64,
+    pub(super) parsed: Parsed,
     /// Lines of the stream up to the last of these.
     pub(super) lines: u64,
     /// SHA-256 of them all in hex, when the stream has a key.
     pub(super) digest: String,
-    pub(super) spelled: Spelled,
     /// Kept as long as the rows are.
-    pub(super) room: Room,
+    pub(super) held: (Room, OwnedSemaphorePermit),
 }
 
-/// Counts the lines that go through it, and hashes them.
-struct Taken {
-    lines: u64,
-    hash: Option<Sha256>,
-}
-
-impl Taken {
-    fn digest(&self) -> String {
-        self.hash.as_ref().map(|hash| hex(&hash.clone().finalize())).unwrap_or_default()
-    }
-
-    /// Takes up whole lines.
-    fn take(&mut self, bytes: &[u8]) {
-        let ends = bytes.split(|byte| *byte == b'\n').count().saturating_sub(1);
-        let open = !bytes.is_empty() && !bytes.ends_with(b"\n");
-        self.lines += u64::try_from(ends + usize::from(open)).unwrap_or(u64::MAX);
-        if let Some(hash) = &mut self.hash {
-            hash.update(bytes);
-            if open {
-                // A last line is the same line whether it is ended or not.
-                hash.update(b"\n");
-            }
-        }
-    }
-}
-
-/// Reads one stream.
-pub(super) struct Reader<'a> {
-    app: &'a AppState,
-    caller: &'a Caller<PricesWrite>,
-    admitted: &'a Admitted,
-    buffer: Vec<u8>,
+/// What was read and is not sent on yet.
+#[derive(Default)]
+struct Waiting {
+    lines: Lines,
+    bytes: usize,
+    last: u64,
+    digest: String,
     room: Room,
-    lines: Option<Lines>,
-    taken: Taken,
-    /// Lines to pass over, and the hash they must have.
-    skip: u64,
-    expected: String,
+    urgent: bool,
 }
 
-impl<'a> Reader<'a> {
-    /// A reader that passes over the first `skip` lines; `keyed` is what they must hash to.
-    pub(super) fn new(
-        (app, caller): (&'a AppState, &'a Caller<PricesWrite>),
-        admitted: &'a Admitted,
-        skip: u64,
-        keyed: Option<String>,
-    ) -> Self {
-        let hash = keyed.is_some().then(Sha256::new);
-        Self {
-            app,
-            caller,
-            admitted,
-            buffer: Vec::new(),
-            room: Room::default(),
-            lines: Some(Lines::default()),
-            taken: Taken { lines: 0, hash },
-            skip,
-            expected: keyed.unwrap_or_default(),
+impl Waiting {
+    /// Reads a piece, beside the threads that serve.
+    async fn read(mut self, piece: Piece, clock: &Clock) -> Result<Self, ApiError> {
+        let Piece { bytes, first, lines, digest, room, urgent } = piece;
+        (self.bytes, self.last, self.digest) = (self.bytes + bytes.len(), lines, digest);
+        self.room.join(room);
+        self.urgent = self.bytes > 0 && (self.urgent || urgent);
+        if bytes.is_empty() {
+            return Ok(self);
         }
-    }
-
-    /// Reads to the end, and sends groups on as they are full.
-    ///
-    /// # Errors
-    /// Why the stream ended early.
-    pub(super) async fn read_all(
-        mut self,
-        mut body: Body,
-        to_store: mpsc::Sender<Group>,
-    ) -> Result<(), ApiError> {
-        let clock = self.app.clock.clone();
-        let (mut due, mut idle) = (None, clock.elapsed() + IDLE);
-        loop {
-            let frame = timeout(LINGER, body.frame()).await;
-            let (ended, pause) = (matches!(frame, Ok(None)), frame.is_err());
-            match frame {
-                Ok(Some(Ok(frame))) => {
-                    if let Ok(bytes) = frame.into_data() {
-                        self.add(bytes, &to_store).await?;
-                    }
-                }
-                Ok(Some(Err(error))) => {
-                    self.cut(&to_store).await?;
-                    return Err(broken(&error));
-                }
-                Ok(None) | Err(_) => {}
-            }
-            let now = clock.elapsed();
-            if self.buffer.contains(&b'\n') {
-                idle = now + IDLE;
-                due = due.or(Some(now + LINGER));
-            }
-            let waited = pause || due.is_some_and(|due| due <= now);
-            if ended || self.buffer.len() >= GROUP || waited {
-                self.cut(&to_store).await?;
-                due = None;
-            }
-            if ended {
-                return self.end(&to_store).await;
-            }
-            self.may_go_on(&to_store)?;
-            if idle <= now {
-                let detail = format!("no line came for {} seconds", IDLE.as_secs());
-                return Err(ApiError::new(Code::TooSlow, detail));
-            }
-        }
-    }
-
-    /// Whether more is wanted.
-    fn may_go_on(&self, to_store: &mpsc::Sender<Group>) -> Result<(), ApiError> {
-        if to_store.is_closed() {
-            return Err(ApiError::new(Code::Busy, "the stream ended"));
-        }
-        // A key that is revoked, or has expired, is felt by a stream that was begun before.
-        self.caller.check_standing(self.app)?;
-        if is_stopping(self.app) {
-            return Err(ApiError::new(Code::Busy, "the service is stopping; send the rest again"));
-        }
-        let endless = self.buffer.len() > LINE_MAX && !self.buffer.contains(&b'\n');
-        if endless { Err(self.too_long()) } else { Ok(()) }
-    }
-
-    /// The failure of the line after those taken.
-    fn too_long(&self) -> ApiError {
-        let detail = format!("line {} is longer than {LINE_MAX} bytes", self.taken.lines + 1);
-        ApiError::new(Code::BodyTooLarge, detail)
-    }
-
-    /// Takes bytes up, once there is room for them.
-    async fn add(&mut self, bytes: Bytes, to_store: &mpsc::Sender<Group>) -> Result<(), ApiError> {
-        if !self.admitted.try_hold(&mut self.room, bytes.len()) {
-            // What is held already must not wait for room that others wait for too.
-            self.cut(to_store).await?;
-            self.admitted.hold(&mut self.room, bytes.len()).await;
-        }
-        self.buffer.extend_from_slice(&bytes);
-        Ok(())
-    }
-
-    /// Sends on the whole lines that have come.
-    async fn cut(&mut self, to_store: &mpsc::Sender<Group>) -> Result<(), ApiError> {
-        let Some(end) = self.buffer.iter().rposition(|byte| *byte == b'\n') else { return Ok(()) };
-        let rest = self.buffer.split_off(end + 1);
-        let bytes = std::mem::replace(&mut self.buffer, rest);
-        self.send(bytes, to_store).await
-    }
-
-    /// Sends on a last line without an end, and checks that all that was passed over came.
-    async fn end(&mut self, to_store: &mpsc::Sender<Group>) -> Result<(), ApiError> {
-        let bytes = std::mem::take(&mut self.buffer);
-        if !bytes.is_empty() {
-            self.send(bytes, to_store).await?;
-        }
-        if self.skip > 0 { Err(mismatch()) } else { Ok(()) }
-    }
-
-    /// Sends lines on up to the first that is too long.
-    async fn send(&mut self, mut bytes: Vec<u8>, to_store: &mpsc::Sender<Group>) -> Result<(), ApiError> {
-        let mut begin = 0;
-        let mut long = None;
-        for line in bytes.split_inclusive(|byte| *byte == b'\n') {
-            if line.len() > LINE_MAX {
-                long = Some(begin);
-                break;
-            }
-            begin += line.len();
-        }
-        bytes.truncate(long.unwrap_or(bytes.len()));
-        self.pass_over(&mut bytes)?;
-        if !bytes.is_empty() {
-            self.send_lines(bytes, to_store).await?;
-        }
-        if long.is_some() { Err(self.too_long()) } else { Ok(()) }
-    }
-
-    async fn send_lines(&mut self, bytes: Vec<u8>, to_store: &mpsc::Sender<Group>) -> Result<(), ApiError> {
-        let first = self.taken.lines;
-        self.taken.take(&bytes);
-        let mut lines = self.lines.take().unwrap_or_default();
-        let now = self.app.clock.now();
-        let parsed = tokio::task::spawn_blocking(move || {
-            let parsed = lines.parse(&bytes, first, now);
-            (lines, parsed)
+        let now = clock.now();
+        let read = tokio::task::spawn_blocking(move || {
+            self.lines.parse(&bytes, first, now);
+            self
         });
-        let (lines, (rows, faults, refused, spelled)) =
-            parsed.await.map_err(|_| ApiError::new(Code::Internal, "the service failed"))?;
-        self.lines = Some(lines);
-        let room = std::mem::take(&mut self.room);
-        let digest = self.taken.digest();
-        let group = Group { rows, faults, refused, lines: self.taken.lines, digest, spelled, room };
-        // When nobody stores any more, that has a reason of its own.
-        to_store.send(group).await.map_err(|_| ApiError::new(Code::Busy, "the stream ended"))
+        read.await.map_err(|_| ApiError::new(Code::Internal, "the service failed"))
     }
 
-    /// Drops lines that were taken before.
-    fn pass_over(&mut self, bytes: &mut Vec<u8>) -> Result<(), ApiError> {
-        if self.skip == 0 {
-            return Ok(());
-        }
-        let skip = usize::try_from(self.skip).unwrap_or(usize::MAX);
-        let mut ends = bytes.iter().enumerate().filter(|(_, byte)| **byte == b'\n').map(|(at, _)| at + 1);
-        let end = ends.nth(skip - 1).unwrap_or(bytes.len());
-        let rest = bytes.split_off(end);
-        let before = self.taken.lines;
-        self.taken.take(bytes);
-        *bytes = rest;
-        self.skip = self.skip.saturating_sub(self.taken.lines - before);
-        if self.skip == 0 && self.taken.digest() != self.expected {
-            return Err(mismatch());
-        }
-        Ok(())
+    fn take(&mut self, turn: OwnedSemaphorePermit) -> Group {
+        (self.bytes, self.urgent) = (0, false);
+        let held = (std::mem::take(&mut self.room), turn);
+        Group { parsed: self.lines.take(), lines: self.last, digest: std::mem::take(&mut self.digest), held }
     }
 }
 
-fn mismatch() -> ApiError {
-    ApiError::new(
-        Code::IdempotencyMismatch,
-        "this Idempotency-Key was used for a stream that began with other lines within the last 24 hours",
-    )
-}
-
-fn broken(error: &axum::Error) -> ApiError {
-    tracing::debug!(%error, "a stream broke off");
-    if is_too_slow(error) {
-        return ApiError::new(Code::TooSlow, "the lines came too slowly");
+/// Makes groups of pieces until there are no more. Each is sent when the one before is stored.
+///
+/// # Errors
+/// When groups are not wanted any more.
+pub(super) async fn gather(
+    clock: Clock,
+    mut pieces: mpsc::Receiver<Piece>,
+    groups: mpsc::Sender<Group>,
+) -> Result<(), ApiError> {
+    let turns = Arc::new(Semaphore::new(1));
+    let (mut waiting, mut ended) = (Waiting::default(), false);
+    while !ended || waiting.bytes > 0 {
+        let ripe = waiting.bytes > 0 && (waiting.urgent || ended || waiting.bytes >= RIPE);
+        tokio::select! {
+            biased;
+            turn = Arc::clone(&turns).acquire_owned(), if ripe => {
+                let turn = turn.map_err(|_| over())?;
+                groups.send(waiting.take(turn)).await.map_err(|_| over())?;
+            }
+            () = groups.closed() => return Err(over()),
+            piece = pieces.recv(), if !ended && waiting.bytes < FULL => match piece {
+                Some(piece) => waiting = waiting.read(piece, &clock).await?,
+                None => ended = true,
+            },
+        }
     }
-    ApiError::new(Code::MalformedJson, "the body broke off or could not be decompressed")
+    Ok(())
 }

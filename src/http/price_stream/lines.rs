@@ -44,52 +44,72 @@ impl Spelled {
     }
 }
 
+/// What lines came to.
+#[derive(Debug, Default)]
+pub(super) struct Parsed {
+    /// Rows of the lines that are prices.
+    pub(super) rows: Rows,
+    /// What is wrong with lines that are not; not more than are listed.
+    pub(super) faults: Vec<LineFault>,
+    /// How many such lines there are.
+    pub(super) refused: u64,
+    pub(super) spelled: Spelled,
+}
+
 /// Reads lines, and knows the names it met.
 #[derive(Debug, Default)]
 pub(super) struct Lines {
-    rows: Rows,
+    /// What the lines since the last [`Lines::take`] came to.
+    parsed: Parsed,
     places: HashMap<Box<[u8]>, usize>,
     name: Vec<u8>,
 }
 
 impl Lines {
-    /// Rows of whole lines, what is wrong with the others and how many these are; `first` lines came before.
-    pub(super) fn parse(
-        &mut self,
-        bytes: &[u8],
-        first: u64,
-        now: Moment,
-    ) -> (Rows, Vec<LineFault>, u64, Spelled) {
-        let (mut faults, mut refused) = (Vec::new(), 0);
-        let mut spelled = Spelled { first, as_close: Vec::new() };
+    /// Reads whole lines; `first` lines came before.
+    pub(super) fn parse(&mut self, bytes: &[u8], first: u64, now: Moment) {
         let latest = now.plus(FUTURE_MAX);
         let bytes = bytes.strip_suffix(b"\n").unwrap_or(bytes);
         for (number, line) in (first + 1..).zip(bytes.split(|byte| *byte == b'\n')) {
             let line =
                 if number == 1 { line.strip_prefix("\u{feff}".as_bytes()).unwrap_or(line) } else { line };
-            let common = Common::read(line).and_then(|common| self.take(&common, number, latest));
+            let common = Common::read(line).and_then(|common| self.take_common(&common, number, latest));
             let read = match common {
                 Some(as_close) => Ok(as_close),
                 None if line.trim_ascii().is_empty() => Ok(false),
                 None => self.take_other(line, number, now),
             };
-            spelled.as_close.push(*read.as_ref().unwrap_or(&false));
+            let parsed = &mut self.parsed;
+            if parsed.spelled.as_close.is_empty() {
+                parsed.spelled.first = number - 1;
+            }
+            parsed.spelled.as_close.push(*read.as_ref().unwrap_or(&false));
             if let Err(errors) = read {
-                refused += 1;
-                if faults.len() < LISTED {
-                    faults.push(LineFault { line: number, errors });
+                parsed.refused += 1;
+                if parsed.faults.len() < LISTED {
+                    parsed.faults.push(LineFault { line: number, errors });
                 }
             }
         }
-        let rows = self.rows.take();
+    }
+
+    /// Hands out what the lines read since the last time came to, and keeps the names.
+    pub(super) fn take(&mut self) -> Parsed {
+        let Parsed { rows, faults, refused, spelled } = &mut self.parsed;
+        let parsed = Parsed {
+            rows: rows.take(),
+            faults: std::mem::take(faults),
+            refused: std::mem::take(refused),
+            spelled: std::mem::take(spelled),
+        };
         if self.places.len() > NAMES {
             *self = Self::default();
         }
-        (rows, faults, refused, spelled)
+        parsed
     }
 
     /// Adds a common line; whether it spelled its price `close`. `None` when a rule is not kept.
-    fn take(&mut self, common: &Common<'_>, line: u64, latest: Moment) -> Option<bool> {
+    fn take_common(&mut self, common: &Common<'_>, line: u64, latest: Moment) -> Option<bool> {
         let symbol = one(common.symbol, common.ticker)?;
         let source = common.source.unwrap_or(DEFAULT_SOURCE);
         let is_name = |text: &str, max: usize| {
@@ -118,11 +138,11 @@ impl Lines {
         } else {
             let interval = if interval.is_empty() { None } else { Some(Interval::from_name(interval)?) };
             let (symbol, source) = (symbol.to_ascii_uppercase(), source.to_owned());
-            let place = self.rows.name(SeriesName { symbol, source, interval });
+            let place = self.parsed.rows.name(SeriesName { symbol, source, interval });
             self.places.insert(self.name.clone().into_boxed_slice(), place);
             place
         };
-        self.rows.push(place, line, observed_at, quote);
+        self.parsed.rows.push(place, line, observed_at, quote);
         Some(common.close.is_some())
     }
 
@@ -140,8 +160,8 @@ impl Lines {
         let sent = Sent::read_dated(&mut fields, now);
         let errors = fields.faults(Unknown::Refused);
         let Some(observed_at) = sent.observed_at.filter(|_| errors.is_empty()) else { return Err(errors) };
-        let place = self.rows.name(sent.series());
-        self.rows.push(place, number, observed_at, sent.quote.clone());
+        let place = self.parsed.rows.name(sent.series());
+        self.parsed.rows.push(place, number, observed_at, sent.quote.clone());
         Ok(sent.as_close)
     }
 }
@@ -242,7 +262,7 @@ mod tests {
     fn other(line: &[u8], now: Moment) -> Result<Vec<String>, Vec<FieldError>> {
         let mut lines = Lines::default();
         lines.take_other(line, 1, now)?;
-        Ok(shown(&lines.rows))
+        Ok(shown(&lines.parsed.rows))
     }
 
     fn shown(rows: &Rows) -> Vec<String> {
@@ -258,7 +278,8 @@ mod tests {
         let line = br#"{"symbol":"gold","price":"2050.10","timestamp":"2025-01-01T00:00:00Z","source":"x"}"#;
         assert!(Common::read(line).is_some());
         let mut lines = Lines::default();
-        let (rows, faults, refused, _) = lines.parse(line, 0, now());
+        lines.parse(line, 0, now());
+        let Parsed { rows, faults, refused, .. } = lines.take();
         assert!(faults.is_empty() && refused == 0);
         assert_eq!(shown(&rows), other(line, now()).unwrap());
         let (_, name, at, quote) = rows.iter().next().unwrap();
@@ -270,7 +291,9 @@ mod tests {
     #[test]
     fn lines_are_numbered_and_faults_name_the_field_as_it_was_spelled() {
         let body = b"\n{\"symbol\":\"A\",\"close\":1,\"timestamp\":\"2025-01-01T00:00:00Z\"}\r\n{\"symbol\":\"A\"}\nnot json\n";
-        let (rows, faults, refused, spelled) = Lines::default().parse(body, 10, now());
+        let mut lines = Lines::default();
+        lines.parse(body, 10, now());
+        let Parsed { rows, faults, refused, spelled } = lines.take();
         assert_eq!(rows.iter().map(|(line, ..)| line).collect::<Vec<_>>(), [12]);
         let found: Vec<(u64, Vec<String>)> = faults
             .iter()
@@ -296,10 +319,10 @@ mod tests {
             let line = format!("{{\"{name}\": \"{symbol}\", \"{price_name}\":{price},\"timestamp\":\"{time}\"{more}}}");
             let mut lines = Lines::default();
             let taken = Common::read(line.as_bytes())
-                .and_then(|common| lines.take(&common, 1, now().plus(FUTURE_MAX)));
+                .and_then(|common| lines.take_common(&common, 1, now().plus(FUTURE_MAX)));
             let general = other(line.as_bytes(), now());
             if taken.is_some() {
-                prop_assert_eq!(Ok(shown(&lines.rows)), general.clone(), "{}", line);
+                prop_assert_eq!(Ok(shown(&lines.parsed.rows)), general.clone(), "{}", line);
             }
         }
     }
