@@ -74,7 +74,7 @@ test: needs moto ## Format, lints, docs, the checklist, and every test on both d
 check: deny typos offline slow conformance faults ## Slower: licences and sources of dependencies, spelling, an offline release build, slow clients, the document of the API, faults at length
 
 bench: needs target/tools/duckdb-$(DUCKDB) ## Measure
-	scripts/with-postgres.sh cargo bench --locked
+	scripts/with-postgres.sh cargo bench --locked --bench bench
 
 target/tools/duckdb-$(DUCKDB): # The peer of candles.
 	@scripts/needs.sh check
