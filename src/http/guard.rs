@@ -8,7 +8,7 @@ use crate::http::error::{ApiError, Code};
 use crate::http::limits::Limits;
 use crate::http::meters::{Meters, Opened, Quota, Reading};
 use crate::telemetry::HTTP_TURNED_AWAY;
-use axum::extract::{MatchedPath, Request, State};
+use axum::extract::{MatchedPath, Request};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
@@ -109,8 +109,8 @@ pub fn asks_how_it_is(path: &str) -> bool {
     matches!(path, "/health" | "/health/live" | "/health/ready" | "/metrics")
 }
 
-/// The layer of the guard.
-pub async fn guarded(State(app): State<AppState>, request: Request, next: Next) -> Response {
+/// Lets a request in that is well-formed and within its limits.
+pub async fn guarded(app: &AppState, request: Request, next: Next) -> Response {
     let guard = &app.guard;
     if let Err(error) = well_formed(&request, guard.limits.uri_bytes) {
         let mut response = error.into_response();
@@ -122,7 +122,7 @@ pub async fn guarded(State(app): State<AppState>, request: Request, next: Next) 
     if owner || asks_how_it_is(request.uri().path()) {
         return next.run(request).await;
     }
-    let asked = Asked::of(&app, &request);
+    let asked = Asked::of(app, &request);
     let charged = match asked.charge(guard) {
         Ok(charged) => charged,
         Err((policy, reading)) => return asked.too_many(policy, reading),

@@ -1,24 +1,26 @@
 //! What happens to every request: its id, its size, its compression, its `ETag`, and an answer when nothing fits.
 
 use crate::domain::audit::{Actor, ActorKind};
+use crate::domain::hexadecimal::hex;
 use crate::http::AppState;
 use crate::http::auth::Access;
 use crate::http::client_address::{ClientAddress, Encrypted, claims_to_be_forwarded};
 use crate::http::connections::Standing;
 use crate::http::connections::activity::Activity;
-use crate::http::digest::sha256;
 use crate::http::error::{ApiError, Code, Failed, Problem, problem_response};
 use crate::http::guard::{asks_how_it_is, guarded};
+use crate::http::metrics::Counted;
 use crate::http::recheck::recheck;
 use crate::http::visit::Visit;
-use crate::http::{assets, markets, metrics, portfolios, security};
+use crate::http::{assets, markets, portfolios, security};
 use crate::workers::refusals::Refusal;
 use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::extract::{DefaultBodyLimit, MatchedPath, Request, State};
 use axum::http::{HeaderName, HeaderValue, Method, StatusCode, Uri, header};
-use axum::middleware::{Next, from_fn, from_fn_with_state};
+use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Redirect, Response};
+use sha2::{Digest as _, Sha256};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -38,28 +40,32 @@ const SLOW: Duration = Duration::from_secs(1);
 /// Headers that tell of one body and not of another in its place.
 const OF_THE_BODY: [HeaderName; 3] = [header::CONTENT_TYPE, header::CONTENT_LENGTH, header::CONTENT_ENCODING];
 
-/// Puts every layer around the routes, outermost first.
+/// Puts every layer around the routes, outermost first. Each of them copies all that are within for each request, so what
+/// can be done in one is.
 pub fn around(routes: Router, app: &AppState) -> Router {
     routes.fallback(not_found).method_not_allowed_fallback(method_not_allowed).layer(
         ServiceBuilder::new()
-            .layer(from_fn_with_state(app.clone(), metrics::counted))
-            .layer(from_fn_with_state(app.clone(), request_id))
+            .layer(from_fn_with_state(app.clone(), answered))
             .layer(CatchPanicLayer::custom(panicked))
-            .layer(from_fn(kept_pace))
-            .layer(from_fn(in_standing))
             .option_layer(security::cross_origin(&app.guard.origins))
-            .layer(from_fn_with_state(app.clone(), known_host))
-            .layer(from_fn_with_state(app.clone(), guarded))
+            .layer(from_fn_with_state(app.clone(), let_in))
             .layer(CompressionLayer::new())
-            .layer(from_fn(entity_tag))
-            .layer(from_fn_with_state(app.clone(), recheck))
+            .layer(from_fn_with_state(app.clone(), entity_tag))
             .layer(RequestDecompressionLayer::new())
             .layer(DefaultBodyLimit::max(BODY_MAX)),
     )
 }
 
+/// Counts a request, gives it its id, and tells of its answer.
+async fn answered(State(app): State<AppState>, request: Request, next: Next) -> Response {
+    let mut counted = Counted::begin(&app, &request);
+    let response = identified(&app, request, next).await;
+    counted.ends(response.status());
+    response
+}
+
 /// Id of the request, made here unless the caller sent one; it is in the answer, the log and problem documents.
-async fn request_id(State(app): State<AppState>, mut request: Request, next: Next) -> Response {
+async fn identified(app: &AppState, mut request: Request, next: Next) -> Response {
     let given = request.headers().get("x-request-id").and_then(|value| value.to_str().ok());
     let given =
         given.filter(|id| !id.is_empty() && id.len() <= 128 && id.bytes().all(|b| b.is_ascii_graphic()));
@@ -74,7 +80,7 @@ async fn request_id(State(app): State<AppState>, mut request: Request, next: Nex
     request.extensions_mut().insert(visit.clone());
     let matched = request.extensions().get::<MatchedPath>().cloned();
     let started = app.clock.elapsed();
-    let mut response = next.run(request).await;
+    let mut response = in_standing(request, next).await;
     if let Some(error) = stray(&response) {
         response = error.into_response();
     }
@@ -172,24 +178,32 @@ async fn in_standing(request: Request, next: Next) -> Response {
     if spare && !asks_how_it_is(request.uri().path()) {
         return ApiError::new(Code::Busy, "too many connections are open; nothing was done").into_response();
     }
-    next.run(request).await
+    kept_pace(request, next).await
+}
+
+/// Lets a request in that may come.
+async fn let_in(State(app): State<AppState>, request: Request, next: Next) -> Response {
+    if let Err(error) = known_host(&app, &request) {
+        return error.into_response();
+    }
+    guarded(&app, request, next).await
 }
 
 /// In open-loopback mode a request must name the loopback host: a page from elsewhere that reaches this port
 /// through its own name is refused, and so is whoever comes through a proxy on this machine.
-async fn known_host(State(app): State<AppState>, request: Request, next: Next) -> Response {
-    if app.access == Access::OpenLoopback && comes_from_elsewhere(&request) {
+fn known_host(app: &AppState, request: &Request) -> Result<(), ApiError> {
+    if app.access != Access::OpenLoopback {
+        return Ok(());
+    }
+    if comes_from_elsewhere(request) {
         let detail = "with --open-loopback a request must come from this machine and through no proxy";
-        return ApiError::new(Code::HostNotAllowed, detail).into_response();
+        return Err(ApiError::new(Code::HostNotAllowed, detail));
     }
-    if app.access == Access::OpenLoopback && !names_loopback(&request) {
-        return ApiError::new(
-            Code::HostNotAllowed,
-            "with --open-loopback the Host header must name the loopback address",
-        )
-        .into_response();
+    if !names_loopback(request) {
+        let detail = "with --open-loopback the Host header must name the loopback address";
+        return Err(ApiError::new(Code::HostNotAllowed, detail));
     }
-    next.run(request).await
+    Ok(())
 }
 
 fn comes_from_elsewhere(request: &Request) -> bool {
@@ -214,10 +228,10 @@ fn names_loopback(request: &Request) -> bool {
 }
 
 /// Gives every JSON answer to a GET an `ETag`, and answers 304 when the caller has it already.
-async fn entity_tag(request: Request, next: Next) -> Response {
+async fn entity_tag(State(app): State<AppState>, request: Request, next: Next) -> Response {
     let get = request.method() == Method::GET || request.method() == Method::HEAD;
     let wanted = request.headers().get(header::IF_NONE_MATCH).cloned();
-    let response = next.run(request).await;
+    let response = recheck(app, request, next).await;
     let json = response
         .headers()
         .get(header::CONTENT_TYPE)
@@ -233,7 +247,8 @@ async fn entity_tag(request: Request, next: Next) -> Response {
     let Ok(bytes) = to_bytes(body, TAGGED_MAX).await else {
         return ApiError::new(Code::Internal, "the service failed").into_response();
     };
-    let hash: String = sha256(&bytes).chars().take(16).collect();
+    let hash = Sha256::digest(&bytes);
+    let hash = hex(hash.get(..8).unwrap_or_default());
     let version = parts.headers.get(header::ETAG).and_then(|tag| tag.to_str().ok()).unwrap_or("\"\"");
     let version = version.trim_matches('"');
     let tag = if version.is_empty() { format!("\"{hash}\"") } else { format!("\"{version}-{hash}\"") };

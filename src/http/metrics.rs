@@ -6,8 +6,7 @@ use crate::http::auth::{Caller, MetricsRead};
 use crate::telemetry::{self, recorder};
 use crate::workers::gauges;
 use axum::extract::{MatchedPath, Request, State};
-use axum::http::{Method, header};
-use axum::middleware::Next;
+use axum::http::{Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use metrics::{Counter, Gauge, Histogram};
 use std::cell::RefCell;
@@ -56,8 +55,9 @@ thread_local! {
     static IN_FLIGHT: Gauge = ::metrics::gauge!(telemetry::HTTP_IN_FLIGHT);
 }
 
-/// A request on its way; counted when it ends, however it ends.
-struct Counted {
+/// A request on its way; counted when it ends, however it ends, by the template of its route: a path would make a series
+/// of each id.
+pub struct Counted {
     method: &'static str,
     route: Option<MatchedPath>,
     status: u16,
@@ -66,6 +66,20 @@ struct Counted {
 }
 
 impl Counted {
+    /// A request that comes in.
+    pub fn begin(app: &AppState, request: &Request) -> Self {
+        let route = request.extensions().get::<MatchedPath>().cloned();
+        let (method, clock) = (name(request.method()), app.clock.clone());
+        let began = clock.elapsed();
+        IN_FLIGHT.with(|gauge| gauge.increment(1));
+        Self { method, route, status: GONE, clock, began }
+    }
+
+    /// It was answered.
+    pub fn ends(&mut self, status: StatusCode) {
+        self.status = status.as_u16();
+    }
+
     fn route(&self) -> &str {
         self.route.as_ref().map_or("none", MatchedPath::as_str)
     }
@@ -88,18 +102,6 @@ impl Drop for Counted {
         // A thread that ends counts nothing more.
         METERS.try_with(count).unwrap_or_default();
     }
-}
-
-/// Counts a request by the template of its route: a path would make a series of each id.
-pub async fn counted(State(app): State<AppState>, request: Request, next: Next) -> Response {
-    let route = request.extensions().get::<MatchedPath>().cloned();
-    let (method, clock) = (name(request.method()), app.clock.clone());
-    let began = clock.elapsed();
-    IN_FLIGHT.with(|gauge| gauge.increment(1));
-    let mut counted = Counted { method, route, status: GONE, clock, began };
-    let response = next.run(request).await;
-    counted.status = response.status().as_u16();
-    response
 }
 
 /// A caller may invent methods; there are few labels.

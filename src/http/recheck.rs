@@ -6,7 +6,7 @@
 use crate::http::AppState;
 use crate::workers::directory::Standing;
 use axum::body::{Body, Bytes, HttpBody};
-use axum::extract::{Request, State};
+use axum::extract::Request;
 use axum::middleware::Next;
 use axum::response::Response;
 use http_body_util::BodyExt as _;
@@ -33,7 +33,7 @@ impl Admitted {
 struct Ended;
 
 /// Watches over the answers that are not whole yet when they begin.
-pub async fn recheck(State(app): State<AppState>, mut request: Request, next: Next) -> Response {
+pub async fn recheck(app: AppState, mut request: Request, next: Next) -> Response {
     let admitted = Admitted::default();
     request.extensions_mut().insert(admitted.clone());
     let response = next.run(request).await;

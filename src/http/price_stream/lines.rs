@@ -11,6 +11,7 @@ use crate::http::error::{ApiError, FieldError};
 use crate::http::fields::{Fields, Unknown};
 use crate::http::prices::Sent;
 use crate::workers::intake::{LISTED, Refused, Rows, SeriesName};
+use memchr::memchr_iter;
 use serde::Serialize;
 use std::collections::HashMap;
 
@@ -70,7 +71,13 @@ impl Lines {
     pub(super) fn parse(&mut self, bytes: &[u8], first: u64, now: Moment) {
         let latest = now.plus(FUTURE_MAX);
         let bytes = bytes.strip_suffix(b"\n").unwrap_or(bytes);
-        for (number, line) in (first + 1..).zip(bytes.split(|byte| *byte == b'\n')) {
+        let mut begin = 0;
+        let lines = memchr_iter(b'\n', bytes).chain([bytes.len()]).map(|end| {
+            let line = bytes.get(begin..end).unwrap_or_default();
+            begin = end + 1;
+            line
+        });
+        for (number, line) in (first + 1..).zip(lines) {
             let line =
                 if number == 1 { line.strip_prefix("\u{feff}".as_bytes()).unwrap_or(line) } else { line };
             let common = Common::read(line).and_then(|common| self.take_common(&common, number, latest));

@@ -9,6 +9,7 @@ use crate::http::connections::is_too_slow;
 use crate::http::error::{ApiError, Code};
 use axum::body::{Body, Bytes};
 use http_body_util::BodyExt as _;
+use memchr::{memchr_iter, memrchr};
 use sha2::{Digest as _, Sha256};
 use std::time::Duration;
 use tokio::sync::mpsc;
@@ -51,7 +52,7 @@ impl Taken {
 
     /// Takes up whole lines.
     fn take(&mut self, bytes: &[u8]) {
-        let ends = bytes.split(|byte| *byte == b'\n').count().saturating_sub(1);
+        let ends = memchr_iter(b'\n', bytes).count();
         let open = !bytes.is_empty() && !bytes.ends_with(b"\n");
         self.lines += u64::try_from(ends + usize::from(open)).unwrap_or(u64::MAX);
         if let Some(hash) = &mut self.hash {
@@ -183,7 +184,7 @@ impl<'a> Reader<'a> {
 
     /// Sends on the whole lines that have come.
     async fn cut(&mut self, pieces: &mpsc::Sender<Piece>, urgent: bool) -> Result<(), ApiError> {
-        let end = self.buffer.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
+        let end = memrchr(b'\n', &self.buffer).map_or(0, |end| end + 1);
         let mut rest = Vec::with_capacity(PIECE + PIECE / 2);
         rest.extend_from_slice(self.buffer.get(end..).unwrap_or_default());
         self.buffer.truncate(end);
@@ -205,15 +206,7 @@ impl<'a> Reader<'a> {
         pieces: &mpsc::Sender<Piece>,
         urgent: bool,
     ) -> Result<(), ApiError> {
-        let mut begin = 0;
-        let mut long = None;
-        for line in bytes.split_inclusive(|byte| *byte == b'\n') {
-            if line.len() > LINE_MAX {
-                long = Some(begin);
-                break;
-            }
-            begin += line.len();
-        }
+        let long = first_too_long(&bytes);
         bytes.truncate(long.unwrap_or(bytes.len()));
         self.pass_over(&mut bytes)?;
         self.send_lines(bytes, pieces, urgent || long.is_some()).await?;
@@ -256,6 +249,18 @@ impl<'a> Reader<'a> {
         }
         Ok(())
     }
+}
+
+/// Where the first line that is too long begins.
+fn first_too_long(bytes: &[u8]) -> Option<usize> {
+    let mut begin = 0;
+    for next in memchr_iter(b'\n', bytes).map(|end| end + 1).chain([bytes.len()]) {
+        if next - begin > LINE_MAX {
+            return Some(begin);
+        }
+        begin = next;
+    }
+    None
 }
 
 /// Nobody takes what comes any more.
