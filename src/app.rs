@@ -1,11 +1,12 @@
 //! The composition root: from a configuration to a running service, and its orderly end.
 
 use crate::clock::Clock;
-use crate::config::Config;
 use crate::config::backup::S3Config;
 use crate::config::health::Health;
+use crate::config::{Config, process_environment};
 use crate::domain::access::{ADMIN, Scopes};
 use crate::domain::audit::{Actor, ActorKind};
+use crate::domain::moment::Moment;
 use crate::http::access_change::change;
 use crate::http::auth::{Access, FIRST_OWNER};
 use crate::http::client_address::TrustedProxies;
@@ -30,12 +31,13 @@ use crate::storage::sealing::Effort;
 use crate::telemetry::recorder;
 use crate::workers::audit_trail::{self, AuditTrail};
 use crate::workers::background::supervise;
+use crate::workers::backup::postgres::Programs;
 use crate::workers::backup::schedule::Keep;
 use crate::workers::backup::sealed::Passphrase;
 use crate::workers::backup::target::{Bucket, BucketAddress, Target};
-use crate::workers::backup::{self, BackupError, Backups, Secret, restore, watch};
+use crate::workers::backup::{self, BackupError, Backups, restore, watch};
 use crate::workers::directory::Part;
-use crate::workers::feeds::definition::Definition;
+use crate::workers::feeds::definition::{Definition, Secret};
 use crate::workers::feeds::{self, Feeds};
 use crate::workers::gate::{self, Gate, GateError, Settings};
 use crate::workers::gauges;
@@ -69,9 +71,11 @@ pub fn backup_settings(config: &Config) -> Result<backup::Settings, BackupError>
     let asked = &config.backup;
     let usual = backup::Settings::usual(&config.data.value);
     let secret = match (&asked.passphrase.value, &asked.passphrase_file.value) {
-        (Some(text), _) => Passphrase::of(text.as_bytes()).map_or(Secret::None, Secret::Given),
-        (None, Some(path)) => Secret::File(path.clone()),
-        (None, None) => Secret::None,
+        (Some(text), _) => {
+            Passphrase::of(text.as_bytes()).map_or(backup::Secret::None, backup::Secret::Given)
+        }
+        (None, Some(path)) => backup::Secret::File(path.clone()),
+        (None, None) => backup::Secret::None,
     };
     let target = if asked.s3.bucket.value.is_empty() {
         asked.folder.value.clone().map_or(usual.target, Target::Folder)
@@ -79,6 +83,8 @@ pub fn backup_settings(config: &Config) -> Result<backup::Settings, BackupError>
         Target::Bucket(Bucket::at(bucket_address(&asked.s3)?)?)
     };
     Ok(backup::Settings {
+        audit: config.audit.settings(),
+        programs: programs(),
         target,
         secret,
         before_migration: asked.before_migration.value,
@@ -90,6 +96,15 @@ pub fn backup_settings(config: &Config) -> Result<backup::Settings, BackupError>
             monthly: asked.keep_monthly.value,
         },
     })
+}
+
+/// What of this process's environment programs of PostgreSQL are given.
+fn programs() -> Programs {
+    let known = |name: &&'static str| process_environment(name).map(|value| (*name, value));
+    Programs {
+        variables: Programs::KNOWN.iter().filter_map(known).collect(),
+        password: process_environment("PGPASSWORD").map(Secret::new),
+    }
 }
 
 fn bucket_address(s3: &S3Config) -> Result<BucketAddress, BackupError> {
@@ -138,8 +153,20 @@ async fn open_saved(
     {
         backups.create_before_migration(clock, Random::System).await?;
     }
-    let db = Database::open_claimed(claim, clock.clone(), None).await?;
+    let db = Database::open_claimed(claim, clock.clone(), &backups.settings().audit).await?;
     Ok((db, backups))
+}
+
+/// The audit trail of an open database. A restore that was made meanwhile is told in it before anything else is.
+async fn audit_trail(db: &Database, directory: &Path, (after, now): (i64, Moment)) -> Arc<AuditTrail> {
+    let trail = AuditTrail::under(directory, db.audit_key().clone(), after);
+    match trail.end_restore(db, now).await {
+        Ok(true) => tracing::info!("the restore of a backup was recorded in the audit trail"),
+        Ok(false) => {}
+        // It stands among the anchors, and every verification tells it from there.
+        Err(error) => tracing::error!(%error, "the restore of a backup was not recorded in the audit trail"),
+    }
+    Arc::new(trail)
 }
 
 /// An open database with everything around it.
@@ -221,7 +248,8 @@ impl App {
         let presents = Arc::new(Presents::default());
         let records = Arc::new(RecordFiles::under(location.directory()));
         let (streams, queue) = (Arc::default(), Arc::default());
-        let trail = Arc::new(AuditTrail::under(location.directory(), db.audit_key().clone()));
+        let trail =
+            audit_trail(&db, location.directory(), (backups.settings().audit.after, clock.now())).await;
         let limits = Arc::new(Limits::usual(location.directory()));
         let (refusals, feeds, guard) = (Arc::default(), Arc::default(), Arc::default());
         let state = Arc::new(Service {

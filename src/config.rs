@@ -3,6 +3,7 @@
 //! The only reader of the environment.
 
 pub mod access;
+pub mod audit;
 pub mod backup;
 pub mod cors;
 mod feeds;
@@ -12,8 +13,7 @@ pub mod limits;
 pub mod metrics;
 pub mod outbox;
 pub mod proxy;
-pub mod secret;
-mod secrets;
+mod secret;
 pub mod tls;
 
 use crate::http::guard::Guard;
@@ -133,6 +133,8 @@ struct File {
     #[serde(default)]
     access: access::Section,
     #[serde(default)]
+    audit: audit::Section,
+    #[serde(default)]
     outbox: outbox::Section,
     #[serde(default)]
     feeds: Vec<toml::Table>,
@@ -169,6 +171,8 @@ pub struct Config {
     pub backup: BackupConfig,
     /// The server's secret and tokens.
     pub access: access::Access,
+    /// What the audit trail is held to.
+    pub audit: audit::Audit,
     /// What this service goes and gets.
     pub feeds: Setting<Vec<Definition>>,
     /// From when on something counts as unwell.
@@ -289,6 +293,7 @@ impl Config {
             log,
             log_format: parsed("log_format", format, log_format, "must be text or json")?,
             access: access::Access::load(file.access, &path, env)?,
+            audit: audit::Audit::load(file.audit, &path, env)?,
             feeds,
             health: health::Health::load(&file.health, &path, env)?,
             outbox: outbox::Outbox::load(file.outbox, &path, env)?,
@@ -325,6 +330,7 @@ impl Config {
         ];
         shown.extend(self.backup.shown());
         shown.extend(self.access.shown());
+        shown.extend(self.audit.shown());
         shown.extend(self.health.shown());
         shown.extend(self.outbox.shown());
         shown.extend(self.metrics.shown());

@@ -160,7 +160,8 @@ async fn verify(context: &Context, chosen: &Chosen) -> Result<(), Failure> {
         let backups = chosen.place.backups(&context.config)?;
         let secret = chosen.secret(&backups)?;
         let (_, drilled) = backups.verify(&chosen.name, &secret, (&Clock::system(), Random::System)).await?;
-        json!({ "sound": true, "tables": drilled.tables, "portfolios": drilled.portfolios, "faults": [] })
+        json!({ "sound": true, "tables": drilled.tables, "portfolios": drilled.portfolios,
+            "audit_rows": drilled.audit_rows, "faults": [] })
     };
     if found.get("sound").and_then(Value::as_bool) != Some(true) {
         let faults = found.get("faults").map(Value::to_string).unwrap_or_default();
@@ -169,7 +170,8 @@ async fn verify(context: &Context, chosen: &Chosen) -> Result<(), Failure> {
     let said = found.get("portfolios").and_then(Value::as_u64);
     let figures =
         said.map_or_else(String::new, |count| format!(", the figures of {count} portfolios are equal"));
-    show(context, &found, &[format!("sound{figures}")])
+    let rows = found.get("audit_rows").and_then(Value::as_u64).unwrap_or_default();
+    show(context, &found, &[format!("sound{figures}, {rows} rows of the audit trail fit their chain")])
 }
 
 async fn restore(context: &Context, chosen: &Chosen) -> Result<(), Failure> {
@@ -181,11 +183,15 @@ async fn restore(context: &Context, chosen: &Chosen) -> Result<(), Failure> {
         restore::restore(&claim, &backups, &chosen.name, &secret, (&Clock::system(), Random::System)).await?;
     let before = &done.before;
     let portfolios = done.drilled.portfolios;
-    let value = json!({ "restored": told(&done.kept), "portfolios": portfolios, "before": before });
+    let rows = done.drilled.audit_rows;
+    let value = json!({ "restored": told(&done.kept), "portfolios": portfolios, "audit_rows": rows, "before": before });
     let mut lines = vec![format!("restored {}", done.kept.archive.name)];
     if let Some(count) = portfolios {
         lines.push(format!("the figures of {count} portfolios are those of the backup"));
     }
+    lines.push(format!(
+        "{rows} rows of the audit trail fit their chain; the restore is told in it at the next start"
+    ));
     if let Some(before) = before {
         lines.push(format!("what was there before is in {before}"));
     }

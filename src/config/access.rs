@@ -1,5 +1,6 @@
 //! `[access]`: the server's secret, tokens of our own, and issuers whose tokens are believed.
 
+use super::secret::{self, FileOf};
 use super::{ConfigError, Environment, Origin, Setting, choose, parsed};
 use crate::domain::access::{ADMIN, Scopes};
 use crate::domain::moment::DAY;
@@ -10,10 +11,12 @@ use crate::workers::tokens::issuers::{IssuerRules, KeySource};
 use serde::Deserialize;
 use std::path::{Path, PathBuf};
 
-/// Name of the systemd credential with the server's secret.
-const CREDENTIAL: &str = "artifact-secret";
-/// What a path begins with that names a systemd credential.
-const CREDENTIAL_MARK: &str = "credential:";
+/// The file with the server's secret.
+const SECRET_FILE: FileOf = FileOf {
+    key: "access.secret_file",
+    variable: "ARTIFACT_ACCESS__SECRET_FILE",
+    credential: "artifact-secret",
+};
 /// Most issuers.
 const ISSUERS_MAX: usize = 32;
 
@@ -67,15 +70,6 @@ pub struct Access {
     pub issuers: Setting<Vec<IssuerRules>>,
 }
 
-/// A path as it is written: `credential:NAME` is a file of the systemd credentials directory.
-fn resolved(text: &str, env: Environment<'_>) -> Option<PathBuf> {
-    match text.strip_prefix(CREDENTIAL_MARK) {
-        None => Some(PathBuf::from(text)),
-        Some(name) if name.is_empty() || name.contains('/') => None,
-        Some(name) => env("CREDENTIALS_DIRECTORY").map(|directory| Path::new(&directory).join(name)),
-    }
-}
-
 /// Whole numbers of a span.
 fn within(least: u32, most: u32) -> impl Fn(&str) -> Option<u32> {
     move |text| text.parse().ok().filter(|number| (least..=most).contains(number))
@@ -103,7 +97,7 @@ impl Access {
         let audience = text("ARTIFACT_ACCESS__AUDIENCE", section.audience, "artifact");
         let word = "must be one word of at most 255 characters";
         let access = Self {
-            secret_file: secret_file(section.secret_file, path, env)?,
+            secret_file: secret::file(&SECRET_FILE, section.secret_file.map(|value| (path, value)), env)?,
             issuer: parsed("access.issuer", issuer, one_word, word)?,
             audience: parsed("access.audience", audience, one_word, word)?,
             access_minutes: parsed("access.access_minutes", minutes, within(1, 60), "must be 1 to 60")?,
@@ -162,25 +156,6 @@ impl Access {
     }
 }
 
-/// The file with the server's secret: as it is named, else the systemd credential, if there is one.
-fn secret_file(
-    filed: Option<String>,
-    path: &Path,
-    env: Environment<'_>,
-) -> Result<Setting<Option<PathBuf>>, ConfigError> {
-    let var = env("ARTIFACT_ACCESS__SECRET_FILE").map(|value| ("ARTIFACT_ACCESS__SECRET_FILE", value));
-    let named = choose(None, var, filed.map(|value| (path, value)), String::new());
-    if named.origin != Origin::Default {
-        let rule = "names no file; credential:NAME needs CREDENTIALS_DIRECTORY and a plain name";
-        return parsed("access.secret_file", named, |text| resolved(text, env).map(Some), rule);
-    }
-    let credential = env("CREDENTIALS_DIRECTORY").map(|directory| Path::new(&directory).join(CREDENTIAL));
-    Ok(match credential.filter(|file| file.exists()) {
-        Some(file) => Setting { value: Some(file), origin: Origin::Environment("CREDENTIALS_DIRECTORY") },
-        None => Setting { value: None, origin: Origin::Default },
-    })
-}
-
 fn fault(path: &Path, issuer: &str, rule: &'static str) -> ConfigError {
     ConfigError::Invalid {
         name: "access.issuers",
@@ -214,7 +189,7 @@ fn issuers(
 
 fn issuer(section: IssuerSection, env: Environment<'_>) -> Result<IssuerRules, &'static str> {
     let file = |text: String| {
-        resolved(&text, env).ok_or("names a credential, and there is no CREDENTIALS_DIRECTORY")
+        secret::path(&text, env).ok_or("names a credential, and there is no CREDENTIALS_DIRECTORY")
     };
     let keys = match (section.jwks_file, section.jwks_url, section.secret_file, section.kid) {
         (Some(jwks), None, None, None) => KeySource::File(file(jwks)?),

@@ -1,5 +1,6 @@
 //! Section `[backup]`: when backups are taken, where they go, how many are kept and what they are encrypted with.
 
+use super::secret::{self, FileOf};
 use super::{ConfigError, Environment, Setting, choose, parsed};
 use crate::workers::backup::schedule::Schedule;
 use serde::Deserialize;
@@ -10,6 +11,20 @@ pub const SCHEDULE: &str = "30 2 * * *";
 /// When the newest one is restored into a scratch place and compared: on Sundays.
 pub const VERIFY_SCHEDULE: &str = "30 4 * * 0";
 
+/// The file whose first line is the passphrase.
+const PASSPHRASE_FILE: FileOf = FileOf {
+    key: "backup.passphrase_file",
+    variable: "ARTIFACT_BACKUP__PASSPHRASE_FILE",
+    credential: "backup-passphrase",
+};
+
+/// The file with the id and the secret of the key to a storage.
+const S3_CREDENTIALS_FILE: FileOf = FileOf {
+    key: "backup.s3_credentials_file",
+    variable: "ARTIFACT_BACKUP__S3_CREDENTIALS_FILE",
+    credential: "s3-credentials",
+};
+
 /// The section of the file.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -17,7 +32,7 @@ pub(super) struct Section {
     schedule: Option<String>,
     verify_schedule: Option<String>,
     folder: Option<PathBuf>,
-    passphrase_file: Option<PathBuf>,
+    passphrase_file: Option<String>,
     keep_daily: Option<u32>,
     keep_weekly: Option<u32>,
     keep_monthly: Option<u32>,
@@ -26,7 +41,7 @@ pub(super) struct Section {
     s3_prefix: Option<String>,
     s3_endpoint: Option<String>,
     s3_region: Option<String>,
-    s3_credentials_file: Option<PathBuf>,
+    s3_credentials_file: Option<String>,
 }
 
 /// Storage that speaks S3.
@@ -90,15 +105,8 @@ pub(super) fn load(env: Environment<'_>, file: Section, path: &Path) -> Result<B
         let rule = "is no cron expression such as 30 2 * * * (UTC), nor off";
         parsed(key, text(name, filed, default), read, rule)
     };
-    // A unit of systemd hands the passphrase over in a folder of its own.
-    let credential = env("CREDENTIALS_DIRECTORY").map(|folder| Path::new(&folder).join("backup-passphrase"));
-    let mut passphrase_file = place("ARTIFACT_BACKUP__PASSPHRASE_FILE", file.passphrase_file);
-    if passphrase_file.value.is_none()
-        && let Some(found) = credential.filter(|path| path.is_file())
-    {
-        passphrase_file =
-            Setting { value: Some(found), origin: super::Origin::Environment("CREDENTIALS_DIRECTORY") };
-    }
+    let passphrase_file =
+        secret::file(&PASSPHRASE_FILE, file.passphrase_file.map(|value| (path, value)), env)?;
     let before =
         text("ARTIFACT_BACKUP__BEFORE_MIGRATION", file.before_migration.map(|yes| yes.to_string()), "true");
     let s3 = S3Config {
@@ -106,7 +114,11 @@ pub(super) fn load(env: Environment<'_>, file: Section, path: &Path) -> Result<B
         prefix: text("ARTIFACT_BACKUP__S3_PREFIX", file.s3_prefix, "artifact"),
         endpoint: text("ARTIFACT_BACKUP__S3_ENDPOINT", file.s3_endpoint, ""),
         region: text("ARTIFACT_BACKUP__S3_REGION", file.s3_region, "us-east-1"),
-        credentials_file: place("ARTIFACT_BACKUP__S3_CREDENTIALS_FILE", file.s3_credentials_file),
+        credentials_file: secret::file(
+            &S3_CREDENTIALS_FILE,
+            file.s3_credentials_file.map(|value| (path, value)),
+            env,
+        )?,
         credentials: env("AWS_ACCESS_KEY_ID").zip(env("AWS_SECRET_ACCESS_KEY")),
     };
     Ok(BackupConfig {

@@ -4,7 +4,7 @@ mod generic;
 
 use crate::config::Environment;
 use crate::config::keys::{KeyFault, Keys};
-use crate::config::secrets;
+use crate::config::secret;
 use crate::domain::interval::Interval;
 use crate::domain::moment::Moment;
 use crate::workers::feeds::definition::{Channel, Definition, Kind, Pace, Pair, Place, Secret, Transport};
@@ -182,7 +182,7 @@ fn api_key(keys: &mut Keys, kind: Kind, env: Environment<'_>) -> Result<Option<S
     let text = keys.text("api_key")?;
     match (text, kind) {
         (Some(text), Kind::Fred) => {
-            secrets::filled(&text, env).map(Some).map_err(|rule| keys.fault("api_key", rule))
+            secret::filled(&text, env).map(Some).map_err(|rule| keys.fault("api_key", rule))
         }
         (Some(_), _) => Err(keys.fault("api_key", format!("{kind} takes no key"))),
         (None, Kind::Fred) => Err(keys.fault("api_key", "is missing: \"${secret:FRED_API_KEY}\"")),

@@ -104,6 +104,9 @@ pub struct BackupVerified {
     /// Portfolios whose figures are the same; `null` where the backup has none to compare.
     #[schema(example = 12)]
     portfolios: Option<usize>,
+    /// Rows of the audit trail that were held to their hashes.
+    #[schema(example = 5120)]
+    audit_rows: u64,
     /// What is wrong with it.
     faults: Vec<String>,
 }
@@ -214,7 +217,8 @@ pub async fn get_backup(
 
 /// Verify a backup
 ///
-/// Restores it into a scratch place, looks through everything, and computes the figures of every portfolio again.
+/// Restores it into a scratch place, looks through everything, holds the audit trail to its chain, and computes the
+/// figures of every portfolio again.
 #[utoipa::path(post, path = "/backups/{backup}/verify", operation_id = "verify_backup", tag = "operations",
     params(("backup" = String, Path, description = "Id, the beginning of one, or `latest`")),
     responses((status = 200, description = "What was found", body = BackupVerified)))]
@@ -230,13 +234,13 @@ pub async fn verify_backup(
     let outcome = to_its_end(async move {
         let (backups, secret) = (&service.backups, service.backups.settings().secret.clone());
         match backups.verify(&id.to_string(), &secret, (&service.clock, service.random)).await {
-            Ok((_, drilled)) => Ok((drilled.tables, drilled.portfolios, Vec::new())),
-            Err(BackupError::Unsound(faults)) => Ok((0, None, faults)),
+            Ok((_, drilled)) => Ok((drilled.tables, drilled.portfolios, drilled.audit_rows, Vec::new())),
+            Err(BackupError::Unsound(faults)) => Ok((0, None, 0, faults)),
             Err(error) => Err(error),
         }
     })
     .await?;
     tell(&app, caller.actor, "backup.verify", id).await?;
-    let (tables, portfolios, faults) = outcome;
-    Ok(Json(BackupVerified { sound: faults.is_empty(), tables, portfolios, faults }))
+    let (tables, portfolios, audit_rows, faults) = outcome;
+    Ok(Json(BackupVerified { sound: faults.is_empty(), tables, portfolios, audit_rows, faults }))
 }

@@ -61,29 +61,62 @@ impl AnchorFile {
         }
     }
 
+    fn open(&self) -> Result<File, StorageError> {
+        let mut options = File::options();
+        options.read(true).write(true).create(true).truncate(false).mode(0o600);
+        options.open(&self.path).map_err(|error| self.failed(error))
+    }
+
     /// Adds an anchor and returns once it is on disk.
     ///
     /// # Errors
     /// [`StorageError::File`].
     pub fn append(&self, key: &AuditKey, anchor: &Anchor) -> Result<(), StorageError> {
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut options = File::options();
-        let mut file = options
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o600)
-            .open(&self.path)
-            .map_err(|error| self.failed(error))?;
+        let mut file = self.open()?;
         let (before, end) = match *last {
             Some(before) => (before, file.seek(SeekFrom::End(0)).map_err(|error| self.failed(error))?),
             None => end_of(&mut file).map_err(|error| self.failed(error))?,
         };
-        let (mut line, seal) = anchor.line(key, &before);
-        line.push('\n');
+        let (line, seal) = anchor.line(key, &before);
         // Should it fail half way, the next attempt looks at what is there.
         *last = None;
+        self.put(&mut file, (line, end))?;
+        *last = Some(seal);
+        Ok(())
+    }
+
+    /// The line that an anchor would be if it were added now.
+    ///
+    /// # Errors
+    /// [`StorageError::File`].
+    pub fn next_line(&self, key: &AuditKey, anchor: &Anchor) -> Result<String, StorageError> {
+        let before = match File::open(&self.path) {
+            Ok(mut file) => end_of(&mut file).map_err(|error| self.failed(error))?.0,
+            Err(error) if error.kind() == ErrorKind::NotFound => START,
+            Err(error) => return Err(self.failed(error)),
+        };
+        Ok(anchor.line(key, &before).0)
+    }
+
+    /// Adds a line of [`AnchorFile::next_line`]. One that stands at the end already is not added again.
+    ///
+    /// # Errors
+    /// [`StorageError::File`].
+    pub fn add_line(&self, line: &str) -> Result<(), StorageError> {
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        *last = None;
+        let mut file = self.open()?;
+        let (before, end) = end_of(&mut file).map_err(|error| self.failed(error))?;
+        if seal_of(line) == Some(before) {
+            return Ok(());
+        }
+        self.put(&mut file, (line.to_owned(), end))
+    }
+
+    /// Writes a line after those that end at `end`, and brings it onto the disk.
+    fn put(&self, file: &mut File, (mut line, end): (String, u64)) -> Result<(), StorageError> {
+        line.push('\n');
         file.set_len(end)
             .and_then(|()| file.seek(SeekFrom::Start(end)))
             .and_then(|_| file.write_all(line.as_bytes()))
@@ -94,7 +127,6 @@ impl AnchorFile {
         {
             File::open(folder).and_then(|folder| folder.sync_all()).map_err(|error| self.failed(error))?;
         }
-        *last = Some(seal);
         Ok(())
     }
 }

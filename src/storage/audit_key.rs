@@ -1,15 +1,57 @@
-//! The secret of the audit trail: a file beside the database that only its owner can read.
+//! The secret of the audit trail: a file beside the database that only its owner can read, or one that somebody provides.
 
 use crate::domain::audit::AuditKey;
 use crate::domain::hexadecimal::hex;
 use crate::random::Random;
 use crate::storage::error::StorageError;
 use std::io::{ErrorKind, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::Path;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
 
 /// Name of the key's file in a data directory.
 pub const KEY_FILE: &str = "audit.key";
+
+/// What the trail is held to.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Settings {
+    /// File with the key, which must be there; the one in the data directory when `None`.
+    pub file: Option<PathBuf>,
+    /// Rows up to this one are taken as they are: their key is lost.
+    pub after: i64,
+}
+
+impl Settings {
+    /// Where the key of the data in a directory is.
+    pub fn path(&self, directory: &Path) -> PathBuf {
+        self.file.clone().unwrap_or_else(|| directory.join(KEY_FILE))
+    }
+
+    /// The key of the data in a directory; `None` when there is none yet.
+    ///
+    /// # Errors
+    /// [`StorageError::File`] for a file that cannot be read, [`StorageError::AuditKey`] for one that was named and is not
+    /// there, that others may read, or that holds no key.
+    pub fn key(&self, directory: &Path) -> Result<Option<AuditKey>, StorageError> {
+        let path = self.path(directory);
+        let key = read(&path)?;
+        if key.is_none() && self.file.is_some() {
+            return Err(StorageError::AuditKey(format!(
+                "the audit trail's key {} is not there",
+                path.display()
+            )));
+        }
+        // What a container or systemd mounts has rights of their choosing; only the world is kept out of it.
+        let others = if self.file.is_some() { 0o007 } else { 0o077 };
+        let mode = std::fs::metadata(&path).map_or(0, |about| about.mode() & 0o777);
+        if mode & others == 0 {
+            return Ok(key);
+        }
+        let path = path.display();
+        Err(StorageError::AuditKey(format!(
+            "the audit trail's key {path}: others may read it (mode {mode:03o}); run `chmod 600 {path}`"
+        )))
+    }
+}
 
 /// Reads a key from a file; `None` when there is no such file.
 ///

@@ -1,9 +1,11 @@
 //! Reading `audit_rows`: lists, exports, and every row for a verification.
 
-use crate::domain::audit::verification::Verifier;
-use crate::domain::audit::{Head, Link, Outcome, RowText};
+use crate::domain::audit::anchor::Anchors;
+use crate::domain::audit::verification::{FaultKind, Verifier};
+use crate::domain::audit::{AuditKey, Head, Link, Outcome, RowText, START};
 use crate::domain::moment::Moment;
 use crate::named_enum;
+use crate::storage::audit;
 use crate::storage::database::{Tx, on};
 use crate::storage::error::StorageError;
 use crate::storage::page::{Page, push_page};
@@ -11,6 +13,8 @@ use sqlx::{ColumnIndex, Decode, QueryBuilder, Row, Type};
 
 /// Rows a verification reads at a time.
 const SCANNED: i64 = 4_096;
+/// Newest rows by which a key is judged.
+const JUDGED: i64 = 32;
 
 macro_rules! columns {
     () => {
@@ -153,6 +157,33 @@ where
     let row_text = RowText { seq: row.try_get(0)?, recorded_at: Moment(row.try_get(1)?), texts };
     verifier.row(&row_text, row.try_get::<&[u8], _>(14)?);
     Ok(())
+}
+
+/// Refuses a key that the trail was not made with: one row made with it would break the chain for good. Of the newest rows
+/// one that fits is enough, since those that were touched are for a verification to find. Rows up to `after` do not count.
+///
+/// # Errors
+/// [`StorageError::AuditKey`], and the database's.
+pub async fn refuse_other_key(tx: &mut Tx, key: &AuditKey, after: i64) -> Result<(), StorageError> {
+    let end = audit::head(tx).await?;
+    let first = (end.seq - JUDGED).max(after);
+    if end.seq <= first {
+        return Ok(());
+    }
+    let before = head_at(tx, first).await?.unwrap_or(Head { seq: first, hash: START });
+    let mut verifier = Verifier::new(key.clone(), Some(Anchors::default()), Vec::new(), before);
+    while scan(tx, &mut verifier).await? > 0 {}
+    let verdict = verifier.end();
+    let unfit = verdict.faults.iter().filter(|fault| fault.kind == FaultKind::Hash).count();
+    if u64::try_from(unfit).is_ok_and(|unfit| unfit < verdict.rows) {
+        return Ok(());
+    }
+    Err(StorageError::AuditKey(format!(
+        "the audit trail was not made with the key that is here: rows {} to {} do not fit it; put its key back, or see \
+         docs/AUDIT.md",
+        first + 1,
+        end.seq
+    )))
 }
 
 /// Where the chain stood at a row; `None` when there is no such row.

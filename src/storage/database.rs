@@ -16,7 +16,7 @@ use crate::storage::refusal::{Guard, Halt};
 use crate::storage::series::{Series, Shelf};
 use crate::storage::ticks::{Ticks, Touched};
 use crate::storage::writer::{Stamp, Stamps, WriterHandle};
-use crate::storage::{migrate, presence, recall};
+use crate::storage::{audit_key, audit_rows, migrate, presence, recall};
 use crate::telemetry;
 use sqlx::postgres::PgPool;
 use sqlx::sqlite::SqlitePool;
@@ -261,38 +261,26 @@ impl Database {
     /// [`StorageError::Locked`] when another process has it, [`StorageError::NewerSchema`] when a newer version
     /// wrote it, and whatever the driver says.
     pub async fn open(location: &Location, clock: Clock) -> Result<Self, StorageError> {
-        Self::open_with(location, clock, None).await
+        Self::open_claimed(Claim::take(location).await?, clock, &audit_key::Settings::default()).await
     }
 
-    /// The same with the key of the audit trail from elsewhere than the data directory.
+    /// The same of a place that is claimed already, with an audit trail held as `audit` says.
     ///
     /// # Errors
-    /// As [`Database::open`], and [`StorageError::AuditKey`] when the trail has rows and no key is there.
-    pub async fn open_with(
-        location: &Location,
-        clock: Clock,
-        audit_key: Option<AuditKey>,
-    ) -> Result<Self, StorageError> {
-        Self::open_claimed(Claim::take(location).await?, clock, audit_key).await
-    }
-
-    /// The same of a place that is claimed already.
-    ///
-    /// # Errors
-    /// As [`Database::open_with`].
+    /// As [`Database::open`], and [`StorageError::AuditKey`] when the trail has rows and its key is not there.
     pub async fn open_claimed(
         claim: Claim,
         clock: Clock,
-        audit_key: Option<AuditKey>,
+        audit: &audit_key::Settings,
     ) -> Result<Self, StorageError> {
         let directory = claim.location.directory().to_path_buf();
-        Self::open_there(claim, clock, audit_key).await.map_err(|error| presence::advised(error, &directory))
+        Self::open_there(claim, clock, audit).await.map_err(|error| presence::advised(error, &directory))
     }
 
     async fn open_there(
         mut claim: Claim,
         clock: Clock,
-        audit_key: Option<AuditKey>,
+        audit: &audit_key::Settings,
     ) -> Result<Self, StorageError> {
         let schema = claim.schema().await?;
         presence::refuse_loss(&claim.location, schema)?;
@@ -309,10 +297,7 @@ impl Database {
         };
         presence::mark(&location)?;
         let stamps = Arc::new(Stamps::new(clock.clone()));
-        let key = match audit_key {
-            Some(key) => key,
-            None => own_key(location.directory(), &pool).await?,
-        };
+        let key = own_key(location.directory(), &pool, audit).await?;
         let shared = Shared::new(key);
         let halt = Arc::new(Halt::default());
         let directory = location.directory().to_path_buf();
@@ -323,7 +308,10 @@ impl Database {
             tokio::spawn(presence::watch(directory, Arc::clone(&halt), Arc::downgrade(&lock)));
         }
         let opened = Self { readers, writer, stamps, shared, clock, halt, _lock: lock };
-        recall::recall(&mut opened.read().await?).await?;
+        let mut tx = opened.read().await?;
+        recall::recall(&mut tx).await?;
+        audit_rows::refuse_other_key(&mut tx, opened.audit_key(), audit.after).await?;
+        drop(tx);
         Ok(opened)
     }
 

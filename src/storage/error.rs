@@ -104,13 +104,16 @@ impl StorageError {
     }
 }
 
-/// An error with everything that caused it, in one line.
+/// An error with everything that caused it, in one line. A cause that an error tells itself is not told again.
 pub fn with_causes(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
+        let told = cause.to_string();
+        if !text.ends_with(&told) {
+            text.push_str(": ");
+            text.push_str(&told);
+        }
         source = cause.source();
     }
     text
@@ -170,5 +173,22 @@ impl From<sqlx::Error> for StorageError {
             "25006" => Self::Unwritable(error),
             _ => Self::Driver(error),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::{Error, ErrorKind};
+
+    #[test]
+    fn every_cause_is_told_once() {
+        let source = || Error::new(ErrorKind::NotFound, "gone");
+        let file = StorageError::File { path: "/a".to_owned(), source: source() };
+        assert_eq!(with_causes(&file), "/a: gone");
+        let driver = StorageError::Driver(sqlx::Error::Io(source()));
+        let told = with_causes(&driver);
+        assert!(told.starts_with("the database failed: ") && told.ends_with(": gone"), "{told}");
+        assert_eq!(told.matches("gone").count(), 1, "{told}");
     }
 }

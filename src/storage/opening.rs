@@ -87,9 +87,13 @@ async fn lock_directory(directory: &Path) -> Result<File, StorageError> {
     )))
 }
 
-/// The audit trail's key in the data directory. It is made for a trail without rows; one that has rows needs its own.
-pub(super) async fn own_key(directory: &Path, pool: &WriterPool) -> Result<AuditKey, StorageError> {
-    if let Some(key) = audit_key::read(&directory.join(audit_key::KEY_FILE))? {
+/// The audit trail's key. It is made for a trail without rows; one that has rows needs its own.
+pub(super) async fn own_key(
+    directory: &Path,
+    pool: &WriterPool,
+    settings: &audit_key::Settings,
+) -> Result<AuditKey, StorageError> {
+    if let Some(key) = settings.key(directory)? {
         return Ok(key);
     }
     if audit::has_rows(pool).await? {

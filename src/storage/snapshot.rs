@@ -4,11 +4,11 @@
 //! for; until it is done the write-ahead log grows and is not emptied. On PostgreSQL a transaction lends its snapshot to
 //! `pg_dump`.
 
-use crate::domain::audit::AuditKey;
+use crate::domain::audit::{AuditKey, Head};
 use crate::domain::moment::Moment;
 use crate::storage::database::{Link, Shared, Tx, on};
 use crate::storage::error::StorageError;
-use crate::storage::{migrate, recall};
+use crate::storage::{audit, migrate, recall};
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
 use sqlx::sqlite::{SqliteConnectOptions, SqlitePool, SqlitePoolOptions};
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection, SqliteConnection};
@@ -23,6 +23,8 @@ pub struct Facts {
     pub schema: i64,
     /// Stamp of the last commit it has.
     pub last_commit: Moment,
+    /// Where its audit trail ends; `None` for a schema without one.
+    pub audit: Option<Head>,
     /// Rows of each table.
     pub rows: BTreeMap<String, i64>,
 }
@@ -85,7 +87,8 @@ pub async fn facts(tx: &mut Tx) -> Result<Facts, StorageError> {
         let count: i64 = on!(tx, conn => sqlx::query_scalar(AssertSqlSafe(query)).fetch_one(conn).await)?;
         rows.insert(table, count);
     }
-    Ok(Facts { schema, last_commit, rows })
+    let audit = if rows.contains_key("audit_rows") { Some(audit::head(tx).await?) } else { None };
+    Ok(Facts { schema, last_commit, audit, rows })
 }
 
 #[derive(Debug, Clone)]

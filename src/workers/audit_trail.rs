@@ -6,7 +6,7 @@
 use crate::clock::Clock;
 use crate::domain::audit::anchor::{Anchor, AnchorKind};
 use crate::domain::audit::verification::{Verdict, Verifier};
-use crate::domain::audit::{Actor, AuditKey, Entry, Head};
+use crate::domain::audit::{Actor, ActorKind, AuditKey, Entry, Head};
 use crate::domain::hexadecimal::hex;
 use crate::domain::moment::{DAY, Moment};
 use crate::storage::anchor_file::AnchorFile;
@@ -31,6 +31,8 @@ const VERIFY_EVERY: i64 = DAY;
 pub struct AuditTrail {
     file: Arc<AnchorFile>,
     key: AuditKey,
+    /// Rows up to this one are taken as they are.
+    after: i64,
     /// The last anchor; unknown until the file was read.
     anchored: Mutex<Option<Head>>,
     /// One verification at a time.
@@ -61,10 +63,10 @@ pub struct Given {
 }
 
 impl AuditTrail {
-    /// Of the data in a directory.
-    pub fn under(directory: &Path, key: AuditKey) -> Self {
+    /// Of the data in a directory; rows up to `after` are taken as they are.
+    pub fn under(directory: &Path, key: AuditKey, after: i64) -> Self {
         let file = Arc::new(AnchorFile::under(directory));
-        Self { file, key, anchored: Mutex::new(None), verifying: Mutex::new(()) }
+        Self { file, key, after, anchored: Mutex::new(None), verifying: Mutex::new(()) }
     }
 
     /// Runs something that reads or writes the file where that may take its time.
@@ -129,8 +131,8 @@ impl AuditTrail {
         // Before the snapshot: what is anchored then is in it.
         let anchors = self.with_file(AnchorFile::read).await?;
         let mut tx = db.read().await?;
-        let start = audit_rows::head_at(&mut tx, given.after).await?;
-        let start = start.ok_or(Unverified::NoSuchRow(given.after))?;
+        let after = given.after.max(self.after);
+        let start = audit_rows::head_at(&mut tx, after).await?.ok_or(Unverified::NoSuchRow(after))?;
         let told =
             |head: Head| Anchor { kind: AnchorKind::Anchor, head, at: Moment(0), note: "given".to_owned() };
         let given = given.anchors.into_iter().map(told).collect();
@@ -154,9 +156,40 @@ impl AuditTrail {
         let lost = self.with_file(AnchorFile::read).await?;
         let lost = lost.and_then(|anchors| anchors.last().map(|anchor| anchor.head));
         let head = audit::head(&mut db.read().await?).await?;
+        self.write(Anchor { kind: AnchorKind::Restore, head, at: now, note: note.to_owned() }).await?;
+        let told = self.tell_restore(db, actor, (note, now), (lost, head)).await?;
+        *anchored = Some(told);
+        Ok(told)
+    }
+
+    /// Ends a restore that stands among the anchors and not yet in the trail: its row is written before any other.
+    /// Whether there was one.
+    ///
+    /// # Errors
+    /// The database's, and the file's.
+    pub async fn end_restore(&self, db: &Database, now: Moment) -> Result<bool, StorageError> {
+        let mut anchored = self.anchored.lock().await;
+        let Some(anchors) = self.with_file(AnchorFile::read).await? else { return Ok(false) };
+        let head = audit::head(&mut db.read().await?).await?;
+        let Some(restore) = anchors.restored().filter(|restore| restore.head == head) else {
+            return Ok(false);
+        };
+        let owner = Actor::new(ActorKind::Owner, "owner");
+        let told = self.tell_restore(db, owner, (&restore.note, now), (anchors.lost, head)).await?;
+        *anchored = Some(told);
+        Ok(true)
+    }
+
+    /// Writes the row of a restore, with the end that was lost and the one that was found, and anchors it.
+    async fn tell_restore(
+        &self,
+        db: &Database,
+        actor: Actor,
+        (note, now): (&str, Moment),
+        (lost, head): (Option<Head>, Head),
+    ) -> Result<Head, StorageError> {
         let shape = |head: Head| json!({ "seq": head.seq, "hash": hex(&head.hash) });
         let (before, after) = (lost.map(shape), shape(head));
-        self.write(Anchor { kind: AnchorKind::Restore, head, at: now, note: note.to_owned() }).await?;
         let entry = Entry::changed("database.restore", note, (&before, &after));
         let told = db.writer().write::<_, StorageError, _>(actor, move |tx| {
             Box::pin(async move {
@@ -167,7 +200,6 @@ impl AuditTrail {
         told.await?;
         let head = audit::head(&mut db.read().await?).await?;
         self.write(Anchor { kind: AnchorKind::Anchor, head, at: now, note: String::new() }).await?;
-        *anchored = Some(head);
         Ok(head)
     }
 }

@@ -1,8 +1,8 @@
 //! Backups: taking them beside a running service, keeping the right ones, and proving that they restore.
 //!
 //! A backup is one archive (the database as of one commit, and the record files) and a manifest beside it. A newcomer's
-//! mistake is to believe a backup that was only written: [`Backups::verify`] restores it into a scratch place and
-//! computes every portfolio's figures anew.
+//! mistake is to believe a backup that was only written: [`Backups::verify`] restores it into a scratch place, holds its
+//! audit trail to its chain, and computes every portfolio's figures anew.
 
 pub mod archive;
 pub mod drill;
@@ -17,18 +17,20 @@ pub mod target;
 pub mod watch;
 
 use crate::clock::Clock;
+use crate::domain::audit::AuditKey;
 use crate::domain::moment::Moment;
 use crate::random::{NoRandomness, Random};
 use crate::storage::database::{DATABASE_FILE, Database, Location, Tx};
 use crate::storage::error::{StorageError, with_causes};
-use crate::storage::migrate;
 use crate::storage::snapshot::{self, Facts, Snapshot};
+use crate::storage::{audit_key, migrate};
 use crate::telemetry::{self as names, recorder};
 use crate::workers::records;
 use archive::{ArchiveError, Member};
-use drill::Drilled;
+use drill::{Drilled, Proof};
 use kept::{Kept, Mark};
-use manifest::{ArchiveFile, Contents, Engine, FORMAT, FileSum, Manifest, PnlSums, Reason};
+use manifest::{ArchiveFile, AuditEnd, Contents, Engine, FORMAT, FileSum, Manifest, PnlSums, Reason};
+use postgres::Programs;
 use schedule::{Keep, Schedule};
 use sealed::{Passphrase, Salts};
 use std::collections::BTreeMap;
@@ -160,6 +162,10 @@ pub struct Settings {
     pub verify_schedule: Option<Schedule>,
     /// How many are kept.
     pub keep: Keep,
+    /// What the audit trail is held to, in the data and in a copy.
+    pub audit: audit_key::Settings,
+    /// What programs of PostgreSQL are given.
+    pub programs: Programs,
 }
 
 impl Settings {
@@ -172,6 +178,8 @@ impl Settings {
             schedule: None,
             verify_schedule: None,
             keep: Keep::default(),
+            audit: audit_key::Settings::default(),
+            programs: Programs::default(),
         }
     }
 }
@@ -364,7 +372,8 @@ impl Backups {
             contents: None,
             archive: None,
         };
-        let contents = Contents { rows: copied.facts.rows, pnl: copied.pnl, files: BTreeMap::new() };
+        let audit = copied.facts.audit.map(AuditEnd::from);
+        let contents = Contents { rows: copied.facts.rows, audit, pnl: copied.pnl, files: BTreeMap::new() };
         let (inner, folder) = (manifest.clone(), work.0.clone());
         let path = draft.clone();
         let (contents, sum) = aside(move || {
@@ -403,10 +412,12 @@ impl Backups {
                 copy.close().await;
                 described?
             }
-            (Location::Postgres { url, .. }, Some(db)) => dumped(url, &mut db.read().await?, path).await?,
+            (Location::Postgres { url, .. }, Some(db)) => {
+                dumped((url, &self.settings.programs), &mut db.read().await?, path).await?
+            }
             (Location::Postgres { url, .. }, None) => {
                 let there = Snapshot::open_postgres(url).await?;
-                let outcome = dumped(url, &mut there.begin().await?, path).await;
+                let outcome = dumped((url, &self.settings.programs), &mut there.begin().await?, path).await;
                 there.close().await;
                 outcome?
             }
@@ -430,7 +441,10 @@ impl Backups {
         let outcome = self.drill(&kept, &work.0, with).await;
         let faults = match &outcome {
             Ok(drilled) => drilled.faults.clone(),
-            Err(BackupError::Archive(ArchiveError::Damaged(why))) => vec![why.clone()],
+            Err(
+                BackupError::Archive(ArchiveError::Damaged(why))
+                | BackupError::Storage(StorageError::Damaged(why) | StorageError::Corrupt(why)),
+            ) => vec![why.clone()],
             // It could not be tried; that says nothing about the backup.
             Err(_) => return outcome.map(|drilled| (kept, drilled)),
         };
@@ -462,9 +476,20 @@ impl Backups {
 
     async fn drill_unpacked(&self, manifest: &Manifest, work: &Path) -> Result<Drilled, BackupError> {
         let file = work.join(drill::member(manifest.engine));
+        let proof = Proof { key: self.audit_key(work)?, after: self.settings.audit.after };
         match manifest.engine {
-            Engine::Sqlite => drill::sqlite(&file, manifest).await,
-            Engine::Postgres => postgres::drill(&self.location, file, manifest).await,
+            Engine::Sqlite => drill::sqlite(&file, manifest, &proof).await,
+            Engine::Postgres => {
+                postgres::drill((&self.location, &self.settings.programs), file, manifest, &proof).await
+            }
+        }
+    }
+
+    /// The audit trail's key: the one of the data, else the one that a sealed archive brought into `work`.
+    fn audit_key(&self, work: &Path) -> Result<Option<AuditKey>, StorageError> {
+        match self.settings.audit.key(self.location.directory())? {
+            Some(key) => Ok(Some(key)),
+            None => audit_key::read(&work.join(archive::SECRETS).join(audit_key::KEY_FILE)),
         }
     }
 
@@ -509,9 +534,13 @@ async fn described(tx: &mut Tx) -> Result<(Facts, Option<PnlSums>), BackupError>
 }
 
 /// Dumps what a transaction of PostgreSQL sees, and describes it.
-async fn dumped(url: &str, tx: &mut Tx, to: PathBuf) -> Result<(Facts, Option<PnlSums>), BackupError> {
+async fn dumped(
+    from: (&str, &Programs),
+    tx: &mut Tx,
+    to: PathBuf,
+) -> Result<(Facts, Option<PnlSums>), BackupError> {
     let lent = snapshot::lent(tx).await?.unwrap_or_default();
-    postgres::dump(url, lent, to).await?;
+    postgres::dump(from, lent, to).await?;
     described(tx).await
 }
 

@@ -6,6 +6,7 @@
 #![cfg(test)]
 
 mod access;
+mod audit;
 mod backup;
 mod bucket;
 mod commands;

@@ -3,7 +3,7 @@
 use super::{BUDGET_MAX, NAME_RULE, SYMBOLS_MAX, one_of, pace};
 use crate::config::Environment;
 use crate::config::keys::{KeyFault, Keys};
-use crate::config::secrets;
+use crate::config::secret;
 use crate::domain::interval::Interval;
 use crate::domain::moment::Moment;
 use crate::workers::feeds::definition::{Channel, Definition, Kind, Pair, Secret};
@@ -113,15 +113,15 @@ fn select(keys: &mut Keys) -> Result<Option<Select>, KeyFault> {
 /// A text that may name secrets and places.
 fn template(keys: &mut Keys, name: &str, env: Environment<'_>) -> Result<Option<Secret>, KeyFault> {
     let Some(text) = keys.text(name)? else { return Ok(None) };
-    let filled = secret(&text, env).map_err(|rule| keys.fault(name, rule))?;
+    let filled = text_or_secret(&text, env).map_err(|rule| keys.fault(name, rule))?;
     match unknown_place(filled.expose()) {
         Some(place) => Err(keys.fault(name, format!("has {{{place}}}, which stands for nothing"))),
         None => Ok(Some(filled)),
     }
 }
 
-fn secret(text: &str, env: Environment<'_>) -> Result<Secret, String> {
-    if text.contains("${") { secrets::filled(text, env) } else { Ok(Secret::new(text)) }
+fn text_or_secret(text: &str, env: Environment<'_>) -> Result<Secret, String> {
+    if text.contains("${") { secret::filled(text, env) } else { Ok(Secret::new(text)) }
 }
 
 fn url(keys: &mut Keys, kind: Kind, env: Environment<'_>) -> Result<Secret, KeyFault> {
@@ -141,7 +141,7 @@ fn headers(keys: &mut Keys, env: Environment<'_>) -> Result<Vec<(HeaderName, Sec
         let key = format!("headers.{name}");
         let header = HeaderName::from_bytes(name.as_bytes())
             .map_err(|_| keys.fault(&key, "is no name of a header"))?;
-        let value = secret(&value, env).map_err(|rule| keys.fault(&key, rule))?;
+        let value = text_or_secret(&value, env).map_err(|rule| keys.fault(&key, rule))?;
         if reqwest::header::HeaderValue::from_str(value.expose()).is_err() {
             return Err(keys.fault(&key, "has characters no header may have"));
         }

@@ -86,6 +86,8 @@ pub struct Anchors {
     pub expected: Vec<Anchor>,
     /// Restores that somebody has answered for.
     pub restores: Vec<Anchor>,
+    /// Where the trail ended that the last restore gave up, if that is known.
+    pub lost: Option<Head>,
     /// Lines at fault, from 1.
     pub broken: Vec<u64>,
     before: Link,
@@ -95,7 +97,7 @@ pub struct Anchors {
 impl Default for Anchors {
     fn default() -> Self {
         let (expected, restores, broken) = (Vec::new(), Vec::new(), Vec::new());
-        Self { expected, restores, broken, before: START, lines: 0 }
+        Self { expected, restores, lost: None, broken, before: START, lines: 0 }
     }
 }
 
@@ -113,6 +115,7 @@ impl Anchors {
         };
         self.before = seal;
         if anchor.kind == AnchorKind::Restore {
+            self.lost = self.last().map(|last| last.head);
             self.expected.retain(|one| one.head.seq <= anchor.head.seq);
             self.restores.push(anchor.clone());
         }
@@ -122,6 +125,11 @@ impl Anchors {
     /// How many lines were read.
     pub const fn lines(&self) -> u64 {
         self.lines
+    }
+
+    /// The restore that the last line tells of, if it does.
+    pub fn restored(&self) -> Option<&Anchor> {
+        self.expected.last().filter(|last| last.kind == AnchorKind::Restore)
     }
 
     /// The last that must be found.

@@ -1,10 +1,28 @@
-//! The restore drill: a backup is taken apart into a scratch place, looked through, and its figures computed again.
+//! The restore drill: a backup is taken apart into a scratch place, looked through, its audit trail held to its chain,
+//! and its figures computed again.
 
-use super::manifest::{Contents, Engine, Manifest};
+use super::manifest::{AuditEnd, Contents, Engine, Manifest};
 use super::{BackupError, figures};
-use crate::storage::migrate;
+use crate::domain::audit::anchor::Anchors;
+use crate::domain::audit::verification::Verifier;
+use crate::domain::audit::{AuditKey, Head};
+use crate::storage::database::Tx;
+use crate::storage::error::StorageError;
 use crate::storage::snapshot::{self, Snapshot};
+use crate::storage::{audit, audit_rows, migrate};
 use std::path::Path;
+
+/// Faults of an audit trail that are told one by one.
+const TOLD: usize = 5;
+
+/// What the audit trail of a copy is held to.
+#[derive(Debug, Clone)]
+pub struct Proof {
+    /// Its key, if there is one.
+    pub key: Option<AuditKey>,
+    /// Rows up to this one are taken as they are.
+    pub after: i64,
+}
 
 /// What a drill looked at.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -13,6 +31,10 @@ pub struct Drilled {
     pub tables: usize,
     /// Portfolios whose figures were computed and are the same; `None` where the backup has no figures to compare.
     pub portfolios: Option<usize>,
+    /// Rows of the audit trail that were held to their hashes.
+    pub audit_rows: u64,
+    /// Where the audit trail ends.
+    pub audit: Head,
     /// What is wrong with it; nothing when it can be relied on.
     pub faults: Vec<String>,
 }
@@ -33,7 +55,7 @@ pub fn refuse_newer(manifest: &Manifest) -> Result<(), BackupError> {
 ///
 /// # Errors
 /// The database's. What is wrong with the data is no error but a fault.
-pub async fn sqlite(file: &Path, manifest: &Manifest) -> Result<Drilled, BackupError> {
+pub async fn sqlite(file: &Path, manifest: &Manifest, proof: &Proof) -> Result<Drilled, BackupError> {
     refuse_newer(manifest)?;
     let contents = manifest.contents.as_ref().ok_or(BackupError::NoContents)?;
     let copy = Snapshot::open_sqlite(file).await?;
@@ -44,7 +66,7 @@ pub async fn sqlite(file: &Path, manifest: &Manifest) -> Result<Drilled, BackupE
         snapshot::migrate_sqlite(file).await?;
     }
     let copy = Snapshot::open_sqlite(file).await?;
-    let outcome = compare(&copy, manifest, contents, faults).await;
+    let outcome = compare(&copy, (manifest, contents), proof, faults).await;
     copy.close().await;
     outcome
 }
@@ -63,6 +85,16 @@ pub(super) async fn counted(
     if found.last_commit != manifest.last_commit {
         faults.push(format!("the last commit is {} instead of {}", found.last_commit, manifest.last_commit));
     }
+    if let Some(wanted) = &contents.audit {
+        let end = AuditEnd::from(found.audit.unwrap_or(Head::EMPTY));
+        if end != *wanted {
+            let (AuditEnd { seq, hash }, wanted) = (end, (wanted.seq, &wanted.hash));
+            faults.push(format!(
+                "the audit trail ends at row {seq} with hash {hash} instead of row {} with hash {}",
+                wanted.0, wanted.1
+            ));
+        }
+    }
     for (table, wanted) in &contents.rows {
         let rows = found.rows.get(table).copied().unwrap_or_default();
         if rows != *wanted {
@@ -72,14 +104,45 @@ pub(super) async fn counted(
     Ok(faults)
 }
 
-/// What the figures of a copy say against its manifest.
+/// Holds every row of a copy's audit trail to its hash; how many there are, and where they end.
+async fn trail(tx: &mut Tx, proof: &Proof, faults: &mut Vec<String>) -> Result<(u64, Head), StorageError> {
+    let end = audit::head(tx).await?;
+    let Some(key) = proof.key.clone() else {
+        if end.seq > proof.after {
+            faults.push(
+                "its audit trail has rows, and their key is not here; put it back, or see docs/AUDIT.md"
+                    .to_owned(),
+            );
+        }
+        return Ok((0, end));
+    };
+    if end.seq <= proof.after {
+        return Ok((0, end));
+    }
+    let Some(start) = audit_rows::head_at(tx, proof.after).await? else {
+        faults.push(format!("row {} of the audit trail is missing", proof.after));
+        return Ok((0, end));
+    };
+    // Anchors may be of another time: the manifest has told where it ends.
+    let mut verifier = Verifier::new(key, Some(Anchors::default()), Vec::new(), start);
+    while audit_rows::scan(tx, &mut verifier).await? > 0 {}
+    let verdict = verifier.end();
+    faults.extend(verdict.faults.iter().take(TOLD).map(|fault| format!("audit trail: {}", fault.detail)));
+    if verdict.faults_total > u64::try_from(TOLD).unwrap_or_default() {
+        faults.push(format!("audit trail: {} faults in all; is its key another one?", verdict.faults_total));
+    }
+    Ok((verdict.rows, end))
+}
+
+/// What audit trail and figures of a copy say against its manifest.
 pub(super) async fn compare(
     copy: &Snapshot,
-    manifest: &Manifest,
-    contents: &Contents,
+    (manifest, contents): (&Manifest, &Contents),
+    proof: &Proof,
     mut faults: Vec<String>,
 ) -> Result<Drilled, BackupError> {
     let mut tx = copy.read().await?;
+    let (audit_rows, audit) = trail(&mut tx, proof, &mut faults).await?;
     let comparable = contents.pnl.as_ref().filter(|pnl| pnl.method == figures::METHOD);
     // Also where there is nothing to compare with: figures that cannot be computed show damage.
     let found = figures::check_sums(&mut tx, manifest.last_commit).await?;
@@ -93,7 +156,7 @@ pub(super) async fn compare(
         }
     }
     let portfolios = comparable.map(|pnl| pnl.portfolios.len());
-    Ok(Drilled { tables: contents.rows.len(), portfolios, faults })
+    Ok(Drilled { tables: contents.rows.len(), portfolios, audit_rows, audit, faults })
 }
 
 /// Name of the copy of the database inside an archive.

@@ -69,7 +69,9 @@ impl Backups {
             if lengths.get(archive.name.as_str()) != Some(&archive.bytes) {
                 continue;
             }
-            let mark = if marks.contains(stem) { self.mark(stem).await } else { None };
+            // Of this archive, and of none that had its name before.
+            let stem = manifest.stem(&archive.sha256);
+            let mark = if marks.contains(stem.as_str()) { self.mark(&stem).await } else { None };
             kept.push(Kept {
                 manifest,
                 archive,

@@ -1,6 +1,8 @@
 //! What a backup says of itself. One manifest lies inside it, with everything; one beside it, with the archive's own hash
 //! and, when the archive is encrypted, nothing about what is in it.
 
+use crate::domain::audit::Head;
+use crate::domain::hexadecimal::hex;
 use crate::domain::moment::Moment;
 use crate::named_enum;
 use serde::{Deserialize, Serialize};
@@ -66,10 +68,28 @@ pub struct Manifest {
 pub struct Contents {
     /// Rows of each table.
     pub rows: BTreeMap<String, i64>,
+    /// Where the audit trail ends; `None` in backups of earlier versions, and when the schema had none.
+    #[serde(default)]
+    pub audit: Option<AuditEnd>,
     /// Check sums of figures; `None` when the schema was older than the program.
     pub pnl: Option<PnlSums>,
     /// The files, by name.
     pub files: BTreeMap<String, FileSum>,
+}
+
+/// Where an audit trail ends.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AuditEnd {
+    /// Its last row; 0 when it has none.
+    pub seq: i64,
+    /// The hash of that row, in hex.
+    pub hash: String,
+}
+
+impl From<Head> for AuditEnd {
+    fn from(head: Head) -> Self {
+        Self { seq: head.seq, hash: hex(&head.hash) }
+    }
 }
 
 /// Check sums of the figures of every portfolio as known at the last commit.

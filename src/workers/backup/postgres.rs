@@ -1,14 +1,16 @@
 //! Backups of PostgreSQL, by its own programs: `pg_dump` in one snapshot, `pg_restore` and `psql` in one transaction.
 //!
-//! Passwords go into a file that only its owner reads and that is gone afterwards, never onto a command line or into the
-//! environment. What is backed up and restored is the schema `public`.
+//! Passwords go into a file that only its owner reads and that is gone afterwards, never onto a command line or into an
+//! environment: the programs get one of their own, without the secrets that this process may have in its. What is backed up and restored is the schema `public`.
 
 use super::archive::private_file;
+use super::drill::Proof;
 use super::manifest::Manifest;
 use super::target::aside;
 use super::{BackupError, drill};
 use crate::storage::database::Location;
 use crate::storage::snapshot::{self, Snapshot};
+use crate::workers::feeds::definition::Secret;
 use reqwest::Url;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
@@ -20,9 +22,43 @@ const PASSWORDS: &str = "passwords";
 const PARAMETERS: [&str; 8] =
     ["host", "port", "user", "dbname", "sslmode", "sslrootcert", "sslcert", "sslkey"];
 
+/// What the programs are given of the environment.
+#[derive(Debug, Clone, Default)]
+pub struct Programs {
+    /// Variables without secrets: where programs and files are.
+    pub variables: Vec<(&'static str, String)>,
+    /// The password that the environment has for PostgreSQL; one in the URL comes first.
+    pub password: Option<Secret>,
+}
+
+impl Programs {
+    /// What may be among the variables.
+    pub const KNOWN: [&'static str; 11] = [
+        "PATH",
+        "HOME",
+        "TMPDIR",
+        "PGHOST",
+        "PGPORT",
+        "PGUSER",
+        "PGPASSFILE",
+        "PGSSLMODE",
+        "PGSSLROOTCERT",
+        "PGSSLCERT",
+        "PGSSLKEY",
+    ];
+
+    /// A program with that environment and no other.
+    fn command(&self, name: &str) -> Command {
+        let mut command = Command::new(found(name));
+        command.env_clear().envs(self.variables.iter().map(|(name, value)| (name, value)));
+        command
+    }
+}
+
 /// How the programs reach a database.
 #[derive(Debug)]
 pub struct Reach {
+    programs: Programs,
     /// The address, without a password.
     address: String,
     passwords: Option<PathBuf>,
@@ -57,9 +93,10 @@ impl Reach {
     ///
     /// # Errors
     /// [`BackupError::Program`] for a URL that cannot be read, [`BackupError::File`].
-    pub fn of(url: &str, work: &Path) -> Result<Self, BackupError> {
+    pub fn of(url: &str, programs: &Programs, work: &Path) -> Result<Self, BackupError> {
         let mut url = Url::parse(url).map_err(|error| unusable(format!("the database's URL: {error}")))?;
-        let mut password = url.password().map(decoded);
+        let mut password = programs.password.as_ref().map(|password| password.expose().to_owned());
+        password = url.password().map(decoded).or(password);
         let mut kept = Vec::new();
         for (name, value) in url.query_pairs() {
             let name = name.replace('-', "");
@@ -77,12 +114,12 @@ impl Reach {
             return Err(unusable("the database's URL holds a password where none can be"));
         }
         let passwords = password.map(|password| write_password(work, &password)).transpose()?;
-        Ok(Self { address: url.into(), passwords, work: work.to_owned() })
+        Ok(Self { programs: programs.clone(), address: url.into(), passwords, work: work.to_owned() })
     }
 
     /// A program that knows where to connect to.
     fn program(&self, name: &'static str) -> Command {
-        let mut command = Command::new(found(name));
+        let mut command = self.programs.command(name);
         command.current_dir(&self.work).arg("--no-password").arg(format!("--dbname={}", self.address));
         if let Some(passwords) = &self.passwords {
             command.env("PGPASSFILE", passwords);
@@ -141,9 +178,13 @@ fn run(command: &mut Command, program: &'static str) -> Result<Vec<u8>, BackupEr
 ///
 /// # Errors
 /// [`BackupError::Program`] with what `pg_dump` said.
-pub async fn dump(url: &str, snapshot: String, to: PathBuf) -> Result<(), BackupError> {
+pub async fn dump(
+    (url, programs): (&str, &Programs),
+    snapshot: String,
+    to: PathBuf,
+) -> Result<(), BackupError> {
     let work = to.parent().unwrap_or(Path::new("/")).to_owned();
-    let reach = Reach::of(url, &work)?;
+    let reach = Reach::of(url, programs, &work)?;
     aside(move || {
         let mut command = reach.program("pg_dump");
         command.args(["--format=custom", "--compress=0", "--schema=public", "--no-owner", "--no-privileges"]);
@@ -158,18 +199,22 @@ pub async fn dump(url: &str, snapshot: String, to: PathBuf) -> Result<(), Backup
 ///
 /// # Errors
 /// [`BackupError::Program`] with what the programs said; then the database is as it was.
-pub async fn play(url: &str, dump: PathBuf, former: Option<String>) -> Result<(), BackupError> {
+pub async fn play(
+    (url, programs): (&str, &Programs),
+    dump: PathBuf,
+    former: Option<String>,
+) -> Result<(), BackupError> {
     let work = dump.parent().unwrap_or(Path::new("/")).to_owned();
-    let reach = Reach::of(url, &work)?;
+    let reach = Reach::of(url, programs, &work)?;
     aside(move || {
-        let listed = run(Command::new(found("pg_restore")).arg("--list").arg(&dump), "pg_restore")?;
+        let listed = run(reach.programs.command("pg_restore").arg("--list").arg(&dump), "pg_restore")?;
         let wanted: String = String::from_utf8_lossy(&listed)
             .lines()
             .filter(|line| !line.contains(" SCHEMA - ") && !line.contains(" - SCHEMA "))
             .fold(String::new(), |text, line| text + line + "\n");
         let list = work.join("list");
         std::fs::write(&list, wanted).map_err(|error| BackupError::File { path: list.clone(), error })?;
-        let mut restore = Command::new(found("pg_restore"));
+        let mut restore = reach.programs.command("pg_restore");
         restore.args(["--no-owner", "--no-privileges", "--file=-"]);
         restore.arg(format!("--use-list={}", list.display())).arg(&dump);
         let first =
@@ -237,9 +282,10 @@ fn pipe(mut from: Command, reach: &Reach, first: &[u8]) -> Result<(), BackupErro
 /// # Errors
 /// As [`play`], and the database's. What is wrong with the data is no error but a fault.
 pub async fn drill(
-    location: &Location,
+    (location, programs): (&Location, &Programs),
     dump: PathBuf,
     manifest: &Manifest,
+    proof: &Proof,
 ) -> Result<drill::Drilled, BackupError> {
     drill::refuse_newer(manifest)?;
     let Location::Postgres { url, .. } = location else {
@@ -248,19 +294,23 @@ pub async fn drill(
     };
     let name = format!("artifact_drill_{}", manifest.id.simple());
     snapshot::make_scratch(url, &name).await?;
-    let outcome = drill_in(&beside(url, &name)?, dump, manifest).await;
+    let outcome = drill_in((&beside(url, &name)?, programs), dump, (manifest, proof)).await;
     snapshot::drop_scratch(url, &name).await?;
     outcome
 }
 
-async fn drill_in(url: &str, dump: PathBuf, manifest: &Manifest) -> Result<drill::Drilled, BackupError> {
+async fn drill_in(
+    (url, programs): (&str, &Programs),
+    dump: PathBuf,
+    (manifest, proof): (&Manifest, &Proof),
+) -> Result<drill::Drilled, BackupError> {
     let contents = manifest.contents.as_ref().ok_or(BackupError::NoContents)?;
-    play(url, dump, None).await?;
+    play((url, programs), dump, None).await?;
     let copy = Snapshot::open_postgres(url).await?;
     let outcome = async {
         let faults = drill::counted(&copy, manifest, contents).await?;
         copy.migrate().await?;
-        drill::compare(&copy, manifest, contents, faults).await
+        drill::compare(&copy, (manifest, contents), proof, faults).await
     }
     .await;
     copy.close().await;
@@ -285,7 +335,8 @@ mod tests {
             ),
             ("postgres://u@h/db", "postgres://u@h/db", None),
         ] {
-            let reach = Reach::of(url, &work).unwrap();
+            let programs = Programs { variables: vec![("PATH", "/usr/bin".to_owned())], password: None };
+            let reach = Reach::of(url, &programs, &work).unwrap();
             assert_eq!(reach.address, address);
             assert_eq!(reach.passwords.is_some(), line.is_some(), "{url}");
             if let Some(path) = &reach.passwords {
@@ -294,6 +345,19 @@ mod tests {
             }
             let shown = format!("{:?}", reach.program("pg_dump"));
             assert!(!shown.contains("p%3Aq") && !shown.contains("s%5Cx"), "{shown}");
+            // It gets an environment of its own.
+            assert!(shown.contains("env -i ") && shown.contains("PATH=\"/usr/bin\""), "{shown}");
+        }
+        // A password of the environment takes the same way, after one of the URL.
+        let programs =
+            Programs { variables: Vec::new(), password: Some(Secret::new("from-outside".to_owned())) };
+        for (url, line) in
+            [("postgres://u@h/db", "*:*:*:*:from-outside\n"), ("postgres://u:own@h/db", "*:*:*:*:own\n")]
+        {
+            let reach = Reach::of(url, &programs, &work).unwrap();
+            assert_eq!(std::fs::read_to_string(reach.passwords.as_ref().unwrap()).unwrap(), line);
+            let shown = format!("{reach:?} {:?}", reach.program("psql"));
+            assert!(!shown.contains("from-outside"), "{shown}");
         }
         std::fs::remove_dir_all(work).unwrap();
     }

@@ -8,8 +8,10 @@ use super::kept::Kept;
 use super::target::{private_folder, sync_folder};
 use super::{BackupError, Backups, Engine, Secret, Work, archive, drill, postgres};
 use crate::clock::Clock;
+use crate::domain::audit::anchor::{Anchor, AnchorKind};
 use crate::domain::moment::Moment;
 use crate::random::Random;
+use crate::storage::anchor_file::AnchorFile;
 use crate::storage::database::{DATABASE_FILE, Location};
 use crate::storage::opening::Claim;
 use crate::workers::records;
@@ -32,6 +34,9 @@ struct Note {
     staged: String,
     /// Folder of what was there, in the data directory.
     before: String,
+    /// The line that tells of it among the anchors of the audit trail.
+    #[serde(default)]
+    anchor: Option<String>,
 }
 
 /// What a restore came to.
@@ -76,17 +81,38 @@ pub async fn restore(
     if !drilled.faults.is_empty() {
         return Err(BackupError::Unsound(drilled.faults));
     }
+    let anchor = anchor(backups, (&kept, &drilled), (&work.0, now))?;
     place_secrets(directory, &work.0)?;
     let before = match claim.location() {
-        Location::Directory(_) => exchange(directory, &work.0, now)?.map(|path| path.display().to_string()),
+        Location::Directory(_) => {
+            exchange(directory, &work.0, (now, anchor))?.map(|path| path.display().to_string())
+        }
         Location::Postgres { url, .. } => {
             let former = format!("{}{}", BEFORE.replace('-', "_"), stamp(now).to_lowercase());
-            postgres::play(url, work.0.join(drill::member(Engine::Postgres)), Some(former.clone())).await?;
+            let dump = work.0.join(drill::member(Engine::Postgres));
+            let programs = &backups.settings().programs;
+            postgres::play((url, programs), dump, Some(former.clone())).await?;
+            if let Some(line) = anchor {
+                AnchorFile::under(directory).add_line(&line)?;
+            }
             exchange_records(directory, &work.0, now)?;
             Some(format!("schema {former}"))
         }
     };
     Ok(Restored { kept, drilled, before })
+}
+
+/// The line that gives up the anchors beyond the end of a restored audit trail. The row that tells of the restore is
+/// written when the data is next opened. Without a key there is no trail that could be given up.
+fn anchor(
+    backups: &Backups,
+    (kept, drilled): (&Kept, &drill::Drilled),
+    (work, now): (&Path, Moment),
+) -> Result<Option<String>, BackupError> {
+    let Some(key) = backups.audit_key(work)? else { return Ok(None) };
+    let note = format!("backup {} of {}: {}", kept.manifest.id, kept.manifest.created_at, kept.archive.name);
+    let anchor = Anchor { kind: AnchorKind::Restore, head: drilled.audit, at: now, note };
+    Ok(Some(AnchorFile::under(backups.location.directory()).next_line(&key, &anchor)?))
 }
 
 /// Puts the secrets of a sealed backup beside the data where there are none: on another machine. Those that are there stay.
@@ -106,8 +132,13 @@ fn stamp(at: Moment) -> String {
 }
 
 /// Puts the unpacked files of `work` in the place of the data.
-fn exchange(directory: &Path, work: &Path, now: Moment) -> Result<Option<PathBuf>, BackupError> {
-    let note = Note { staged: format!("{STAGED}{}", stamp(now)), before: format!("{BEFORE}{}", stamp(now)) };
+fn exchange(
+    directory: &Path,
+    work: &Path,
+    (now, anchor): (Moment, Option<String>),
+) -> Result<Option<PathBuf>, BackupError> {
+    let (staged, before) = (format!("{STAGED}{}", stamp(now)), format!("{BEFORE}{}", stamp(now)));
+    let note = Note { staged, before, anchor };
     let staged = directory.join(&note.staged);
     private_folder(&staged)?;
     place(&work.join(drill::member(Engine::Sqlite)), &staged.join(DATABASE_FILE))?;
@@ -186,6 +217,9 @@ pub fn go_on(directory: &Path) -> Result<(), BackupError> {
         sync_folder(directory)?;
         place(&staged.join(DATABASE_FILE), &directory.join(DATABASE_FILE))?;
         sync_folder(directory)?;
+    }
+    if let Some(line) = &note.anchor {
+        AnchorFile::under(directory).add_line(line)?;
     }
     fs::remove_dir_all(&staged).or_else(gone).map_err(failed(&staged))?;
     fs::remove_file(&path).map_err(failed(&path))?;

@@ -133,6 +133,26 @@ async fn the_servers_secret_comes_from_a_credential_and_is_guarded() {
     assert!(told.contains("/nowhere/secret"), "{told}");
 }
 
+/// A key of the audit trail that is easily found.
+const AUDIT_KEY: &str = "feedfacefeedfacefeedfacefeedfacefeedfacefeedfacefeedfacefeedface";
+
+/// A storage that lets nobody in, so that whatever is said about its failure is heard.
+async fn refusing() -> std::net::SocketAddr {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let mut head = vec![0; 65_536];
+            if stream.read(&mut head).await.is_ok_and(|taken| taken > 0) {
+                let refusal = b"HTTP/1.1 403 No\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+                stream.write_all(refusal).await.unwrap_or_default();
+            }
+        }
+    });
+    address
+}
+
 /// A place whose configuration and environment are full of secrets to be looked for.
 struct Planted {
     place: Place,
@@ -152,9 +172,14 @@ impl Planted {
         let secret = place.file("server.secret", "canary-of-the-server-secret-0123456789");
         fs::set_permissions(&secret, fs::Permissions::from_mode(0o600)).unwrap();
         let shared = place.file("shared.secret", "canary-of-the-shared-secret-0123456789");
+        let audit = place.file("audit.key", AUDIT_KEY);
+        fs::set_permissions(&audit, fs::Permissions::from_mode(0o600)).unwrap();
+        let storage = refusing().await;
         let toml = format!(
             "[access]\nsecret_file = \"{secret}\"\n[[access.issuers]]\nissuer = \"https://idp/\"\naudience = \"a\"\n\
-             secret_file = \"{shared}\"\nkid = \"k\"\nscopes = [\"markets:read\"]\n"
+             secret_file = \"{shared}\"\nkid = \"k\"\nscopes = [\"markets:read\"]\n[audit]\nkey_file = \"{audit}\"\n\
+             [backup]\ns3_bucket = \"vault\"\ns3_endpoint = \"http://{storage}\"\n[[feeds]]\nname = \"fred\"\n\
+             kind = \"fred\"\nsymbols = [\"DGS10\"]\nenabled = false\napi_key = \"${{secret:FRED_API_KEY}}\"\n"
         );
         let config = place.file("artifact.toml", &toml);
         Self { place, config, url }
@@ -164,6 +189,9 @@ impl Planted {
         let mut command = program(self.place.folder(), arguments);
         command.arg("--data").arg(self.place.data()).args(["--config", &self.config]);
         command.env("ARTIFACT_DATABASE_URL", &self.url).env("INFRA_API_KEY", "canary-of-the-remote");
+        command.env("AWS_ACCESS_KEY_ID", "id").env("AWS_SECRET_ACCESS_KEY", "canary-of-the-storage");
+        command.env("ARTIFACT_BACKUP_PASSPHRASE", "canary-of-the-passphrase");
+        command.env("FRED_API_KEY", "canary-of-the-feed");
         command.env("ARTIFACT_LOG", "debug").env("ARTIFACT_LISTEN", "127.0.0.1:0");
         command
     }
@@ -178,6 +206,10 @@ async fn poke(api: &super::Api, credential: &str, key: &str, refresh: &str) -> V
         ("GET", "/metrics", String::new()),
         ("GET", "/health", String::new()),
         ("GET", "/audit?limit=1000", String::new()),
+        ("GET", "/audit/export", String::new()),
+        ("GET", "/ingest/feeds", String::new()),
+        ("GET", "/backups", String::new()),
+        ("POST", "/backups", String::new()),
         ("GET", "/nothing/here", String::new()),
         ("POST", "/keys", json!({ "name": 7, "key": key, "password": PASSWORD }).to_string()),
         ("POST", "/users", json!({ "name": "a b", "password": PASSWORD, "scopes": ["x"] }).to_string()),
@@ -210,14 +242,23 @@ async fn no_secret_appears_in_logs_metrics_errors_or_the_configuration() {
     service.api.key = Some(key.clone());
     let user = json!({ "name": "alice", "password": PASSWORD, "scopes": ["markets:read"] });
     service.api.post("/users", &user).await.expect(201);
+    // What is shown once, and from then on nowhere.
+    let feed = json!({ "name": "feed", "owner_id": "alice", "scopes": ["prices:write"] });
+    let feed = service.api.post("/keys", &feed).await.expect(201)["key"].as_str().unwrap().to_owned();
     service.api.key = None;
     let login = json!({ "name": "alice", "password": PASSWORD });
     let tokens = service.api.post("/auth/login", &login).await.expect(200);
     let token = |name: &str| tokens[name].as_str().unwrap().to_owned();
     let (access, refresh) = (token("access_token"), token("refresh_token"));
-    for credential in
-        [&key, &access, &refresh, &format!("{access}x"), &key.replace("art_", "art_0"), &format!("{key}x")]
-    {
+    for credential in [
+        &key,
+        &feed,
+        &access,
+        &refresh,
+        &format!("{access}x"),
+        &key.replace("art_", "art_0"),
+        &format!("{key}x"),
+    ] {
         said.extend(poke(&service.api, credential, &key, &refresh).await);
     }
     said.push(service.api.get("/.well-known/jwks.json").await.text());
@@ -229,12 +270,16 @@ async fn no_secret_appears_in_logs_metrics_errors_or_the_configuration() {
     said.push(fs::read_to_string(format!("/proc/{}/cmdline", service.child.id())).unwrap());
     let log = service.err.all();
     assert!(log.iter().any(|line| line.contains("/auth/login")), "the log is there");
+    assert!(log.iter().any(|line| line.contains("a backup failed")), "the storage has refused one");
     said.extend(log);
     said.extend(service.out.all().into_iter().filter(|line| !line.trim().starts_with("art_")));
     let (key_secret, signature) = (key.rsplit('_').next().unwrap(), access.rsplit('.').next().unwrap());
-    let secrets = [PASSWORD, key_secret, &access, signature, &refresh, refresh.rsplit('_').next().unwrap()];
-    let places =
-        ["database", "server-secret", "shared-secret", "remote"].map(|name| format!("canary-of-the-{name}"));
+    let (feed_secret, refresh_secret) =
+        (feed.rsplit('_').next().unwrap(), refresh.rsplit('_').next().unwrap());
+    let secrets =
+        [PASSWORD, key_secret, feed_secret, &access, signature, &refresh, refresh_secret, AUDIT_KEY];
+    let places = ["database", "server-secret", "shared-secret", "remote", "storage", "passphrase", "feed"];
+    let places = places.map(|name| format!("canary-of-the-{name}"));
     for canary in secrets.into_iter().chain(places.iter().map(String::as_str)) {
         let found: Vec<&String> = said.iter().filter(|text| text.contains(canary)).collect();
         assert!(found.is_empty(), "{canary} is in {found:#?}");

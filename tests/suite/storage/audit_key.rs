@@ -36,6 +36,9 @@ on_both! {
         std::fs::write(&path, "no key").unwrap();
         assert!(matches!(Database::open(&location, clock.clone()).await, Err(StorageError::AuditKey(_))));
         std::fs::write(&path, format!("{second}\n")).unwrap();
+        let open = Database::open(&location, clock.clone()).await;
+        assert!(matches!(open, Err(StorageError::AuditKey(said)) if said.contains("others may read it")));
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
         Database::open(&location, clock).await.unwrap();
     }
 }
@@ -49,5 +52,11 @@ fn a_key_that_is_there_is_never_replaced() {
     assert!(matches!(audit_key::create(&scratch.0, Random::System), Err(StorageError::File { .. })));
     assert_eq!(std::fs::read_to_string(&path).unwrap(), first);
     assert!(audit_key::read(&path).unwrap().is_some());
+    let settings = audit_key::Settings::default();
+    assert_eq!(settings.path(&scratch.0), path);
+    assert!(settings.key(&scratch.0).unwrap().is_some());
+    // One that is named is in nobody's directory, and has to be there.
+    let named = audit_key::Settings { file: Some(scratch.0.join("absent")), after: 0 };
+    assert!(matches!(named.key(&scratch.0), Err(StorageError::AuditKey(_))));
     assert!(audit_key::read(&scratch.0.join("absent")).unwrap().is_none());
 }

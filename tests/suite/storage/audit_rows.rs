@@ -6,9 +6,11 @@ use super::raw::Raw;
 use super::samples::read;
 use crate::on_both;
 use crate::support::{Backend, TestDb};
+use artifact::domain::audit::anchor::{Anchor, AnchorKind};
 use artifact::domain::audit::verification::{FaultKind, Verdict};
 use artifact::domain::audit::{Actor, AuditKey, Entry, Outcome};
 use artifact::domain::moment::Moment;
+use artifact::storage::anchor_file::AnchorFile;
 use artifact::storage::audit_key::KEY_FILE;
 use artifact::storage::audit_rows::{self, AuditFilter, AuditSort};
 use artifact::storage::page::{After, Page};
@@ -31,7 +33,7 @@ async fn told(db: &TestDb, trail: &AuditTrail, count: u32) {
 }
 
 fn trail_of(db: &TestDb) -> AuditTrail {
-    AuditTrail::under(db.location.directory(), db.db.audit_key().clone())
+    AuditTrail::under(db.location.directory(), db.db.audit_key().clone(), 0)
 }
 
 async fn verdict(db: &TestDb) -> Verdict {
@@ -148,11 +150,66 @@ on_both! {
         let filter = AuditFilter { action: Some("database.restore".to_owned()), ..AuditFilter::default() };
         assert_eq!(seqs(&db, filter).await, [15]);
         // Another key fits no row and no anchor.
-        let other = AuditTrail::under(db.location.directory(), AuditKey::new(&[9; 32]));
+        let other = AuditTrail::under(db.location.directory(), AuditKey::new(&[9; 32]), 0);
         let found = other.verify(&db.db, Given::default()).await.unwrap();
         assert_eq!(found.faults.iter().filter(|fault| fault.kind == FaultKind::Hash).count(), 15);
         assert!(found.faults.iter().any(|fault| fault.kind == FaultKind::Seal));
         assert!(std::fs::metadata(db.location.directory().join(KEY_FILE)).is_ok());
+    }
+
+    async fn a_restore_among_the_anchors_is_told_in_the_trail_once(backend) {
+        let mut db = TestDb::open(backend).await;
+        let trail = trail_of(&db);
+        told(&db, &trail, 20).await;
+        assert!(!trail.end_restore(&db.db, Moment(0)).await.unwrap(), "there was none");
+        tamper(&db, backend, "DELETE FROM audit_rows WHERE seq > 14").await;
+        db.db.close().await;
+        db.reopen().await;
+        // A restore writes its line; one that is done again because it was stopped writes no second.
+        let head = audit_rows::head_at(&mut read(&db).await, 14).await.unwrap().unwrap();
+        let (file, key) = (AnchorFile::under(db.location.directory()), db.db.audit_key().clone());
+        let restore = Anchor { kind: AnchorKind::Restore, head, at: Moment(5), note: "backup 7".to_owned() };
+        let line = file.next_line(&key, &restore).unwrap();
+        let before = file.read(&key).unwrap().unwrap().lines();
+        for _ in 0..2 {
+            file.add_line(&line).unwrap();
+        }
+        let anchors = file.read(&key).unwrap().unwrap();
+        assert_eq!((anchors.lines(), anchors.broken.len()), (before + 1, 0));
+        let trail = trail_of(&db);
+        assert!(trail.reaches_its_anchor(&db.db).await.unwrap());
+        assert!(trail.end_restore(&db.db, Moment(6)).await.unwrap());
+        assert!(!trail.end_restore(&db.db, Moment(7)).await.unwrap(), "once");
+        assert!(!trail_of(&db).end_restore(&db.db, Moment(8)).await.unwrap(), "by nobody else either");
+        let found = verdict(&db).await;
+        assert_eq!((found.is_good(), found.rows, found.restores.len()), (true, 15, 1), "{found:?}");
+        let rows = audit_rows::list(&mut read(&db).await, &AuditFilter { action: Some("database.restore".to_owned()), ..AuditFilter::default() },
+            &Page::first(AuditSort::Seq, 9)).await.unwrap();
+        assert_eq!((rows.len(), rows[0].object_id.as_deref()), (1, Some("backup 7")));
+        assert!(rows[0].before_json.as_deref().unwrap().contains("\"seq\":20"), "{rows:?}");
+        assert!(rows[0].after_json.as_deref().unwrap().contains("\"seq\":14"), "{rows:?}");
+    }
+
+    async fn a_key_the_trail_was_not_made_with_is_refused_and_one_row_that_was_touched_is_no_reason_to(backend) {
+        let db = TestDb::open(backend).await;
+        let (own, other) = (db.db.audit_key().clone(), AuditKey::new(&[9; 32]));
+        let judged = async |key: &AuditKey, after: i64| {
+            audit_rows::refuse_other_key(&mut read(&db).await, key, after).await
+        };
+        judged(&other, 0).await.expect("a trail without rows is anybody's");
+        told(&db, &trail_of(&db), 40).await;
+        judged(&own, 0).await.unwrap();
+        let refused = judged(&other, 0).await.unwrap_err().to_string();
+        assert!(refused.contains("rows 9 to 40 do not fit"), "{refused}");
+        judged(&other, 39).await.unwrap_err();
+        judged(&other, 40).await.expect("those rows are taken as they are");
+        tamper(&db, backend, "UPDATE audit_rows SET actor = 'bob' WHERE seq = 40").await;
+        judged(&own, 0).await.expect("a verification finds that");
+        assert_eq!(kinds(&verdict(&db).await), [(FaultKind::Hash, 40)]);
+        // Rows that are taken as they are are not looked at.
+        let lenient = AuditTrail::under(db.location.directory(), own, 40);
+        let found = lenient.verify(&db.db, Given::default()).await.unwrap();
+        assert_eq!((found.is_good(), found.rows), (true, 0), "{found:?}");
     }
 
     async fn many_rows_are_verified_part_by_part(backend) {

@@ -3,6 +3,10 @@
 use super::{Guarded, id_of};
 use crate::on_both;
 use crate::storage::raw::Raw;
+use crate::support::{START, Scratch, TestApp, fresh_location};
+use artifact::clock::Clock;
+use artifact::domain::moment::Moment;
+use artifact::http::auth::Access;
 use artifact::workers::directory::Refused;
 use serde_json::json;
 use std::time::{Duration, Instant};
@@ -147,6 +151,33 @@ on_both! {
         guarded.app.stop().await;
     }
 
+    async fn who_guesses_keys_is_told_to_wait_and_the_right_one_is_let_in_within_a_minute(backend) {
+        // With the limits that a service has unless told otherwise.
+        let scratch = Scratch::new();
+        let location = fresh_location(backend, &scratch).await;
+        let start = Moment::parse(START).unwrap();
+        let app = TestApp::start_on(location, Clock::manual(start), Access::Keys).await;
+        let key = app.app.admin_key("first").await.unwrap();
+        let ask = async |key: &str| app.send("GET", "/markets", &[("x-api-key", key)], b"").await;
+        let mut guesses = 0;
+        let refused = loop {
+            let reply = ask(&format!("art_{guesses:012}_{}", "0".repeat(64))).await;
+            guesses += 1;
+            if reply.status != 401 {
+                break reply;
+            }
+            assert!(guesses < 1_500, "nobody is held back");
+        };
+        assert_eq!(refused.code(429), "too_many_requests");
+        let wait: i64 = refused.headers["retry-after"].to_str().unwrap().parse().unwrap();
+        assert!((1..=60).contains(&wait), "{wait}");
+        assert_eq!(ask(&key).await.status, 429, "right or wrong is not told meanwhile");
+        app.clock.set(Moment(start.0 + wait * 1_000_000));
+        ask(&key).await.expect(200);
+        eprintln!("429 at guess {guesses}, the right key let in {wait} s later");
+        app.stop().await;
+    }
+
     async fn a_wrong_secret_and_an_unknown_key_cost_the_same(backend) {
         let guarded = Guarded::start(backend).await;
         let key = guarded.key(&["markets:read"], "alice").await;
@@ -167,6 +198,7 @@ on_both! {
         let (least, most) = (medians.iter().min().unwrap(), medians.iter().max().unwrap());
         // The figure of the issue, and far above the noise: one more hash would not hide in it, a query would not either.
         assert!(most.abs_diff(*least) < Duration::from_micros(200), "{medians:?}");
+        eprintln!("medians of a wrong secret, an unknown key and a near miss: {medians:?}");
         guarded.app.stop().await;
     }
 }

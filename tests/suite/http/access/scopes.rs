@@ -133,6 +133,7 @@ on_both! {
             assert!(!matches!(let_in.status.as_u16(), 401 | 403), "{name} with {scope} alone: {}", let_in.text());
             assert!(let_in.status.as_u16() < 500, "{name}: {}", let_in.text());
         }
+        eprintln!("{} routes, each without a credential, without its scope and with it alone", routes.len());
         let unused: Vec<&&str> = SCOPES.iter().filter(|scope| !used.contains(**scope)).collect();
         assert!(unused.is_empty(), "no route demands {unused:?}");
         guarded.app.stop().await;
