@@ -1,6 +1,7 @@
 //! `make bench`: each figure beside its limit or a peer, taken in turn inside every round of the same run; medians and
 //! ratios. `cargo bench -- fold reads` runs those parts alone. `docs/BENCHMARKS.md` tells what each line measures.
 
+mod audit;
 mod blocks;
 mod bulk;
 mod client;
@@ -145,6 +146,9 @@ async fn measure() {
     }
     if runs("history") {
         ledgers::run_history().await;
+    }
+    if runs("audit") {
+        audit::run().await;
     }
     if runs("serving") {
         serving::run().await;
