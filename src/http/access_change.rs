@@ -17,7 +17,7 @@ where
     T: Send + 'static,
     F: for<'t> FnOnce(&'t mut Tx) -> BoxFuture<'t, Result<T, ApiError>> + Send + 'static,
 {
-    let app = app.clone();
+    let app = AppState::clone(app);
     let done = tokio::spawn(async move {
         let outcome = app.db.writer().write(actor, work).await;
         // Also after a failure: the commit may have been made and only its answer lost.

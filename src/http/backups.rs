@@ -185,7 +185,7 @@ pub async fn create_backup(
     mut query: Query,
 ) -> Result<Response, ApiError> {
     query.finish()?;
-    let service = app.clone();
+    let service = AppState::clone(&app);
     let kept = to_its_end(async move {
         let occasion = Occasion { reason: Reason::Manual, clock: &service.clock, random: service.random };
         service.backups.create(&service.db, occasion).await
@@ -230,7 +230,7 @@ pub async fn verify_backup(
 ) -> Result<Json<BackupVerified>, ApiError> {
     query.finish()?;
     let id = app.backups.find(&name).await?.manifest.id;
-    let service = app.clone();
+    let service = AppState::clone(&app);
     let outcome = to_its_end(async move {
         let (backups, secret) = (&service.backups, service.backups.settings().secret.clone());
         match backups.verify(&id.to_string(), &secret, (&service.clock, service.random)).await {

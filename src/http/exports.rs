@@ -170,7 +170,8 @@ impl Source {
     async fn figures(&self, by: &str) -> Result<PnlView, ApiError> {
         let query = Query::of_uri(&uri_of(&format!("by={by}&{}", self.asked))?);
         let id = Path(self.portfolio.id.to_string());
-        let Json(view) = portfolio_pnl(State(self.app.clone()), self.caller.clone(), id, query).await?;
+        let Json(view) =
+            portfolio_pnl(State(AppState::clone(&self.app)), self.caller.clone(), id, query).await?;
         Ok(view)
     }
 }

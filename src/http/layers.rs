@@ -45,12 +45,12 @@ const OF_THE_BODY: [HeaderName; 3] = [header::CONTENT_TYPE, header::CONTENT_LENG
 pub fn around(routes: Router, app: &AppState) -> Router {
     routes.fallback(not_found).method_not_allowed_fallback(method_not_allowed).layer(
         ServiceBuilder::new()
-            .layer(from_fn_with_state(app.clone(), answered))
+            .layer(from_fn_with_state(AppState::clone(app), answered))
             .layer(CatchPanicLayer::custom(panicked))
             .option_layer(security::cross_origin(&app.guard.origins))
-            .layer(from_fn_with_state(app.clone(), let_in))
+            .layer(from_fn_with_state(AppState::clone(app), let_in))
             .layer(CompressionLayer::new())
-            .layer(from_fn_with_state(app.clone(), entity_tag))
+            .layer(from_fn_with_state(AppState::clone(app), entity_tag))
             .layer(RequestDecompressionLayer::new())
             .layer(DefaultBodyLimit::max(BODY_MAX)),
     )

@@ -213,7 +213,7 @@ pub fn watch(app: &AppState) -> Router {
         .routes(routes!(health::ready))
         .routes(routes!(metrics::metrics))
         .split_for_parts();
-    layers::around(routes.with_state(app.clone()), app).layer(Extension(Door::Owner))
+    layers::around(routes.with_state(AppState::clone(app)), app).layer(Extension(Door::Owner))
 }
 
 /// The whole service as one router, for one door.
@@ -222,6 +222,6 @@ pub fn service(app: &AppState, door: Door) -> Router {
     let (routes, _) = routes().0.split_for_parts();
     let described = Router::new().route(docs::DOCUMENT, get(openapi::serve)).with_state(Written(document));
     let pages = Router::new().route("/docs", get(docs::browser)).route("/docs/problems", get(docs::problems));
-    let all = routes.with_state(app.clone()).merge(described).merge(pages).merge(docs::files());
+    let all = routes.with_state(AppState::clone(app)).merge(described).merge(pages).merge(docs::files());
     layers::around(all, app).layer(Extension(door))
 }
