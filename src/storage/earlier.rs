@@ -71,13 +71,17 @@ pub struct EarlierFile {
 /// # Errors
 /// [`StorageError::Driver`] when it is no such file.
 pub async fn read(file: &Path) -> Result<EarlierFile, StorageError> {
+    // What is said of our own database, that it is damaged or takes no writes, is not said of somebody else's file.
+    rows(file).await.map_err(StorageError::Driver)
+}
+
+async fn rows(file: &Path) -> Result<EarlierFile, sqlx::Error> {
     const MARKETS: &str = "SELECT id, code, name, market_type, timezone, currency, status, opening_time, closing_time, \
         trading_days, metadata, created_at FROM markets ORDER BY rowid LIMIT 1000000";
     const ASSETS: &str = "SELECT id, symbol, name, asset_type, status, market_id, currency, metadata, created_at \
         FROM assets ORDER BY rowid LIMIT 1000000";
     let options = SqliteConnectOptions::new().filename(file).read_only(true).create_if_missing(false);
-    // Of a file that is not there nobody wants to hear that it cannot be written to.
-    let mut connection = SqliteConnection::connect_with(&options).await.map_err(StorageError::Driver)?;
+    let mut connection = SqliteConnection::connect_with(&options).await?;
     let markets = sqlx::query_as(MARKETS).fetch_all(&mut connection).await?;
     let assets = sqlx::query_as(ASSETS).fetch_all(&mut connection).await?;
     connection.close().await?;
