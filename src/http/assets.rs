@@ -384,9 +384,8 @@ impl AssetDraft {
         let market = markets::find_by_code(tx, &self.market_code.to_uppercase()).await?.ok_or_else(|| {
             ApiError::new(Code::MarketNotFound, "Market not found").named_at("/market_code")
         })?;
-        let asset_type = AssetType::from_name(&self.asset_type).ok_or_else(|| {
-            ApiError::field(Code::InvalidEnumeration, "/asset_type", "unknown_value", "Invalid asset_type")
-        })?;
+        let asset_type = AssetType::from_name(&self.asset_type)
+            .ok_or_else(|| ApiError::unknown_value("asset_type", AssetType::NAMES))?;
         let currency = reading::currency(tx, &self.currency, "/currency").await?;
         let terms = self.terms.over(tx, &Terms::plain(currency)).await?;
         check_settlement(&terms, currency)?;

@@ -286,6 +286,14 @@ impl ApiError {
         let detail = detail.into();
         Self { code, errors: vec![FieldError::at(pointer, rule, detail.clone())], detail, successor: None }
     }
+
+    /// A field of the body with a value that is none of `names`. The sentence is that of the earlier service, whose
+    /// clients look for it; what may stand there is told beside it.
+    pub fn unknown_value(field: &str, names: &[&str]) -> Self {
+        let rule = format!("must be one of {}", names.join(", "));
+        let errors = vec![FieldError::at(format!("/{field}"), "unknown_value", rule)];
+        Self { code: Code::InvalidEnumeration, detail: format!("Invalid {field}"), errors, successor: None }
+    }
 }
 
 impl From<StorageError> for ApiError {

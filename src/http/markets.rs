@@ -242,9 +242,8 @@ pub async fn create_market(
         fields.fault("market_type", "unknown_value", detail);
     }
     fields.finish(Unknown::Ignored)?;
-    let market_type = MarketType::from_name(&market_type).ok_or_else(|| {
-        ApiError::field(Code::InvalidEnumeration, "/market_type", "unknown_value", "Invalid market_type")
-    })?;
+    let market_type = MarketType::from_name(&market_type)
+        .ok_or_else(|| ApiError::unknown_value("market_type", MarketType::NAMES))?;
     let id = MarketId(app.random.uuid_v7(app.clock.now())?);
     let work = deed(move |tx| {
         Box::pin(async move {

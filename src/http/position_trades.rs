@@ -179,14 +179,8 @@ pub async fn open_position(
                 return Err(ApiError::invalid(faults));
             }
             let asset = reading::asset(tx, &symbol).await.map_err(|error| error.named_at("/asset_symbol"))?;
-            let side = Side::from_name(&side).ok_or_else(|| {
-                ApiError::field(
-                    Code::InvalidEnumeration,
-                    "/position_type",
-                    "unknown_value",
-                    "Invalid position_type",
-                )
-            })?;
+            let side = Side::from_name(&side)
+                .ok_or_else(|| ApiError::unknown_value("position_type", Side::NAMES))?;
             if !faults.is_empty() {
                 return Err(ApiError::invalid(faults));
             }
