@@ -31,15 +31,26 @@ const EXCHANGE: Duration = Duration::from_mins(1);
 const SELDOM: Duration = Duration::from_hours(6);
 const MIB: usize = 1 << 20;
 
+/// What most kinds have in common.
+const USUAL: Abilities = Abilities {
+    base_url: "",
+    ws_url: "",
+    asked: &[],
+    heard: &[],
+    intervals: &[],
+    every: EXCHANGE,
+    budget: Budget { per_minute: 60, burst: 5 },
+    body_max: 8 * MIB,
+};
+
 const BINANCE: Abilities = Abilities {
     base_url: "https://data-api.binance.vision",
     ws_url: "wss://data-stream.binance.vision",
     asked: &[Channel::Candles, Channel::Trades, Channel::AggTrades],
     heard: &[Channel::Candles, Channel::Trades, Channel::AggTrades],
     intervals: &["1m", "1s", "5m", "15m", "30m", "1h", "2h", "4h", "6h", "8h", "12h", "1d", "1w", "1M"],
-    every: EXCHANGE,
     budget: Budget { per_minute: 240, burst: 20 },
-    body_max: 8 * MIB,
+    ..USUAL
 };
 
 const COINBASE: Abilities = Abilities {
@@ -48,9 +59,8 @@ const COINBASE: Abilities = Abilities {
     asked: &[Channel::Candles, Channel::Trades],
     heard: &[Channel::Trades, Channel::Ticker],
     intervals: &["1m", "5m", "15m", "1h", "6h", "1d"],
-    every: EXCHANGE,
     budget: Budget { per_minute: 300, burst: 10 },
-    body_max: 8 * MIB,
+    ..USUAL
 };
 
 const KRAKEN: Abilities = Abilities {
@@ -59,65 +69,48 @@ const KRAKEN: Abilities = Abilities {
     asked: &[Channel::Candles, Channel::Trades],
     heard: &[Channel::Candles, Channel::Trades],
     intervals: &["1m", "5m", "15m", "30m", "1h", "4h", "1d", "1w"],
-    every: EXCHANGE,
     budget: Budget { per_minute: 60, burst: 2 },
-    body_max: 8 * MIB,
+    ..USUAL
 };
 
 const KRAKEN_V1: Abilities = Abilities {
-    base_url: "https://api.kraken.com",
     ws_url: "wss://ws.kraken.com",
     asked: &[Channel::Trades],
     heard: &[Channel::Trades, Channel::Ticker],
     intervals: &[],
-    every: EXCHANGE,
-    budget: Budget { per_minute: 60, burst: 2 },
-    body_max: 8 * MIB,
+    ..KRAKEN
 };
 
 const FRED: Abilities = Abilities {
     base_url: "https://api.stlouisfed.org",
-    ws_url: "",
     asked: &[Channel::Observations],
-    heard: &[],
     intervals: &["1d"],
     every: SELDOM,
     budget: Budget { per_minute: 60, burst: 10 },
     body_max: 32 * MIB,
+    ..USUAL
 };
 
 const YAHOO: Abilities = Abilities {
     base_url: "https://query2.finance.yahoo.com",
-    ws_url: "",
     asked: &[Channel::Candles],
-    heard: &[],
     intervals: &["1d", "1m", "5m", "15m", "30m", "1h", "1w", "1M"],
     every: SELDOM,
     budget: Budget { per_minute: 20, burst: 2 },
-    body_max: 8 * MIB,
+    ..USUAL
 };
 
 const ECB: Abilities = Abilities {
     base_url: "https://www.ecb.europa.eu",
-    ws_url: "",
     asked: &[Channel::Rates],
-    heard: &[],
-    intervals: &[],
     every: Duration::from_hours(1),
     budget: Budget { per_minute: 20, burst: 5 },
     body_max: 64 * MIB,
+    ..USUAL
 };
 
-const GENERIC: Abilities = Abilities {
-    base_url: "",
-    ws_url: "",
-    asked: &[Channel::Prices, Channel::Candles],
-    heard: &[],
-    intervals: &[],
-    every: EXCHANGE,
-    budget: Budget { per_minute: 60, burst: 5 },
-    body_max: 4 * MIB,
-};
+const GENERIC: Abilities =
+    Abilities { asked: &[Channel::Prices, Channel::Candles], body_max: 4 * MIB, ..USUAL };
 
 const STREAM: Abilities =
     Abilities { asked: &[], heard: &[Channel::Prices, Channel::Candles], body_max: MIB, ..GENERIC };
