@@ -247,7 +247,7 @@ impl App {
         gauges::look_at_files(location.directory().to_path_buf()).await;
         let presents = Arc::new(Presents::default());
         let records = Arc::new(RecordFiles::under(location.directory()));
-        let (streams, queue) = (Arc::default(), Arc::default());
+        let (streams, queue, seats) = (Arc::default(), Arc::default(), Arc::default());
         let trail =
             audit_trail(&db, location.directory(), (backups.settings().audit.after, clock.now())).await;
         let limits = Arc::new(Limits::usual(location.directory()));
@@ -259,6 +259,7 @@ impl App {
             trail,
             refusals,
             streams,
+            seats,
             queue,
             feeds,
             backups,

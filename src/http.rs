@@ -68,6 +68,7 @@ pub mod recording;
 pub mod returns;
 pub mod rights;
 pub mod router;
+pub mod seats;
 pub mod security;
 pub mod several;
 pub mod signing_keys;
@@ -86,6 +87,7 @@ use crate::http::auth::Access;
 use crate::http::guard::Guard;
 use crate::http::health::Limits;
 use crate::http::price_stream::Admission;
+use crate::http::seats::Seats;
 use crate::random::Random;
 use crate::storage::database::Database;
 use crate::workers::audit_trail::AuditTrail;
@@ -117,6 +119,8 @@ pub struct Service {
     pub refusals: Arc<Refusals>,
     /// Streams of prices that are open.
     pub streams: Arc<Admission>,
+    /// Room in memory for bodies.
+    pub seats: Arc<Seats>,
     /// Batches that wait to be stored.
     pub queue: Arc<Queue>,
     /// Feeds that are configured.

@@ -13,6 +13,9 @@ use std::fmt;
 /// Deepest nesting of a body.
 const DEPTH_MAX: usize = 64;
 
+/// Most members of an object whose members are read.
+const MEMBERS_MAX: usize = 10_000;
+
 /// What to do with a field nobody reads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Unknown {
@@ -36,6 +39,10 @@ impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
                 let mut members = Vec::new();
                 while let Some(member) = map.next_entry::<String, &RawValue>()? {
+                    if members.len() == MEMBERS_MAX {
+                        let detail = format!("an object has more than {MEMBERS_MAX} members");
+                        return Err(serde::de::Error::custom(detail));
+                    }
                     members.push(member);
                 }
                 Ok(members)
@@ -153,6 +160,11 @@ impl<'a> Fields<'a> {
         if self.errors.iter().all(|error| error.pointer.as_deref() != Some(&*pointer)) {
             self.errors.push(FieldError::at(pointer, code, detail));
         }
+    }
+
+    /// Faults found so far.
+    pub const fn fault_count(&self) -> usize {
+        self.errors.len()
     }
 
     /// Whether a fault was found so far.

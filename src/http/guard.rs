@@ -7,6 +7,7 @@ use crate::http::client_address::{ClientAddress, TrustedProxies};
 use crate::http::error::{ApiError, Code};
 use crate::http::limits::Limits;
 use crate::http::meters::{Meters, Opened, Quota, Reading};
+use crate::http::seats::seated;
 use crate::telemetry::HTTP_TURNED_AWAY;
 use axum::extract::{MatchedPath, Request};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version, header};
@@ -120,7 +121,7 @@ pub async fn guarded(app: &AppState, request: Request, next: Next) -> Response {
     }
     let owner = request.extensions().get::<Door>() == Some(&Door::Owner);
     if owner || asks_how_it_is(request.uri().path()) {
-        return next.run(request).await;
+        return seated(app, request, next).await;
     }
     let asked = Asked::of(app, &request);
     let charged = match asked.charge(guard) {
@@ -132,7 +133,7 @@ pub async fn guarded(app: &AppState, request: Request, next: Next) -> Response {
         let detail = "too many requests are being served; nothing was done, try again";
         return ApiError::new(Code::Busy, detail).into_response();
     };
-    let mut response = next.run(request).await;
+    let mut response = seated(app, request, next).await;
     asked.learn(guard, response.status());
     if let Some((policy, reading)) = charged {
         asked.describe(policy, reading, response.headers_mut());

@@ -23,7 +23,7 @@ use std::sync::Arc;
 use utoipa::ToSchema;
 
 /// Largest file, decompressed.
-pub const FILE_MAX: usize = 256 << 20;
+pub const FILE_MAX: usize = 64 << 20;
 /// Refused rows a report lists; all of them are counted.
 pub const LISTED: usize = 100;
 

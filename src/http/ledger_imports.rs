@@ -37,7 +37,7 @@ use serde_json::value::RawValue;
 use std::collections::{HashMap, HashSet};
 
 /// Largest file, decompressed.
-pub const FILE_MAX: usize = 64 << 20;
+pub const FILE_MAX: usize = 32 << 20;
 /// Longest id of a row that becomes its `external_id`.
 const ID_MAX: usize = 255;
 

@@ -17,7 +17,7 @@ use serde_json::{Map, Value as Shown, json};
 use utoipa::ToSchema;
 
 /// Largest document, decompressed.
-pub const DOCUMENT_MAX: usize = 64 << 20;
+pub const DOCUMENT_MAX: usize = 32 << 20;
 
 /// Kinds of document, as `kind` names them.
 const KINDS: [&str; 9] =

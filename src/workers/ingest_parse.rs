@@ -293,9 +293,37 @@ pub enum ParseError {
         /// Its code.
         currency: String,
     },
+    /// More prices than one file may have.
+    #[error("the file has more than {ROWS_MAX} prices; cut it into parts")]
+    TooManyRows,
+    /// Nearly nothing in it can be read.
+    #[error("more than {REFUSED_MAX} rows of the file are refused: it is not what it is taken for")]
+    TooManyRefused,
     /// The CSV reader gave up.
     #[error("the file cannot be read as CSV")]
     Csv(#[from] csv::Error),
+}
+
+/// Most prices of a file.
+pub const ROWS_MAX: usize = 1_000_000;
+/// Refused rows, or cells, after which a file is taken for another kind of file.
+pub const REFUSED_MAX: usize = 50_000;
+
+/// Checks that no more was read than is kept in memory.
+fn check_size(taken: usize, refused: usize) -> Result<(), ParseError> {
+    if taken > ROWS_MAX {
+        return Err(ParseError::TooManyRows);
+    }
+    if refused > REFUSED_MAX {
+        return Err(ParseError::TooManyRefused);
+    }
+    Ok(())
+}
+
+impl Parsed {
+    fn check_size(&self) -> Result<(), ParseError> {
+        check_size(self.rows.len(), self.refused.len())
+    }
 }
 
 /// Reads a whole price file.

@@ -20,7 +20,7 @@ use mapping::{LedgerField, Mapping};
 use std::collections::BTreeMap;
 
 /// Most rows of one file.
-pub const ROWS_MAX: usize = 1_000_000;
+pub const ROWS_MAX: usize = 250_000;
 
 named_enum! {
     /// How a ledger file is written.
@@ -198,11 +198,16 @@ pub fn parse(
         LedgerFormat::Ndjson | LedgerFormat::Ghostfolio if mapping.is_about_columns() => {
             return Err(LedgerFileError::NotForThisFormat);
         }
-        LedgerFormat::Ndjson => ndjson_ledger::parse(text, mapping),
+        LedgerFormat::Ndjson => ndjson_ledger::parse(text, mapping)?,
         LedgerFormat::Ghostfolio => ghostfolio::parse(text, mapping)?,
     };
-    if parsed.rows.len() > ROWS_MAX {
-        return Err(LedgerFileError::TooManyRows);
-    }
+    parsed.check_size()?;
     Ok(parsed)
+}
+
+impl ParsedLedger {
+    /// Checks that there are no more rows than are kept in memory.
+    fn check_size(&self) -> Result<(), LedgerFileError> {
+        if self.rows.len() > ROWS_MAX { Err(LedgerFileError::TooManyRows) } else { Ok(()) }
+    }
 }

@@ -8,6 +8,7 @@
 mod access;
 mod audit;
 mod backup;
+mod bombs;
 mod bucket;
 mod commands;
 mod demo;

@@ -177,7 +177,7 @@ fn numbers(fields: &mut Fields<'_>, name: &'static str) -> Vec<Decimal> {
         return Vec::new();
     }
     let mut found = Vec::with_capacity(rows.len());
-    for (index, (_, raw)) in rows.into_iter().enumerate() {
+    for (index, raw) in rows.into_iter().enumerate() {
         match number(raw) {
             Ok(value) => found.push(value),
             Err(rule) => fields.fault(name, "not_a_number", format!("number {index} {rule}")),

@@ -21,8 +21,10 @@ use uuid::Uuid;
 /// Fields of a document that mean nothing to the evaluation.
 const REMARKS: [&str; 8] =
     ["schema", "id", "title", "provenance", "notes", "derived", "tolerance", "ambiguous"];
-/// Most entries of one document.
-const EVENTS_MAX: usize = 1_000_000;
+/// Most elements of one list of a document.
+const ELEMENTS_MAX: usize = 250_000;
+/// Faults after which a list is read no further.
+const FAULTS_MAX: usize = 1_000;
 /// Longest name of an asset or account.
 const NAME_MAX: usize = 64;
 /// Longest holding period, in days.
@@ -35,12 +37,14 @@ pub(super) fn skip_remarks(fields: &mut Fields<'_>) {
     }
 }
 
-/// The elements of a list, each with its pointer; nothing when it is absent.
-pub(super) fn list<'a>(fields: &mut Fields<'a>, name: &'static str) -> Vec<(String, &'a RawValue)> {
-    let elements: Option<Vec<&RawValue>> = fields.opt_value(name, "a list");
-    let pointer = fields.pointer(name);
-    let numbered = elements.into_iter().flatten().enumerate();
-    numbered.map(|(index, raw)| (format!("{pointer}/{index}"), raw)).collect()
+/// The elements of a list; nothing when it is absent or has too many.
+pub(super) fn list<'a>(fields: &mut Fields<'a>, name: &'static str) -> Vec<&'a RawValue> {
+    let elements: Vec<&RawValue> = fields.opt_value(name, "a list").unwrap_or_default();
+    if elements.len() > ELEMENTS_MAX {
+        fields.fault(name, "too_many", format!("has more than {ELEMENTS_MAX} elements"));
+        return Vec::new();
+    }
+    elements
 }
 
 /// Reads each element of a list of objects; what an element does not know is refused.
@@ -49,9 +53,12 @@ pub(super) fn objects<'a, T>(
     name: &'static str,
     mut read: impl FnMut(&mut Fields<'a>, usize) -> Option<T>,
 ) -> Vec<T> {
-    let mut found = Vec::new();
-    for (index, (pointer, raw)) in list(fields, name).into_iter().enumerate() {
-        match Fields::of(raw, pointer) {
+    let (mut found, pointer) = (Vec::new(), fields.pointer(name));
+    for (index, raw) in list(fields, name).into_iter().enumerate() {
+        if fields.fault_count() >= FAULTS_MAX {
+            break;
+        }
+        match Fields::of(raw, format!("{pointer}/{index}")) {
             Ok(mut inner) => {
                 let value = read(&mut inner, index);
                 let faults = inner.faults(Unknown::Refused);
@@ -412,10 +419,6 @@ pub(super) fn ledger(fields: &mut Fields<'_>, checkpoints: bool) -> Option<Docum
     let stated = conventions(fields);
     let mut names = Names::default();
     objects(fields, "assets", |inner, _| describe(inner, &mut names));
-    if list(fields, "events").len() > EVENTS_MAX {
-        fields.fault("events", "too_many", format!("has more than {EVENTS_MAX} entries"));
-        return None;
-    }
     let events = objects(fields, "events", |inner, index| event(inner, index, &mut names, zone));
     let prices = objects(fields, "prices", |inner, _| price(inner, &mut names, zone));
     let fx = objects(fields, "fx", |inner, _| rate(inner, zone));

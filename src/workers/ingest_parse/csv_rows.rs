@@ -36,6 +36,7 @@ pub(super) fn parse(text: &str, options: &Options) -> Result<Parsed, ParseError>
     };
     while let Some(start) = records.next(&mut record)? {
         rows.take(&record, &start)?;
+        rows.parsed.check_size()?;
     }
     rows.parsed.other_symbols = rows.symbols.others()?;
     Ok(rows.parsed)

@@ -42,6 +42,7 @@ pub(super) fn parse(text: &str, options: &Options) -> Result<Parsed, ParseError>
             Ok(object) => rows.take(&object, line)?,
             Err(wrong) => rows.parsed.refused.push(wrong.on(line)),
         }
+        rows.parsed.check_size()?;
     }
     rows.parsed.columns.sort();
     rows.parsed.other_symbols = rows.symbols.others()?;

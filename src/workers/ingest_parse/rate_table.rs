@@ -3,7 +3,7 @@
 
 use super::row::decimal;
 use super::times::{Times, may_be_unix};
-use super::{Code, Field, Options, ParseError, excerpt, list, text_of};
+use super::{Code, Field, Options, ParseError, check_size, excerpt, list, text_of};
 use crate::domain::currency::Currency;
 use crate::domain::decimal::Decimal;
 use crate::domain::moment::Moment;
@@ -84,6 +84,7 @@ pub fn parse(input: &[u8], base: &str, options: &Options) -> Result<RateTable, P
     let unix = header.first().is_some_and(|name| may_be_unix(name));
     let mut times = Times::new(options);
     while let Some(start) = records.next(&mut record)? {
+        check_size(table.columns.iter().map(|column| column.points.len()).sum(), table.refused.len())?;
         let line = start.line;
         let mut refuse = |column: Option<&String>, code, detail| {
             table.refused.push(RefusedCell { line, column: column.cloned(), code, detail });

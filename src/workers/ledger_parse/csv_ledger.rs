@@ -46,6 +46,7 @@ pub(super) fn parse(text: &str, mapping: &Mapping) -> Result<ParsedLedger, Ledge
             Err(faults) => LedgerRow { row: start.line, id: None, fields: Err(faults) },
         };
         parsed.rows.push(row);
+        parsed.check_size()?;
     }
     Ok(parsed)
 }

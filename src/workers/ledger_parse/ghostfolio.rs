@@ -56,6 +56,7 @@ pub(super) fn parse(text: &str, mapping: &Mapping) -> Result<ParsedLedger, Ledge
     }
     let mut parsed = ParsedLedger::empty(LedgerFormat::Ghostfolio);
     for (row, raw) in (1..).zip(activities) {
+        parsed.check_size()?;
         let Ok(activity) = serde_json::from_str::<Object<'_>>(raw.get()) else {
             let fault = RowFault::row("wrong_type", "must be an object");
             parsed.rows.push(LedgerRow { row, id: None, fields: Err(vec![fault]) });

@@ -2,7 +2,7 @@
 
 use super::cells::quoted;
 use super::mapping::{LedgerField, Mapping};
-use super::{AssetProfile, LedgerFormat, LedgerRow, ParsedLedger, RowFault};
+use super::{AssetProfile, LedgerFileError, LedgerFormat, LedgerRow, ParsedLedger, RowFault};
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 use std::fmt;
@@ -14,6 +14,9 @@ const LINE_BYTES: usize = 256 * 1024;
 const OTHER_KINDS: [&str; 8] = ["portfolio", "action", "lot", "pnl", "pnl_item", "price", "rate", "end"];
 /// Fields of an exported entry that the service gives itself.
 const GIVEN: [&str; 2] = ["kind", "recorded_at"];
+
+/// Most members of an object.
+const MEMBERS_MAX: usize = 10_000;
 
 /// The members of an object as they are written: repeated keys are kept, so that they can be refused.
 pub(super) struct Object<'t>(pub(super) Vec<(String, &'t RawValue)>);
@@ -31,6 +34,9 @@ impl<'de> Deserialize<'de> for Object<'de> {
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
                 let mut members = Vec::new();
                 while let Some(member) = map.next_entry()? {
+                    if members.len() == MEMBERS_MAX {
+                        return Err(serde::de::Error::custom("an object has too many members"));
+                    }
                     members.push(member);
                 }
                 Ok(Object(members))
@@ -49,12 +55,13 @@ impl Object<'_> {
 }
 
 /// Reads `text` after its byte order mark.
-pub(super) fn parse(text: &str, mapping: &Mapping) -> ParsedLedger {
+pub(super) fn parse(text: &str, mapping: &Mapping) -> Result<ParsedLedger, LedgerFileError> {
     let mut parsed = ParsedLedger::empty(LedgerFormat::Ndjson);
     for (row, line) in (1..).zip(text.split('\n')) {
         if line.trim_ascii().is_empty() {
             continue;
         }
+        parsed.check_size()?;
         if line.len() > LINE_BYTES {
             let detail = format!("the line has {} bytes, more than {LINE_BYTES}", line.len());
             refuse(&mut parsed, row, RowFault::row("line_too_long", detail));
@@ -82,7 +89,7 @@ pub(super) fn parse(text: &str, mapping: &Mapping) -> ParsedLedger {
             }
         }
     }
-    parsed
+    Ok(parsed)
 }
 
 fn refuse(parsed: &mut ParsedLedger, row: u64, fault: RowFault) {
