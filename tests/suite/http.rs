@@ -10,6 +10,7 @@ mod auth;
 mod bad_input;
 mod candles;
 mod difference;
+mod digits;
 mod explain;
 mod feed_mappings;
 mod health;

@@ -1,6 +1,8 @@
 //! Bad input: one problem document with every field at fault, never a 5xx, and nothing is changed.
 
+mod injection;
 mod ledger_table;
+mod mutations;
 mod tables;
 
 use crate::on_both;
