@@ -157,10 +157,11 @@ class Server:
 
 
 class Writers:
-    """Clients that record prices, each at moments of its own, and know which of them were acknowledged."""
+    """Clients that record prices, each at moments of its own, and know which of them were acknowledged. With `queued`
+    every other client puts them into the queue."""
 
-    def __init__(self, count=4):
-        self.count, self.next = count, [0] * count
+    def __init__(self, count=4, queued=False):
+        self.count, self.queued, self.next = count, queued, [0] * count
         self.acked, self.unknown, self.refused, self.odd = {}, {}, {}, []
         self.times, self.when = [], {}
         self.lock, self.stop = threading.Lock(), threading.Event()
@@ -179,9 +180,12 @@ class Writers:
         moment = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(1_700_000_000 + seconds))
         price = f"{random.randrange(1, 10**6)}.{random.randrange(100):02}"
         body = {"symbol": "LAB", "price": price, "timestamp": moment, "source": "faults"}
-        status, answer, took = server.ask("POST", "/prices", body)
+        if self.queued and number % 2:
+            status, answer, took = server.ask("POST", "/ingest/queue", [body])
+        else:
+            status, answer, took = server.ask("POST", "/prices", body)
         with self.lock:
-            if status == 200:
+            if status in (200, 202):
                 self.acked[moment] = price
                 self.times.append(took)
                 self.when[moment] = time.monotonic()
@@ -212,7 +216,11 @@ class Writers:
             thread.join()
 
     def there(self, server):
-        """Every price the service has: moment to values."""
+        """Every price the service has, once its queue is empty: moment to values."""
+        began = time.monotonic()
+        while self.queued and server.ask("GET", "/ingest/queue")[1]["depth"]:
+            check(time.monotonic() - began < 10, "the queue is not empty 10 s after the start")
+            time.sleep(0.02)
         found, path = {}, "/prices?symbol=LAB&source=faults&limit=10000"
         host, port = server.address.rsplit(":", 1)
         while path:

@@ -1,12 +1,26 @@
 """D10, D11: backups while clients write."""
 
+import base64
 import json
-import shutil
+import os
 import time
 
 from harness import Server, Writers, artifact, check, p99, scratch
 
 BACKUPS = 5
+# Size of the database at length, in bytes, and what a backup of it may cost.
+SIZE, SECONDS_MAX, RATIO_MAX = 100_000_000, 5, 2
+
+
+def grow(server, size):
+    """Adds assets with as much about them as there may be, until the database has so many bytes."""
+    number, path = 0, server.data / "artifact.db"
+    while path.stat().st_size < size:
+        # Text of chance, so that it does not shrink when it is packed.
+        text = base64.b64encode(os.urandom(44_000)).decode()
+        asset = {"symbol": f"X{number}", "name": "x", "asset_type": "CRYPTOCURRENCY", "market_code": "LAB", "metadata": {"text": text}}
+        check(server.ask("POST", "/assets", asset)[0] == 201, "an asset")
+        number += 1
 
 
 def backups(quick):
@@ -24,8 +38,9 @@ def backups(quick):
                     for row in range(10_000)
                 ]
                 check(server.ask("POST", "/prices/batch", rows, timeout=120)[0] == 200, "a batch")
+            grow(server, 0 if quick else SIZE)
             writers.start(server)
-            time.sleep(3 if quick else 10)
+            time.sleep(3 if quick else 15)
             with writers.lock:
                 idle, writers.times = writers.times, []
             taken, slowest = [], 0
@@ -60,7 +75,11 @@ def backups(quick):
                 check(json.dumps(again) == json.dumps(live[made["id"]]), "figures differ")
                 server.stop()
         ratio = p99(busy) / p99(idle)
+        if not quick:
+            check(size >= SIZE, f"only {size} bytes")
+            check(slowest <= SECONDS_MAX * size / SIZE, f"a backup of {size / 1e6:.0f} MB took {slowest:.2f} s")
+            check(ratio <= RATIO_MAX, f"write p99 {p99(idle) * 1000:.1f} ms, during backups {p99(busy) * 1000:.1f} ms")
         return (
             f"{len(taken)} backups of {size / 1e6:.0f} MB, slowest {slowest:.2f} s, every write acknowledged before is in; "
-            f"write p99 {p99(idle) * 1000:.1f} ms, meanwhile {p99(busy) * 1000:.1f} ms ({ratio:.1f} times)"
+            f"write p99 {p99(idle) * 1000:.1f} ms of {len(idle)}, meanwhile {p99(busy) * 1000:.1f} ms of {len(busy)} ({ratio:.1f} times)"
         )

@@ -25,6 +25,7 @@ from harness import BINARY, Broken
 ROWS = {
     "power": power.power,
     "power-control": power.control,
+    "power-records": power.records,
     "full": disk.full,
     "read-only": disk.read_only,
     "flush": disk.flush,

@@ -95,6 +95,12 @@ pub(crate) fn shared() -> PathBuf {
     std::env::var("ARTIFACT_SHARED").map_or_else(|_| beside(), PathBuf::from)
 }
 
+/// How often something is tried: `often` for `make check`, which sets `ARTIFACT_TEST_LONG`, and else `seldom`.
+#[expect(clippy::disallowed_methods, reason = "the harness is told by the environment how long it may take")]
+pub(crate) fn times<T>(seldom: T, often: T) -> T {
+    if std::env::var("ARTIFACT_TEST_LONG").is_ok() { often } else { seldom }
+}
+
 /// A fresh, empty place for data.
 pub(crate) async fn fresh_location(backend: Backend, scratch: &Scratch) -> Location {
     let directory = scratch.0.join("data");
