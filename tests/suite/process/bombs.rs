@@ -125,9 +125,12 @@ fn endless() -> Vec<Bomb> {
     bombs
 }
 
+/// What there is much of; path, type and mebibytes of a body; how it begins, and how it goes on.
+type Much = (&'static str, &'static str, &'static str, usize, &'static [u8], &'static [u8]);
+
 /// What is as large as its route takes, and much of it: it must be answered.
 fn whole() -> Vec<Bomb> {
-    let many: [(&str, &str, &str, usize, &[u8], &'static [u8]); 12] = [
+    let many: [Much; 12] = [
         ("a number", "/prices", JSON, 1, NUMBER, b"1"),
         ("nesting", "/prices", JSON, 1, b"[", b"["),
         ("objects", "/fx", JSON, 1, b"[{}", b",{}"),
@@ -141,19 +144,15 @@ fn whole() -> Vec<Bomb> {
         ("lines", LEDGER, CSV, 32, b"type,executed_at,amount\n", b"a\n"),
         ("objects", LEDGER, JSON, 32, b"{\"activities\":[{}", b",{}"),
     ];
-    let bomb =
-        |(what, path, kind, mebibytes, first, filler): (&str, &str, &str, usize, &[u8], &'static [u8])| {
-            let length = (mebibytes << 20) - first.len();
-            Bomb {
-                name: format!("as much of {what} as there may be, {path}"),
-                head: head(path, kind, &format!("content-length: {}", mebibytes << 20)),
-                first: first.into(),
-                filler,
-                length,
-                chunked: false,
-                whole: true,
-            }
-        };
+    let bomb = |(what, path, kind, mebibytes, first, filler): Much| Bomb {
+        name: format!("as much of {what} as there may be, {path}"),
+        head: head(path, kind, &format!("content-length: {}", mebibytes << 20)),
+        first: first.into(),
+        filler,
+        length: (mebibytes << 20) - first.len(),
+        chunked: false,
+        whole: true,
+    };
     many.into_iter().map(bomb).collect()
 }
 
