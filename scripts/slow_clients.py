@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
-"""Rows I5 and I6 with their full numbers: slow clients of six kinds, and idle connections.
+"""Rows I5, I6 and I7 with their full numbers: slow clients of seven kinds, idle connections, and eight busy clients.
 
 Starts the program that is named on a free loopback port with data of its own, lets 500 clients of each kind be slow at
-it at once, then opens 10,000 connections that say nothing; meanwhile it asks for health and posts prices. It prints a
-table and fails when a figure is worse than the bar. Nothing but Python's standard library.
+it at once, then opens 10,000 connections that say nothing; meanwhile it asks for health and posts prices. At last eight
+clients read and write without a pause. It prints a table and fails when a figure is worse than the bar. Nothing but
+Python's standard library.
 """
 
 import asyncio
@@ -18,6 +19,7 @@ import time
 
 EACH, IDLE = 500, 10_000
 GONE, HEALTHY, RESIDENT = 35.0, 1.0, 512
+WORKERS, BUSY, ANSWERED = 8, 15.0, 0.5
 
 
 def resident_mib(process):
@@ -40,7 +42,7 @@ class Service:
         raise SystemExit("the service did not start")
 
     async def ask(self, method, path, body=None):
-        """Status and seconds of one request on a connection of its own."""
+        """Status, seconds and body of one request on a connection of its own."""
         started = time.monotonic()
         reader, writer = await asyncio.open_connection(*self.place)
         payload = json.dumps(body).encode() if body is not None else b""
@@ -49,14 +51,14 @@ class Service:
         writer.write(head.encode() + payload)
         answer = await asyncio.wait_for(reader.read(), 30)
         writer.close()
-        return int(answer.split(b" ", 2)[1]), time.monotonic() - started
+        return int(answer.split(b" ", 2)[1]), time.monotonic() - started, answer.split(b"\r\n\r\n", 1)[1]
 
 
 async def prepare(service):
     market = {"code": "COMEX", "name": "COMEX", "market_type": "COMMODITIES_EXCHANGE", "timezone": "UTC"}
     asset = {"symbol": "GOLD", "name": "Gold", "asset_type": "COMMODITY", "market_code": "COMEX"}
     for path, body in (("/markets", market), ("/assets", asset)):
-        status, _ = await service.ask("POST", path, body)
+        status, _, _ = await service.ask("POST", path, body)
         if status not in (200, 201):
             raise SystemExit(f"{path}: {status}")
 
@@ -106,17 +108,16 @@ async def read_slowly(service):
 async def watch(service, seen, stop):
     """Asks for health and posts a price, again and again."""
     while not stop.is_set():
-        status, seconds = await service.ask("GET", "/health")
+        status, seconds, health = await service.ask("GET", "/health")
         seen["health"].append(seconds)
-        seen["failed"] += status != 200
-        status, _ = await service.ask("POST", "/prices", {"symbol": "GOLD", "price": "4001"})
-        seen["failed"] += status != 200
+        price = await service.ask("POST", "/prices", {"symbol": "GOLD", "price": "4001"})
+        seen["failed"] += [body.decode() for status, body in ((status, health), (price[0], price[2])) if status != 200]
         seen["resident"] = max(seen["resident"], resident_mib(service.process.pid))
         await asyncio.sleep(0.05)
 
 
 async def watched(service, work):
-    seen, stop = {"health": [], "failed": 0, "resident": 0}, asyncio.Event()
+    seen, stop = {"health": [], "failed": [], "resident": 0}, asyncio.Event()
     watching = asyncio.create_task(watch(service, seen, stop))
     result = await work
     stop.set()
@@ -152,6 +153,42 @@ async def idle(service):
     return len(held)
 
 
+async def work(service, number, until, times, failed):
+    """One client on one connection, that writes and reads until it is over."""
+    reader, writer = await asyncio.open_connection(*service.place)
+
+    async def ask(method, path, body=None):
+        started, payload = time.monotonic(), json.dumps(body).encode() if body is not None else b""
+        head = f"{method} {path} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n"
+        writer.write(f"{head}content-length: {len(payload)}\r\n\r\n".encode() + payload)
+        head = (await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 30)).decode().lower()
+        length = next(int(line.split(":")[1]) for line in head.splitlines() if line.startswith("content-length:"))
+        answer = await reader.readexactly(length)
+        times.append(time.monotonic() - started)
+        status = int(head.split(" ", 2)[1])
+        if status not in (200, 201):
+            failed.append(f"{method} {path}: {status} {answer[:200]!r}")
+        return json.loads(answer)
+
+    portfolio = await ask("POST", "/portfolios", {"name": f"busy {number}", "owner_id": "busy", "initial_capital": "1000000000"})
+    base, count = f"/portfolios/{portfolio['id']}", 0
+    while time.monotonic() < until:
+        count += 1
+        price = {"symbol": "GOLD", "price": f"{4000 + count}.5", "timestamp": f"2026-01-{number + 1:02}T00:00:00.{count:06}Z"}
+        await ask("POST", "/prices", price)
+        trade = {"type": "buy", "symbol": "GOLD", "quantity": "1", "price": "4000", "executed_at": price["timestamp"]}
+        await ask("POST", f"{base}/transactions", trade)
+        await ask("GET", base)
+        await ask("GET", f"{base}/pnl")
+    writer.close()
+
+
+async def busy(service):
+    times, failed, until = [], [], time.monotonic() + BUSY
+    await asyncio.gather(*(work(service, number, until, times, failed) for number in range(WORKERS)))
+    return sorted(times), failed
+
+
 async def run(program, folder):
     service = Service(program, folder)
     try:
@@ -164,9 +201,16 @@ async def run(program, folder):
         bad = [name for name, seconds in ended.items() if seconds > GONE]
         for what, seen in (("slow clients", during), (f"{opened} idle connections", meanwhile)):
             print(f"{what}: health p99 {seen['p99'] * 1000:.0f} ms of {len(seen['health'])} requests, "
-                  f"{seen['failed']} failed, at most {seen['resident']} MiB resident (before: {before})")
+                  f"{len(seen['failed'])} failed, at most {seen['resident']} MiB resident (before: {before})")
             if seen["p99"] > HEALTHY or seen["failed"] or seen["resident"] > RESIDENT:
                 bad.append(what)
+            for body in seen["failed"][:3]:
+                print(f"  failed: {body}")
+        times, failed = await busy(service)
+        p99 = times[int(len(times) * 0.99)]
+        print(f"{WORKERS} busy clients: {len(times)} requests in {BUSY:.0f} s, {len(failed)} failed, p99 {p99 * 1000:.0f} ms")
+        if failed or p99 > ANSWERED:
+            bad.append(f"{WORKERS} busy clients {failed[:3]}")
         if bad:
             raise SystemExit(f"worse than the bar: {', '.join(bad)}")
     finally:

@@ -262,7 +262,7 @@ fn bounded(place: &Place) -> Service {
     let plain = place.command(&[&["serve"], &OPEN[..]].concat());
     let mut bounded = Command::new("/bin/sh");
     bounded
-        .args(["-c", "ulimit -v 4194304; exec \"$@\"", "sh"])
+        .args(["-c", "ulimit -v 8388608; exec \"$@\"", "sh"])
         .arg(plain.get_program())
         .args(plain.get_args());
     bounded.env_clear().current_dir(place.folder()).stdin(Stdio::null());
