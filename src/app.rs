@@ -419,8 +419,8 @@ impl App {
         let guarding = tokio::spawn(guarding);
         self.tend_audit_trail(&stop);
         let posting = self.posting(&stop);
-        let (db, clock) = (self.state.db.clone(), self.state.clock.clone());
-        tokio::spawn(gauges::supervise(db, self.directory.clone(), clock, stop.clone()));
+        let Service { db, feeds, clock, .. } = Service::clone(&self.state);
+        tokio::spawn(gauges::supervise((db, feeds), self.directory.clone(), clock, stop.clone()));
         let over_network = serve(Entrance::Network(listener));
         let both = async { tokio::join!(over_socket, over_network) };
         let drained = async {

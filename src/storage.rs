@@ -50,4 +50,5 @@ pub mod token_keys;
 pub mod transactions;
 pub mod usage;
 pub mod users;
+mod wal;
 pub mod writer;

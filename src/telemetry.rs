@@ -9,9 +9,10 @@ pub mod sources;
 use tracing_subscriber::EnvFilter;
 
 /// Declares each metric once: its kind, its constant, its name and what it tells. A `zeroed` counter has no labels and
-/// is shown from the start, so that its first event is an increase.
+/// is shown from the start, so that its first event is an increase; with a label of which all words are known, each of its
+/// series is.
 macro_rules! table {
-    ($($kind:ident $name:ident = $text:literal, $help:literal;)+) => {
+    ($($kind:ident $name:ident = $text:literal, $help:literal $(, $label:literal in [$($word:literal),+])?;)+) => {
         $(#[doc = $help] pub const $name: &str = $text;)+
 
         /// Every name.
@@ -19,6 +20,7 @@ macro_rules! table {
 
         fn describe() {
             $(table!(@ $kind $name $help);)+
+            $($($(metrics::counter!($name, $label => $word).absolute(0);)+)?)+
         }
     };
     (@ zeroed $name:ident $help:literal) => {
@@ -35,20 +37,26 @@ table! {
     counter HTTP_REQUESTS = "http_requests_total", "Requests by method, route template and status; 499 when the caller went away first.";
     histogram HTTP_REQUEST_SECONDS = "http_request_duration_seconds", "Time from a request's head to its answer's head, by method and route template.";
     gauge HTTP_IN_FLIGHT = "http_requests_in_flight", "Requests that are being answered.";
-    counter HTTP_TURNED_AWAY = "http_requests_turned_away_total", "Requests refused before their route, by reason: the rate limit that was used up, or concurrency.";
+    counter HTTP_TURNED_AWAY = "http_requests_turned_away_total", "Requests refused before their route, by reason: the rate limit that was used up, or concurrency.",
+        "reason" in ["key", "address", "heavy", "anonymous", "refused", "concurrency"];
     gauge HTTP_CONNECTIONS = "http_connections", "Connections from the network that are open.";
-    counter HTTP_CONNECTIONS_ENDED = "http_connections_ended_total", "Connections ended for the sake of others, by reason: idle, slow body, slow answer, or a full house.";
+    counter HTTP_CONNECTIONS_ENDED = "http_connections_ended_total", "Connections ended for the sake of others, by reason: idle, slow body, slow answer, or a full house.",
+        "reason" in ["idle", "slow_body", "slow_answer", "full"];
     // What is computed.
     histogram PNL_SECONDS = "pnl_compute_seconds", "Time to compute the profit and loss that was asked for, by kind: present or past.";
     // What is recorded.
     counter INGEST_MESSAGES = "ingest_messages_total", "Rows of prices and rates, by source and outcome: stored, duplicate, corrected, refused or withdrawn.";
     gauge INGEST_QUEUE_DEPTH = "ingest_queue_depth", "Batches that wait in the queue to be stored.";
     gauge INGEST_QUEUE_BYTES = "ingest_queue_bytes", "Size of the packed rows of the batches that wait in the queue.";
-    counter INGEST_QUEUE_BATCHES = "ingest_queue_batches_total", "Batches that left the queue, by outcome: stored or dead.";
+    counter INGEST_QUEUE_BATCHES = "ingest_queue_batches_total", "Batches that left the queue, by outcome: stored or dead.",
+        "outcome" in ["stored", "dead"];
+    gauge INGEST_QUEUE_OLDEST = "ingest_queue_oldest_seconds", "Age of the batch that has waited longest in the queue.";
     gauge INGEST_DEAD_LETTERS = "ingest_dead_letters", "Batches of the queue that could not be stored.";
     gauge INGEST_LAG = "ingest_lag_seconds", "From the newest moment of a feed's last group to its commit, by source.";
     gauge FEED_CONNECTED = "feed_connected", "1 while a feed is connected, or its last fetch succeeded, by source.";
     gauge FEED_LAST_MESSAGE = "feed_last_message_timestamp_seconds", "When anything came from a feed last, by source.";
+    gauge FEED_WANTED = "feed_wanted", "1 while somebody wants a feed to run, by source.";
+    gauge FEED_STALE = "feed_stale", "1 while a feed that is wanted has given nothing good for twice as long as it may take, by source.";
     counter FEED_RECONNECTS = "feed_reconnects_total", "Connections of feeds after their first, by source.";
     gauge PRICE_STALENESS = "price_staleness_seconds", "Age of the oldest newest price of an active asset, by asset type.";
     // What is posted on to another instance.
@@ -65,6 +73,7 @@ table! {
     histogram DB_WAIT_SECONDS = "db_pool_wait_seconds", "Time until a read had its connection.";
     gauge DATABASE_BYTES = "db_size_bytes", "Size of the SQLite database without its write-ahead log.";
     gauge WAL_BYTES = "sqlite_wal_bytes", "Size of SQLite's write-ahead log.";
+    histogram CHECKPOINT_SECONDS = "sqlite_checkpoint_seconds", "Time to take SQLite's write-ahead log up into the database, beside the commits.";
     gauge DISK_FREE = "data_disk_free_bytes", "What is free, to this user, on the file system of the data directory.";
     gauge DISK_SIZE = "data_disk_size_bytes", "Size of the file system of the data directory.";
     // Backups.
@@ -88,7 +97,9 @@ table! {
     gauge CLOCK_AHEAD = "clock_ahead", "1 while the clock has run an hour ahead and is not followed.";
     gauge SERVICE_START = "service_start_timestamp_seconds", "When the service opened its data, in seconds since 1970.";
     // Who comes in.
-    counter AUTH_FAILURES = "auth_failures_total", "Credentials and logins that were refused, by kind: none, API key, token, scope, login, throttled login, refresh or reused refresh.";
+    gauge CERTIFICATE_EXPIRY = "tls_certificate_expiry_timestamp_seconds", "When the certificate in use ends, in seconds since 1970; not there without TLS of its own.";
+    counter AUTH_FAILURES = "auth_failures_total", "Credentials and logins that were refused, by kind: none, API key, token, scope, login, throttled login, refresh or reused refresh.",
+        "kind" in ["none", "api_key", "token", "scope", "login", "login_throttled", "refresh", "refresh_reused"];
     zeroed LOGINS = "auth_logins_total", "Logins with a password.";
     gauge BUILD = "build_info", "1, with version, commit and compiler.";
 }

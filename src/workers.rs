@@ -4,6 +4,7 @@ pub mod actions;
 pub mod adjusted_prices;
 pub mod audit_trail;
 pub mod background;
+pub mod backlog;
 pub mod backup;
 pub mod bookkeeping;
 pub mod csv_records;

@@ -36,10 +36,14 @@ pub(super) async fn run(context: &Context, args: &DoctorArgs) -> Result<(), Fail
     if running {
         let client = Client::connect(&context.config).await?;
         let reply = client.send(Method::GET, "/health", None).await?;
+        let warnings = reply.body.get("warnings").and_then(Value::as_array).map(Vec::as_slice);
+        let warnings: Vec<&str> = warnings.unwrap_or_default().iter().filter_map(Value::as_str).collect();
+        let look =
+            if warnings.is_empty() { String::new() } else { format!("; look at {}", warnings.join(", ")) };
         findings.push((
             "service",
             reply.status.is_success(),
-            format!("running, {}", text(&reply.body, "status")),
+            format!("running, {}{look}", text(&reply.body, "status")),
         ));
     } else {
         findings.push(("service", true, "not running".to_owned()));

@@ -8,6 +8,7 @@ use crate::http::query::Query;
 use crate::http::wire::Time;
 use crate::storage::error::StorageError;
 use crate::storage::usage;
+use crate::workers::backlog::{self, Backlog, seconds_since};
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -17,6 +18,13 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 use utoipa::ToSchema;
+
+/// Longest a batch may wait in the queue before somebody should look: it is stored within a second while all is well.
+const QUEUE_AGE_MAX: u64 = 60;
+/// Longest a price may wait to be posted on before somebody should look, in seconds.
+const OUTBOX_AGE_MAX: u64 = 900;
+/// Farthest the anchors of the audit trail may be behind: they are looked after every 30 s.
+const ANCHOR_BEHIND_MAX: Duration = Duration::from_mins(1);
 
 /// Longest a check may take before it counts as failed: all are made at once, and an answer comes within a second.
 const CHECK: Duration = Duration::from_millis(600);
@@ -80,6 +88,14 @@ pub struct Checks {
     /// Nothing is written any more: a flush failed, or the database is damaged or gone. The log tells what to do.
     #[schema(example = false)]
     writes_stopped: bool,
+    /// The queue of batches.
+    queue: QueueCheck,
+    /// The feeds that are configured; `GET /ingest/feeds` tells which is which.
+    feeds: FeedsCheck,
+    /// Prices that are posted on to another instance; `null` when none are.
+    outbox: Option<OutboxCheck>,
+    /// The anchors of the audit trail.
+    audit: AuditCheck,
     /// The backups.
     backup: BackupCheck,
     /// The stamps are ahead of the clock, which was set back.
@@ -119,6 +135,124 @@ pub struct BackupCheck {
     last_verified_at: Option<Time>,
 }
 
+/// What waits in the queue of batches; nothing is known of it while the database does not answer.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct QueueCheck {
+    /// It takes batches, none was given up, and none waits for longer than a minute.
+    #[schema(example = true)]
+    ok: bool,
+    /// Batches that wait.
+    #[schema(example = 0)]
+    depth: Option<i64>,
+    /// How long the one that is next has waited; 0 when none does.
+    #[schema(example = 0)]
+    oldest_seconds: Option<u64>,
+    /// Batches that could not be stored and wait for somebody.
+    #[schema(example = 0)]
+    dead_letters: Option<i64>,
+    /// So much waits that no more is taken in: `POST /ingest/queue` answers 503.
+    #[schema(example = false)]
+    full: bool,
+}
+
+/// How the feeds are doing.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct FeedsCheck {
+    /// None is stale.
+    #[schema(example = true)]
+    ok: bool,
+    /// Feeds that somebody wants to run.
+    #[schema(example = 2)]
+    wanted: usize,
+    /// Of these, those that are connected, or whose last fetch succeeded.
+    #[schema(example = 2)]
+    connected: usize,
+    /// Of these, those that have given nothing good for twice as long as it may take.
+    #[schema(example = 0)]
+    stale: usize,
+}
+
+/// What waits to be posted on; nothing is known of it while the database does not answer.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct OutboxCheck {
+    /// None was refused, and none waits for longer than a quarter of an hour.
+    #[schema(example = true)]
+    ok: bool,
+    /// Prices that wait.
+    #[schema(example = 0)]
+    depth: Option<i64>,
+    /// How long the one that is next has waited; 0 when none does.
+    #[schema(example = 0)]
+    oldest_seconds: Option<u64>,
+    /// Prices that the other instance refused.
+    #[schema(example = 0)]
+    dead_letters: Option<i64>,
+}
+
+/// How far the anchors of the audit trail are.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct AuditCheck {
+    /// The anchors are at most a minute behind, and the last verification found nothing wrong.
+    #[schema(example = true)]
+    ok: bool,
+    /// When the trail was last seen to be anchored to its end; `null` before that.
+    anchored_at: Option<Time>,
+    /// How long ago that was, or the service was started.
+    #[schema(example = 12)]
+    behind_seconds: Option<u64>,
+    /// Whether the last verification found nothing wrong; `null` before the first.
+    #[schema(example = true)]
+    whole: Option<bool>,
+}
+
+fn queue(app: &AppState, backlog: Option<&Backlog>) -> QueueCheck {
+    let now = app.clock.now();
+    let level = backlog.map(|backlog| backlog.queue);
+    let oldest = backlog.map(|backlog| backlog.queue_oldest.map_or(0, |at| seconds_since(at, now)));
+    let full = level.is_some_and(|level| app.queue.limits.are_reached(level));
+    let is_slow = oldest.is_none_or(|seconds| seconds > QUEUE_AGE_MAX);
+    QueueCheck {
+        ok: !full && !is_slow && level.is_some_and(|level| level.dead == 0),
+        depth: level.map(|level| level.waiting),
+        oldest_seconds: oldest,
+        dead_letters: level.map(|level| level.dead),
+        full,
+    }
+}
+
+fn feeds(app: &AppState) -> FeedsCheck {
+    let now = app.clock.now();
+    let wanted: Vec<_> = app.feeds.all().filter(|feed| feed.is_wanted()).collect();
+    let stale = wanted.iter().filter(|feed| feed.is_stale(now)).count();
+    let connected = wanted.iter().filter(|feed| feed.status().connected).count();
+    FeedsCheck { ok: stale == 0, wanted: wanted.len(), connected, stale }
+}
+
+fn outbox(app: &AppState, backlog: Option<&Backlog>) -> Option<OutboxCheck> {
+    app.db.outlet().destination()?;
+    let now = app.clock.now();
+    let level = backlog.map(|backlog| backlog.outbox);
+    let oldest = backlog.map(|backlog| backlog.outbox_oldest.map_or(0, |at| seconds_since(at, now)));
+    let is_slow = oldest.is_none_or(|seconds| seconds > OUTBOX_AGE_MAX);
+    Some(OutboxCheck {
+        ok: !is_slow && level.is_some_and(|level| level.dead == 0),
+        depth: level.map(|level| level.waiting),
+        oldest_seconds: oldest,
+        dead_letters: level.map(|level| level.dead),
+    })
+}
+
+fn audit(app: &AppState) -> AuditCheck {
+    let status = app.trail.status();
+    let behind = status.behind(app.clock.now());
+    AuditCheck {
+        ok: behind.is_none_or(|behind| behind <= ANCHOR_BEHIND_MAX) && status.whole != Some(false),
+        anchored_at: status.anchored_at.map(Time),
+        behind_seconds: behind.map(|behind| behind.as_secs()),
+        whole: status.whole,
+    }
+}
+
 fn backup(app: &AppState) -> BackupCheck {
     let status = app.backups.status();
     let longest = i64::try_from(app.limits.backup_age_max.as_micros()).unwrap_or(i64::MAX);
@@ -146,8 +280,13 @@ async fn disk(limits: &Limits) -> DiskCheck {
 
 async fn look(app: &AppState) -> Checks {
     let write = app.db.writer().housekeep(|_| Box::pin(async { Ok::<_, StorageError>(()) }));
-    let (write, database, migrations, disk) =
-        tokio::join!(within(write), within(app.db.engine()), within(app.db.is_migrated()), disk(&app.limits));
+    let (write, database, migrations, disk, backlog) = tokio::join!(
+        within(write),
+        within(app.db.engine()),
+        within(app.db.is_migrated()),
+        disk(&app.limits),
+        within(backlog::look(&app.db))
+    );
     let clock = app.db.stamps().clock_health();
     Checks {
         database_write: write.is_some(),
@@ -156,6 +295,10 @@ async fn look(app: &AppState) -> Checks {
         migrations: migrations == Some(true),
         disk,
         writes_stopped: app.db.halted().is_some(),
+        queue: queue(app, backlog.as_ref()),
+        feeds: feeds(app),
+        outbox: outbox(app, backlog.as_ref()),
+        audit: audit(app),
         backup: backup(app),
         clock_behind: clock.behind,
         clock_ahead: clock.ahead,
@@ -177,6 +320,10 @@ impl Checks {
     fn warnings(&self) -> Vec<&'static str> {
         let found = [
             ("disk", !self.disk.ok),
+            ("queue", !self.queue.ok),
+            ("feeds", !self.feeds.ok),
+            ("outbox", self.outbox.as_ref().is_some_and(|outbox| !outbox.ok)),
+            ("audit", !self.audit.ok),
             ("backup", !self.backup.ok),
             ("clock_behind", self.clock_behind),
             ("clock_ahead", self.clock_ahead),

@@ -1,5 +1,9 @@
 //! TLS built in: a certificate and its key from two files, which are read again when they change.
 
+mod validity;
+
+use crate::domain::moment::Moment;
+use crate::telemetry::{self, recorder};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, SystemTime};
@@ -55,11 +59,12 @@ impl CertificateFiles {
             .map(|path| std::fs::metadata(path).and_then(|file| file.modified()).ok())
     }
 
-    fn read(&self) -> Result<ServerConfig, TlsError> {
+    fn read(&self) -> Result<Current, TlsError> {
         let (path, text) = (self.certificate.clone(), contents(&self.certificate)?);
         let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&text).collect();
         let chain = chain.ok().filter(|chain| !chain.is_empty());
         let chain = chain.ok_or(TlsError::Malformed { path, what: "certificate" })?;
+        let ends_at = chain.iter().filter_map(|certificate| validity::end(certificate)).min();
         let (path, text) = (self.key.clone(), contents(&self.key)?);
         let key = PrivateKeyDer::from_pem_slice(&text);
         let key = key.map_err(|_| TlsError::Malformed { path, what: "private key" })?;
@@ -68,7 +73,7 @@ impl CertificateFiles {
         let builder = builder.with_protocol_versions(&[&version::TLS13, &version::TLS12])?;
         let mut config = builder.with_no_client_auth().with_single_cert(chain, key)?;
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
-        Ok(config)
+        Ok(Current { config: Arc::new(config), ends_at })
     }
 }
 
@@ -76,11 +81,19 @@ fn contents(path: &Path) -> Result<Vec<u8>, TlsError> {
     std::fs::read(path).map_err(|source| TlsError::Unreadable { path: path.to_path_buf(), source })
 }
 
+/// What was read of the files.
+#[derive(Debug, Clone)]
+struct Current {
+    config: Arc<ServerConfig>,
+    /// When the first certificate of the chain to end does so.
+    ends_at: Option<Moment>,
+}
+
 /// The certificate in use.
 #[derive(Debug)]
 pub struct Certificates {
     files: CertificateFiles,
-    current: RwLock<Arc<ServerConfig>>,
+    current: RwLock<Current>,
 }
 
 impl Certificates {
@@ -89,21 +102,33 @@ impl Certificates {
     /// # Errors
     /// [`TlsError`].
     pub fn load(files: CertificateFiles) -> Result<Self, TlsError> {
-        let current = RwLock::new(Arc::new(files.read()?));
+        let current = RwLock::new(files.read()?);
         Ok(Self { files, current })
     }
 
     /// Accepts connections with what was read last.
     pub fn acceptor(&self) -> TlsAcceptor {
-        let current = self.current.read().unwrap_or_else(PoisonError::into_inner);
-        TlsAcceptor::from(Arc::clone(&current))
+        TlsAcceptor::from(self.current().config)
+    }
+
+    fn current(&self) -> Current {
+        self.current.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Shows when the certificate in use ends in the metrics.
+    fn show(&self) {
+        let seconds = self.current().ends_at.map(|at| at.0.div_euclid(1_000_000));
+        if let Some(seconds) = seconds.and_then(|seconds| u64::try_from(seconds).ok()) {
+            metrics::gauge!(telemetry::CERTIFICATE_EXPIRY).set(recorder::value(seconds));
+        }
     }
 
     /// Reads the files again. Files that cannot be used leave everything as it was.
     fn reload(&self) {
         match self.files.read() {
-            Ok(config) => {
-                *self.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(config);
+            Ok(read) => {
+                *self.current.write().unwrap_or_else(PoisonError::into_inner) = read;
+                self.show();
                 tracing::info!("the certificate was read again");
             }
             Err(error) => {
@@ -114,6 +139,7 @@ impl Certificates {
 
     /// Reads the files again at SIGHUP, and when they have changed, until `stop` is cancelled.
     pub async fn supervise(self: Arc<Self>, stop: CancellationToken) {
+        self.show();
         let mut hangup = match signal(SignalKind::hangup()) {
             Ok(hangup) => hangup,
             Err(error) => {

@@ -384,6 +384,19 @@ impl Database {
         (u64::from(all), u64::try_from(idle).unwrap_or_default())
     }
 
+    /// The connections that read, of SQLite.
+    pub(super) const fn sqlite_readers(&self) -> Option<&SqlitePool> {
+        match &self.readers {
+            Readers::Sqlite(pool) => Some(pool),
+            Readers::Postgres(_) => None,
+        }
+    }
+
+    /// Elapsed time, as the clock has it.
+    pub(super) fn elapsed(&self) -> Duration {
+        self.clock.elapsed()
+    }
+
     /// What has changed since which tick.
     pub fn ticks(&self) -> &Ticks {
         &self.shared.ticks

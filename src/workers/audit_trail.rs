@@ -16,7 +16,7 @@ use crate::storage::{audit, audit_rows};
 use crate::telemetry::{self, recorder};
 use serde_json::json;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
@@ -37,6 +37,26 @@ pub struct AuditTrail {
     anchored: Mutex<Option<Head>>,
     /// One verification at a time.
     verifying: Mutex<()>,
+    status: std::sync::Mutex<Status>,
+}
+
+/// What is known of the trail, for the health route.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Status {
+    /// Since when it is tended; none where nobody does.
+    pub tended_at: Option<Moment>,
+    /// When it was last seen to be anchored to its end.
+    pub anchored_at: Option<Moment>,
+    /// Whether the last verification found nothing wrong.
+    pub whole: Option<bool>,
+}
+
+impl Status {
+    /// How far the anchors are behind: nothing while nobody tends the trail.
+    pub fn behind(&self, now: Moment) -> Option<Duration> {
+        let since = self.tended_at.map(|tended| self.anchored_at.map_or(tended, |at| at.max(tended)))?;
+        Some(Duration::from_micros(u64::try_from(now.0.saturating_sub(since.0)).unwrap_or_default()))
+    }
 }
 
 /// Why a verification came to no verdict.
@@ -66,7 +86,28 @@ impl AuditTrail {
     /// Of the data in a directory; rows up to `after` are taken as they are.
     pub fn under(directory: &Path, key: AuditKey, after: i64) -> Self {
         let file = Arc::new(AnchorFile::under(directory));
-        Self { file, key, after, anchored: Mutex::new(None), verifying: Mutex::new(()) }
+        Self {
+            file,
+            key,
+            after,
+            anchored: Mutex::new(None),
+            verifying: Mutex::new(()),
+            status: std::sync::Mutex::default(),
+        }
+    }
+
+    /// What is known of it.
+    pub fn status(&self) -> Status {
+        *self.status.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Status)) {
+        change(&mut self.status.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    fn is_anchored(&self, now: Moment) {
+        self.change(|status| status.anchored_at = Some(now));
+        note(telemetry::AUDIT_ANCHORED, now);
     }
 
     /// Runs something that reads or writes the file where that may take its time.
@@ -91,7 +132,7 @@ impl AuditTrail {
         }
         let head = audit::head(&mut db.read().await?).await?;
         if *anchored == Some(head) {
-            note(telemetry::AUDIT_ANCHORED, now);
+            self.is_anchored(now);
             return Ok(false);
         }
         // A trail that ends before its last anchor was put back; that is not covered up by another anchor.
@@ -100,7 +141,7 @@ impl AuditTrail {
         }
         self.write(Anchor { kind: AnchorKind::Anchor, head, at: now, note: String::new() }).await?;
         *anchored = Some(head);
-        note(telemetry::AUDIT_ANCHORED, now);
+        self.is_anchored(now);
         Ok(true)
     }
 
@@ -214,6 +255,8 @@ pub async fn supervise(trail: Arc<AuditTrail>, db: Database, clock: Clock, stop:
         ),
         Err(error) => tracing::error!(%error, "the anchors of the audit trail cannot be read"),
     }
+    let tended_at = clock.now();
+    trail.change(|status| status.tended_at = Some(tended_at));
     let mut verified: Option<Moment> = None;
     while !stop.is_cancelled() {
         if let Err(error) = trail.anchor(&db, clock.now()).await {
@@ -242,6 +285,7 @@ fn note(gauge: &'static str, at: Moment) {
 async fn check(trail: &AuditTrail, db: &Database) {
     let verdict = trail.verify(db, Given::default()).await;
     if let Ok(verdict) = &verdict {
+        trail.change(|status| status.whole = Some(verdict.is_good()));
         let whole = u64::from(verdict.is_good());
         metrics::gauge!(telemetry::AUDIT_WHOLE).set(recorder::value(whole));
     }

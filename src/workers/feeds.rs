@@ -119,6 +119,11 @@ impl Feed {
         self.wish.borrow().running
     }
 
+    /// Whether it is wanted and has given nothing good for twice as long as that may take.
+    pub fn is_stale(&self, now: Moment) -> bool {
+        held(&self.status).is_stale(self.definition.expected_within().saturating_mul(2), now)
+    }
+
     /// Says whether it is to run. Saying so again ends a rest.
     pub fn want(&self, running: bool) {
         self.wish.send_modify(|wish| *wish = Wish { running, said: wish.said.wrapping_add(1) });

@@ -12,22 +12,34 @@ use crate::storage::database::Database;
 use crate::storage::error::StorageError;
 use crate::storage::usage;
 use crate::telemetry::{self as names, recorder};
+use crate::workers::backlog;
+use crate::workers::feeds::Feeds;
+use crate::workers::{ingest_queue, outbox};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 /// Time between two looks at the process and the file system.
 const OFTEN: Duration = Duration::from_secs(5);
+/// Time between two looks at what waits in the write-ahead log.
+const LOG: Duration = Duration::from_secs(2);
 /// Time between two looks at the newest price of every asset.
 const SELDOM: Duration = Duration::from_secs(15);
 
 /// Keeps the gauges up to date until `stop` is cancelled.
-pub async fn supervise(db: Database, directory: PathBuf, clock: Clock, stop: CancellationToken) {
+pub async fn supervise(
+    (db, feeds): (Database, Arc<Feeds>),
+    directory: PathBuf,
+    clock: Clock,
+    stop: CancellationToken,
+) {
     let process = async {
         loop {
             recorder::tidy();
             look_at_process(&db);
+            look_at_feeds(&feeds, clock.now());
             if !passes(OFTEN, &stop).await {
                 break;
             }
@@ -56,7 +68,24 @@ pub async fn supervise(db: Database, directory: PathBuf, clock: Clock, stop: Can
             }
         }
     };
-    tokio::join!(process, files, prices);
+    let waiting = async {
+        loop {
+            if let Err(error) = look_at_backlog(&db, clock.now()).await {
+                tracing::debug!(%error, "what waits was not looked at");
+            }
+            if !passes(OFTEN, &stop).await {
+                break;
+            }
+        }
+    };
+    let log = async {
+        while passes(LOG, &stop).await {
+            if let Err(error) = db.take_up_log().await {
+                tracing::warn!(%error, "the write-ahead log was not taken up");
+            }
+        }
+    };
+    tokio::join!(process, files, prices, waiting, log);
 }
 
 /// Notes when the service began. What a process tells of its own start is hidden from it where `/proc` is.
@@ -97,6 +126,37 @@ fn set(name: &'static str, count: u64) {
 
 fn count(number: usize) -> u64 {
     u64::try_from(number).unwrap_or(u64::MAX)
+}
+
+/// How the feeds are doing.
+pub fn look_at_feeds(feeds: &Feeds, now: Moment) {
+    let mut sources: BTreeMap<&str, (bool, bool)> = BTreeMap::new();
+    for feed in feeds.all() {
+        let known = sources.entry(&feed.definition.source).or_default();
+        *known = (known.0 || feed.is_wanted(), known.1 || feed.is_stale(now));
+    }
+    for (source, (wanted, stale)) in sources {
+        let source = || source.to_owned();
+        metrics::gauge!(names::FEED_WANTED, "source" => source()).set(u8::from(wanted));
+        metrics::gauge!(names::FEED_STALE, "source" => source()).set(u8::from(stale));
+        // There from the start, so that the first one is an increase.
+        metrics::counter!(names::FEED_RECONNECTS, "source" => source()).increment(0);
+    }
+}
+
+/// What waits in the queue, and in the outbox where there is somebody to post to.
+///
+/// # Errors
+/// The database's.
+pub async fn look_at_backlog(db: &Database, now: Moment) -> Result<(), StorageError> {
+    let found = backlog::look(db).await?;
+    ingest_queue::show(found.queue);
+    let age = found.queue_oldest.map(|at| backlog::seconds_since(at, now));
+    set(names::INGEST_QUEUE_OLDEST, age.unwrap_or_default());
+    if db.outlet().destination().is_some() {
+        outbox::show(found.outbox, found.outbox_oldest, now);
+    }
+    Ok(())
 }
 
 /// What the file system tells of the data directory.

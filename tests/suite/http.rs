@@ -39,3 +39,4 @@ mod stored_cases;
 mod transactions;
 mod transcripts;
 mod versions;
+mod warnings;

@@ -10,6 +10,7 @@ mod audit;
 mod backup;
 mod bombs;
 mod bucket;
+mod busy;
 mod commands;
 mod demo;
 mod earlier;

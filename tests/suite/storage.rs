@@ -39,4 +39,5 @@ mod snapshot;
 mod token_keys;
 mod transactions;
 mod users;
+mod wal;
 mod writer;

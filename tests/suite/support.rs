@@ -248,6 +248,12 @@ pub(crate) fn feeds_of(configuration: &str) -> Vec<Definition> {
     Config::load(flags, &secret).unwrap().feeds.value
 }
 
+/// Whether a version is this one or a newer one.
+pub(crate) fn is_at_least(version: &str, least: [u32; 3]) -> bool {
+    let parts: Vec<u32> = version.split('.').map(|part| part.parse().unwrap()).collect();
+    parts.as_slice() >= least.as_slice()
+}
+
 /// A running service.
 pub(crate) struct TestApp {
     pub(crate) address: SocketAddr,

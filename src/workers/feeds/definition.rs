@@ -184,6 +184,16 @@ impl Definition {
         self.symbols.iter().find(|pair| pair.venue == venue).map(|pair| pair.symbol.as_str())
     }
 
+    /// Longest time until something good is to come: a frame before silence counts as a broken connection, or the answer to
+    /// the next fetch.
+    pub fn expected_within(&self) -> Duration {
+        let pace = &self.pace;
+        match self.transport {
+            Transport::Websocket => pace.silence,
+            Transport::Rest => pace.every.saturating_add(pace.jitter).saturating_add(pace.timeout),
+        }
+    }
+
     /// What whoever runs the feed must know about the data's licence.
     pub const fn licence(&self) -> &'static str {
         match self.kind {

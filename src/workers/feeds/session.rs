@@ -181,12 +181,19 @@ impl<'a> Session<'a> {
 
     /// Notes that the venue is there.
     pub(super) fn connected(&self) {
+        self.good();
         self.feed.connected(true);
     }
 
     /// Notes that the venue gives what it was asked for.
     pub(super) fn works(&self) {
+        self.good();
         self.feed.works();
+    }
+
+    fn good(&self) {
+        let now = self.now();
+        self.status(|status| status.good_at = Some(now));
     }
 
     /// Changes what is known of the feed.
@@ -236,6 +243,7 @@ impl<'a> Session<'a> {
         };
         self.heard();
         if answer.status.is_success() {
+            self.good();
             return Ok(answer.body);
         }
         let mut said: String = String::from_utf8_lossy(&answer.body).chars().take(SAID).collect();

@@ -64,6 +64,7 @@ async fn tend(feed: Arc<Feed>, context: Context, stop: CancellationToken) {
         let wanted = *wish.borrow_and_update();
         if !wanted.running {
             enter(&feed, &context, State::Stopped, None);
+            feed.change(|status| status.wanted_at = None);
             feed.connected(false);
             tokio::select! {
                 changed = wish.changed() => if changed.is_err() { return },
@@ -71,6 +72,8 @@ async fn tend(feed: Arc<Feed>, context: Context, stop: CancellationToken) {
             }
             continue;
         }
+        let now = context.clock.now();
+        feed.change(|status| status.wanted_at = status.wanted_at.or(Some(now)));
         // A stop is awaited, so that what was heard is stored and noted.
         let ending = stop.child_token();
         let work = work(&feed, &context, &ending);

@@ -54,7 +54,7 @@ fn every_alert_says_what_is_wrong_how_bad_it_is_and_what_to_do() {
             assert!(runbooks.contains(anchor), "docs/OPERATIONS.md has no heading {alert}");
         }
     }
-    assert!(alerts().len() >= 18, "{:?}", alerts());
+    assert!(alerts().len() >= 39, "{:?}", alerts());
 }
 
 #[test]
@@ -90,9 +90,13 @@ fn the_dashboard_can_be_imported_anywhere() {
         .filter(|panel| panel["type"] == "row")
         .map(|row| row["title"].as_str().unwrap())
         .collect();
-    assert_eq!(rows, ["SLO", "Traffic", "Ingest", "Storage", "Jobs", "Host"]);
-    let mut ids = BTreeSet::new();
+    assert_eq!(rows, ["SLO", "Traffic", "Ingest", "Storage", "Jobs", "Trust", "Host"]);
+    let (mut ids, mut cells) = (BTreeSet::new(), BTreeSet::new());
     for panel in panels {
+        let [x, y, w, h] = ["x", "y", "w", "h"].map(|name| panel["gridPos"][name].as_u64().unwrap());
+        for cell in (x..x + w).flat_map(|x| (y..y + h).map(move |y| (x, y))) {
+            assert!(cells.insert(cell), "{} lies on another panel", panel["title"]);
+        }
         assert!(ids.insert(panel["id"].as_u64().unwrap()), "an id is used twice");
         if panel["type"] == "row" {
             continue;

@@ -31,7 +31,15 @@ pub(crate) struct Rest {
 impl Rest {
     /// One that answers path and query as `answer` says; it is told how many requests came before.
     pub(crate) async fn start(answer: impl Fn(&str, usize) -> Answered + Send + Sync + 'static) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        Self::start_at(([127, 0, 0, 1], 0).into(), answer).await
+    }
+
+    /// The same at an address, where one was before.
+    pub(crate) async fn start_at(
+        address: SocketAddr,
+        answer: impl Fn(&str, usize) -> Answered + Send + Sync + 'static,
+    ) -> Self {
+        let listener = TcpListener::bind(address).await.unwrap();
         let (address, stop) = (listener.local_addr().unwrap(), CancellationToken::new());
         let asked: Arc<Mutex<Vec<String>>> = Arc::default();
         let (noted, answer, ending) = (Arc::clone(&asked), Arc::new(answer), stop.clone());

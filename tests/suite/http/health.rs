@@ -1,7 +1,7 @@
 //! Whether the service says how it is.
 
 use crate::on_both;
-use crate::support::{Backend, Scratch, TestApp, fresh_location};
+use crate::support::{Backend, Scratch, TestApp, fresh_location, is_at_least};
 use artifact::app::App;
 use artifact::clock::Clock;
 use artifact::domain::moment::Moment;
@@ -27,7 +27,11 @@ on_both! {
             let checks = &health["checks"];
             assert_eq!((&checks["database_write"], &checks["clock_behind"], &checks["draining"]), (&json!(true), &json!(false), &json!(false)));
             let engine = if backend == Backend::Sqlite { "SQLite" } else { "PostgreSQL" };
-            assert!(checks["database"].as_str().unwrap().starts_with(engine), "{health}");
+            let (name, version) = checks["database"].as_str().unwrap().split_once(' ').unwrap();
+            assert_eq!(name, engine);
+            assert!(backend == Backend::Postgres || is_at_least(version, [3, 51, 3]), "{version}");
+            assert_eq!(checks["feeds"], json!({ "ok": true, "wanted": 0, "connected": 0, "stale": 0 }));
+            assert_eq!((&checks["queue"]["ok"], &checks["outbox"], &checks["audit"]["ok"]), (&json!(true), &Value::Null, &json!(true)));
         }
         assert_eq!(app.get("/health/live").await.expect(200), json!({ "status": "alive" }));
         assert!(app.get("/docs").await.status.is_success());

@@ -46,8 +46,9 @@ on_both! {
         let reset = Moment::parse(START).unwrap().0 / 1_000_000 + 60;
         assert_eq!(header(&reply, "x-ratelimit-reset"), reset.to_string());
         assert_eq!(reply.code(429), "too_many_requests");
-        // Health is never refused, and another key has its own quota.
+        // Health and metrics are never refused, and another key has its own quota.
         app.get("/health").await.expect(200);
+        assert_eq!(get("/metrics", &key).await.status, 200);
         get("/markets", &other).await.expect(200);
         app.set_clock("2026-11-23T12:00:01Z");
         get("/markets", &key).await.expect(200);

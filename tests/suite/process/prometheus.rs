@@ -1,8 +1,9 @@
 //! A real Prometheus watches a running service with the rules that are delivered.
 
-use super::{OPEN, PATIENCE, Place, Service, program};
+use super::PATIENCE;
+use super::busy::Busy;
 use crate::deploy::expressions::{all, names, rule_files};
-use crate::support::{Backend, Scratch, request};
+use crate::support::{Scratch, request};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
@@ -26,14 +27,21 @@ impl Drop for Prometheus {
 /// The rules as they are delivered, in a hurry: what takes minutes there takes seconds here.
 fn hurried(rules: &str) -> String {
     let mut text = rules.to_owned();
-    for (usual, here) in [("[30m]", "[8s]"), ("[6h]", "[60s]"), ("for: 15m", "for: 0s"), ("> 100", "> 3")] {
+    for (usual, here) in [
+        ("[30m]", "[8s]"),
+        ("[6h]", "[60s]"),
+        ("for: 15m", "for: 0s"),
+        ("for: 2m", "for: 0s"),
+        ("> 100", "> 3"),
+    ] {
+        assert!(text.contains(usual), "{usual} is in no rule");
         text = text.replace(usual, here);
     }
     text
 }
 
 impl Prometheus {
-    fn watch(target: SocketAddr) -> Self {
+    fn watch(targets: [SocketAddr; 2]) -> Self {
         let folder = Scratch::new();
         let rules = folder.0.join("rules");
         std::fs::create_dir_all(&rules).unwrap();
@@ -47,7 +55,7 @@ impl Prometheus {
             std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/prometheus/prometheus.yml"));
         let config = delivered
             .unwrap()
-            .replace("127.0.0.1:7009", &target.to_string())
+            .replace("\"127.0.0.1:7009\"", &targets.map(|target| format!("\"{target}\"")).join(", "))
             .replace("scrape_interval: 15s", "scrape_interval: 300ms\n  scrape_timeout: 300ms")
             .replace("evaluation_interval: 15s", "evaluation_interval: 300ms");
         let file = folder.0.join("prometheus.yml");
@@ -103,18 +111,10 @@ fn firing(data: &Value, alert: &str, source: &str) -> bool {
     })
 }
 
-/// Uses the service so that everything that is counted has been counted once.
-async fn use_it(service: &Service) -> Vec<tokio::task::JoinHandle<()>> {
-    let api = &service.api;
-    let market = json!({ "code": "X", "name": "X", "market_type": "OTC", "timezone": "UTC" });
-    api.post("/markets", &market).await.expect(201);
-    let asset = json!({ "symbol": "A", "name": "A", "asset_type": "CRYPTOCURRENCY", "market_code": "X" });
-    api.post("/assets", &asset).await.expect(201);
-    let book = json!({ "name": "book", "owner_id": "o", "initial_capital": "1000" });
-    let id = api.post("/portfolios", &book).await.expect(201)["id"].as_str().unwrap().to_owned();
-    api.get(&format!("/portfolios/{id}/pnl")).await.expect(200);
+/// Two sources that deliver prices until they are told to stop.
+fn deliver(busy: &Busy) -> Vec<tokio::task::JoinHandle<()>> {
     let deliver = |source: &'static str| {
-        let api = api.clone();
+        let api = busy.service.api.clone();
         tokio::spawn(async move {
             for price in 1.. {
                 let rows = json!([{ "symbol": "A", "price": price, "source": source,
@@ -128,20 +128,20 @@ async fn use_it(service: &Service) -> Vec<tokio::task::JoinHandle<()>> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn prometheus_scrapes_the_service_and_tells_when_a_source_stops() {
-    let place = Place::new(Backend::Sqlite).await;
-    let data = place.data().display().to_string();
-    let mut command = program(place.folder(), &[&["serve", "--data", &data], OPEN.as_slice()].concat());
-    command.env("ARTIFACT_METRICS__LISTEN", "127.0.0.1:0");
-    let service = Service::start(command);
-    let sources = use_it(&service).await;
-    let prometheus = Prometheus::watch(super::watch::watched(&service));
-    let up = |data: &Value| (data["result"][0]["value"][1] == "1").then_some(());
+async fn prometheus_scrapes_the_service_and_tells_when_a_feed_or_a_source_stops() {
+    let mut busy = Busy::start().await;
+    let sources = deliver(&busy);
+    let prometheus = Prometheus::watch(busy.watched());
+    let up = |data: &Value| {
+        let results = data["result"].as_array()?;
+        (results.len() == 2 && results.iter().all(|result| result["value"][1] == "1")).then_some(())
+    };
     prometheus.until("a scrape", "/api/v1/query?query=up%7Bjob%3D%22artifact%22%7D", up).await;
 
     // Whatever rules and dashboard ask for is there.
     let mut wanted: BTreeSet<String> = all().iter().flat_map(|expression| names(expression)).collect();
     wanted.retain(|name| !name.starts_with("artifact:"));
+    assert!(wanted.len() > 50, "{wanted:?}");
     let started = Instant::now();
     loop {
         let known = prometheus.names().await;
@@ -161,8 +161,20 @@ async fn prometheus_scrapes_the_service_and_tells_when_a_source_stops() {
     };
     prometheus.until("an evaluation", "/api/v1/rules", evaluated).await;
 
-    // Both deliver long enough to be known; then one stops.
-    let counted = "/api/v1/query?query=min(increase(ingest_messages_total%5B60s%5D))";
+    // The venue of a feed goes away, and comes back.
+    let quiet = |data: &Value| (!firing(data, "FeedStale", "venue")).then_some(());
+    prometheus.until("quiet", "/api/v1/alerts", quiet).await;
+    busy.close_venue();
+    let fires = |data: &Value| firing(data, "FeedStale", "venue").then_some(());
+    prometheus.until("an alert of the feed", "/api/v1/alerts", fires).await;
+    let health = busy.service.api.get("/health").await.expect(200);
+    assert_eq!(health["checks"]["feeds"]["stale"], 1, "{health}");
+    busy.open_venue().await;
+    prometheus.until("the end of the alert", "/api/v1/alerts", quiet).await;
+
+    // Both sources deliver long enough to be known; then one stops.
+    let counted =
+        "/api/v1/query?query=min(increase(ingest_messages_total%7Bsource%3D~%22st.*%22%7D%5B60s%5D))";
     let enough = |data: &Value| {
         let count: f64 = data["result"][0]["value"][1].as_str()?.parse().ok()?;
         (count > 12.0).then_some(())
@@ -175,5 +187,5 @@ async fn prometheus_scrapes_the_service_and_tells_when_a_source_stops() {
     let alerts = prometheus.until("an alert", "/api/v1/alerts", fires).await;
     assert!(!firing(&alerts, "SourceSilent", "steady"), "the source that delivers is told of: {alerts}");
     sources[0].abort();
-    service.stop();
+    busy.stop();
 }

@@ -28,7 +28,7 @@ fn substituted(text: &str, pairs: &[(&str, &str)]) -> String {
 }
 
 /// A certificate for localhost that signs itself.
-fn certificate(folder: &Path, name: &str) -> (String, String) {
+pub(super) fn certificate(folder: &Path, name: &str) -> (String, String) {
     let (certificate, key) = (folder.join(format!("{name}.pem")), folder.join(format!("{name}.key")));
     let made = Command::new("openssl")
         .args([

@@ -1,8 +1,12 @@
 //! What watches a service: metrics and health on an address of their own.
 
-use super::{CLOSED, Place, Service, program};
+use super::busy::Busy;
+use super::{CLOSED, PATIENCE, Place, Service, program};
 use crate::support::{Backend, request};
+use artifact::telemetry::METRICS;
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::time::{Duration, Instant};
 
 /// The address a service said it shows its metrics on.
 pub(super) fn watched(service: &Service) -> SocketAddr {
@@ -56,4 +60,75 @@ async fn metrics_have_an_address_of_their_own_where_nothing_else_is() {
         .run(&["config", "show", "--config", &place.file("odd.toml", "[metrics]\nport = 1\n")])
         .failed(2);
     assert!(said.contains("port"), "{said}");
+}
+
+/// Everything that services tell: of each metric, every value it has.
+async fn told(addresses: [SocketAddr; 2]) -> BTreeMap<String, Vec<f64>> {
+    let mut told: BTreeMap<String, Vec<f64>> = BTreeMap::new();
+    for address in addresses {
+        for line in request(address, "GET", "/metrics", &[], b"").await.text().lines() {
+            if line.is_empty() || line.starts_with('#') {
+                continue;
+            }
+            let (series, value) = line.rsplit_once(' ').unwrap();
+            let name = series.split('{').next().unwrap();
+            told.entry(name.to_owned()).or_default().push(value.parse().unwrap());
+        }
+    }
+    told
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_metric_of_the_table_is_there_and_moves_when_the_service_works() {
+    // What stays at zero while all is well.
+    const STILL: [&str; 16] = [
+        "http_requests_turned_away_total",
+        "http_connections_ended_total",
+        "ingest_queue_depth",
+        "ingest_queue_bytes",
+        "ingest_queue_oldest_seconds",
+        "ingest_dead_letters",
+        "feed_stale",
+        "feed_reconnects_total",
+        "outbox_depth",
+        "outbox_oldest_seconds",
+        "outbox_dead_letters",
+        "writer_queue_depth",
+        "writer_commit_failures_total",
+        "tokio_queue_depth",
+        "clock_behind",
+        "clock_ahead",
+    ];
+    const FAILURES: [&str; 5] = [
+        "backup_failures_total",
+        "backup_verify_failures_total",
+        "audit_write_failures_total",
+        "auth_failures_total",
+        "auth_logins_total",
+    ];
+    let busy = Busy::start().await;
+    let started = Instant::now();
+    loop {
+        let told = told(busy.watched()).await;
+        let lacks = |name: &&&str| {
+            let ends = ["", "_count"].map(|end| told.get(&format!("{name}{end}")));
+            let mut values = ends.into_iter().flatten().flatten().peekable();
+            let still = STILL.contains(name) || FAILURES.contains(name);
+            values.peek().is_none() || !(still || values.any(|value| *value > 0.0))
+        };
+        let missing: Vec<&&str> = METRICS.iter().filter(lacks).collect();
+        if missing.is_empty() {
+            break;
+        }
+        assert!(started.elapsed() < PATIENCE, "not there, or still: {missing:?}");
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    let expiry = told(busy.watched()).await["tls_certificate_expiry_timestamp_seconds"][0];
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+    let left = Duration::from_secs_f64(expiry).saturating_sub(now);
+    assert!(
+        (Duration::from_hours(47)..=Duration::from_hours(48)).contains(&left),
+        "it is of two days: {left:?}"
+    );
+    busy.stop();
 }
