@@ -35,8 +35,10 @@ done
 # A new program beside the old one, then in its place: one that runs is not written into.
 install -D -m 0755 "$binary" "$root/usr/local/bin/artifact.new"
 mv -f "$root/usr/local/bin/artifact.new" "$root/usr/local/bin/artifact"
-[ ! -f "$here/../docs/OPERATIONS.md" ] ||
-    install -D -m 0644 "$here/../docs/OPERATIONS.md" "$root/usr/local/share/doc/artifact/OPERATIONS.md"
+# Alerts and units lead to these pages.
+for page in "$here"/../docs/*.md; do
+    [ ! -f "$page" ] || install -D -m 0644 "$page" "$root/usr/local/share/doc/artifact/$(basename "$page")"
+done
 
 install -D -m 0644 "$here/sysusers.d/artifact.conf" "$root/usr/lib/sysusers.d/artifact.conf"
 install -D -m 0644 "$here/tmpfiles.d/artifact.conf" "$root/usr/lib/tmpfiles.d/artifact.conf"

@@ -7,6 +7,7 @@ mod actions;
 mod assets;
 mod audit;
 mod auth;
+mod backups;
 mod bad_input;
 mod candles;
 mod difference;

@@ -1,6 +1,6 @@
 //! The image: it is not built here, so what must hold of it is read from its text.
 
-use super::{file, text};
+use super::{file, run, said, text};
 
 /// The instructions of the Dockerfile with their arguments, continued lines joined.
 fn instructions() -> Vec<(String, String)> {
@@ -70,5 +70,47 @@ fn the_containers_can_do_little_and_are_reached_from_this_machine_only() {
     for line in compose.lines().map(str::trim).filter(|line| line.starts_with("- ./")) {
         let path = line.trim_start_matches("- ./").split(':').next().unwrap();
         assert!(file(&format!("deploy/{path}")).exists(), "{path} is not there");
+    }
+}
+
+#[test]
+fn what_the_containers_run_is_there() {
+    let binary = env!("CARGO_BIN_EXE_artifact");
+    let quoted = |arguments: &str| -> Vec<String> {
+        let list = &arguments[arguments.find('[').expect("a list")..];
+        serde_json::from_str(list).unwrap()
+    };
+    let all = instructions();
+    let find =
+        |wanted: &str| all.iter().find(|(name, _)| name == wanted).map(|(_, arguments)| quoted(arguments));
+    // With `--help` at its end a command says that it and its flags are known, and does nothing.
+    let known = |words: &[String]| {
+        let mut words: Vec<&str> = words.iter().map(String::as_str).collect();
+        words.push("--help");
+        assert!(run(binary, &words).status.success(), "{words:?}");
+    };
+    let health = find("HEALTHCHECK").unwrap();
+    assert_eq!(health[0], "artifact");
+    known(&health[1..]);
+    known(&find("CMD").unwrap());
+    let compose = text("deploy/compose.yml");
+    let example =
+        compose.lines().find_map(|line| line.split_once("run --rm artifact ")).expect("the first key").1;
+    known(&example.split(' ').map(str::to_owned).collect::<Vec<_>>());
+    assert!(!run(binary, &["health", "--bogus", "--help"]).status.success(), "a flag that is not known");
+    // What the program needs of the second stage is in every image of Debian; a library more would have to be installed.
+    let libraries = said("ldd", &[binary]);
+    for line in libraries.lines().map(str::trim) {
+        let name = line.split([' ', '(']).next().unwrap().rsplit('/').next().unwrap();
+        let base = ["linux-vdso.so.1", "libc.so.6", "libm.so.6", "libgcc_s.so.1", "ld-linux-x86-64.so.2"];
+        let others = ["ld-linux-aarch64.so.1", "libpthread.so.0", "libdl.so.2", "librt.so.1"];
+        assert!(base.contains(&name) || others.contains(&name), "{line}");
+    }
+}
+
+#[test]
+fn nothing_the_build_reads_is_kept_from_it() {
+    for kept in text(".dockerignore").lines() {
+        assert!([".git", "target", ".bench", "artifact-data"].contains(&kept), "{kept}");
     }
 }

@@ -1,54 +1,30 @@
 //! `docs/RESTORE.md`, followed to the letter on a destroyed database.
 
+use super::machine::{Machine, blocks};
 use super::{Api, OPEN, PATIENCE, Place, signal};
 use crate::on_both;
 use artifact::clock::Clock;
 use artifact::storage::database::Location;
-use std::os::unix::fs::PermissionsExt as _;
-use std::path::Path;
-use std::process::{Command, Stdio};
 
-/// The lines of every block of commands, in order.
-fn commands() -> Vec<String> {
-    let text = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/RESTORE.md")).unwrap();
-    let (mut lines, mut inside) = (Vec::new(), false);
-    for line in text.lines() {
-        match (line, inside) {
-            ("```sh", false) => inside = true,
-            ("```", true) => inside = false,
-            (line, true) => lines.push(line.to_owned()),
-            _ => {}
-        }
-    }
-    assert!(lines.len() >= 7 && !inside, "{lines:?}");
-    lines
-}
-
-/// A `systemctl` that knows one unit: the service, started as the tests start it.
-fn unit(place: &Place, tools: &Path) {
+/// A machine whose service is started as the tests start it.
+fn machine(place: &Place) -> Machine {
     let database = match &place.location {
         Location::Directory(_) => String::new(),
         Location::Postgres { url, .. } => format!("--database-url '{url}'"),
     };
-    let script = format!(
-        "#!/bin/sh\nset -e\ncase \"$1 $2\" in\n\
-         'stop artifact') kill \"$(cat '{pid}')\"; while kill -0 \"$(cat '{pid}')\" 2>/dev/null; do sleep 0.05; done ;;\n\
-         'start artifact') '{binary}' serve {flags} --data '{data}' {database} >'{out}' 2>&1 & echo $! >'{pid}'\n\
-         while ! grep -q listening '{out}'; do kill -0 \"$(cat '{pid}')\"; sleep 0.05; done ;;\n\
-         *) echo \"systemctl $*\" >&2; exit 1 ;;\nesac\n",
-        pid = tools.join("pid").display(),
-        out = tools.join("out").display(),
-        binary = env!("CARGO_BIN_EXE_artifact"),
-        flags = OPEN.join(" "),
-        data = place.data().display(),
-    );
-    let path = tools.join("systemctl");
-    std::fs::write(&path, script).unwrap();
-    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let data = place.data().display().to_string();
+    let serve =
+        format!("'{}' serve {} --data '{data}' {database}", env!("CARGO_BIN_EXE_artifact"), OPEN.join(" "));
+    let configuration = place.file("installed.toml", "");
+    let paths = vec![
+        ("/var/lib/artifact".to_owned(), data),
+        ("/etc/artifact/artifact.toml".to_owned(), configuration),
+    ];
+    Machine::new(&place.folder().join("tools"), &serve, place.folder(), paths)
 }
 
 /// The answers about the sample's money, byte for byte.
-async fn money(api: &Api, known_at: &str) -> Vec<String> {
+pub(super) async fn money(api: &Api, known_at: &str) -> Vec<String> {
     let mut said = Vec::new();
     for portfolio in api.every("/portfolios?limit=100").await {
         let id = portfolio["id"].as_str().unwrap();
@@ -69,33 +45,25 @@ on_both! {
         let before = money(&service.api, &known_at).await;
         place.run(&["backup", "create"]).ok();
         crate::process::backup::destroy(&place).await;
-        let tools = place.folder().join("tools");
-        std::fs::create_dir_all(&tools).unwrap();
-        unit(&place, &tools);
-        std::fs::write(tools.join("pid"), service.child.id().to_string()).unwrap();
-        std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_artifact"), tools.join("artifact")).unwrap();
-
-        // One shell for all lines, so that what one exports the next ones see.
-        let data = place.data().display().to_string();
-        let lines: Vec<String> =
-            commands().iter().map(|line| line.replace("/var/lib/artifact", &data)).collect();
-        let script = lines.join("\n");
-        let mut shell = Command::new("/bin/sh");
-        shell.args(["-e", "-c", &script]).current_dir(place.folder()).env_clear();
-        shell.env("PATH", format!("{}:/usr/bin:/bin", tools.display())).env("TMPDIR", place.folder());
-        if let Location::Postgres { url, .. } = &place.location {
-            shell.env("ARTIFACT_DATABASE_URL", url);
-        }
+        let machine = machine(&place);
+        machine.runs(service.child.id());
+        // One shell for all lines, as somebody who copies them has one.
+        let lines = blocks("docs/RESTORE.md", "The database is lost or damaged: get it back").concat();
+        assert!(lines.len() >= 6, "{lines:?}");
+        let script = machine.script(&lines);
+        let url = match &place.location {
+            Location::Postgres { url, .. } => vec![("ARTIFACT_DATABASE_URL", url.as_str())],
+            Location::Directory(_) => Vec::new(),
+        };
         // The service that is stopped has this process as its parent, which has to notice its end.
         let reaper = std::thread::spawn(move || service.end(PATIENCE));
-        let output = shell.stdin(Stdio::null()).output().unwrap();
+        let output = machine.run(&script, place.folder(), &url);
         let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
         assert!(output.status.success(), "{script}\n{out}\n{err}");
         assert!(out.contains("restored artifact-") && out.trim().ends_with("healthy"), "{out}");
         reaper.join().unwrap();
 
-        let pid: u32 = std::fs::read_to_string(tools.join("pid")).unwrap().trim().parse().unwrap();
-        let log = std::fs::read_to_string(tools.join("out")).unwrap();
+        let (pid, log) = (machine.pid(), machine.said());
         let address = log.split("http://").nth(1).unwrap().split_whitespace().next().unwrap();
         let api = Api { address: address.parse().unwrap(), key: None };
         let after = money(&api, &known_at).await;

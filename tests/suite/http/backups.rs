@@ -1,0 +1,51 @@
+//! Backups over HTTP: taken, listed, tried, and by those who may only.
+
+use crate::on_both;
+use crate::support::{START, Scratch, TestApp, fresh_location};
+use artifact::clock::Clock;
+use artifact::domain::moment::Moment;
+use artifact::http::auth::Access;
+use serde_json::{Value, json};
+
+on_both! {
+    async fn a_backup_is_taken_listed_and_tried_over_http(backend) {
+        let app = TestApp::start(backend).await;
+        app.gold_and_bitcoin("1000").await;
+        assert_eq!(app.get("/backups").await.expect(200), json!([]));
+        let reply = app.post("/backups", &json!({})).await;
+        let made = reply.expect(201);
+        let path = reply.headers["location"].to_str().unwrap().to_owned();
+        assert_eq!((path.as_str(), &made["success"]), (format!("/backups/{}", made["id"].as_str().unwrap()).as_str(), &json!(true)));
+        assert_eq!(app.get("/health").await.expect(200)["checks"]["backup"]["last_success_at"], made["created_at"]);
+        let kept = app.get(&path).await.expect(200);
+        assert_eq!((&kept["archive"], &kept["sound"], &kept["verified_at"]), (&made["archive"], &Value::Null, &Value::Null));
+        let found = app.post(&format!("{path}/verify"), &json!({})).await.expect(200);
+        assert_eq!((&found["sound"], &found["portfolios"]), (&json!(true), &json!(1)), "{found}");
+        let listed = app.get("/backups").await.expect(200);
+        assert_eq!((listed.as_array().unwrap().len(), &listed[0]["sound"]), (1, &json!(true)));
+        assert_eq!(app.get("/backups/0000").await.code(404), "backup_not_found");
+        app.stop().await;
+    }
+
+    async fn only_a_key_with_the_scope_takes_backups(backend) {
+        let scratch = Scratch::new();
+        let location = fresh_location(backend, &scratch).await;
+        let app = TestApp::start_on(location, Clock::manual(Moment::parse(START).unwrap()), Access::Keys).await;
+        let admin = app.app.admin_key("first").await.unwrap();
+        let with = async |key: &str, method: &str, path: &str, body: &Value| {
+            let headers = [("x-api-key", key), ("content-type", "application/json")];
+            app.send(method, path, &headers, body.to_string().as_bytes()).await
+        };
+        let key = async |scope: &str| {
+            let body = json!({ "name": scope, "owner_id": "o", "scopes": [scope] });
+            with(&admin, "POST", "/keys", &body).await.expect(201)["key"].as_str().unwrap().to_owned()
+        };
+        let (reader, keeper) = (key("portfolios:read").await, key("backups:write").await);
+        assert_eq!(app.send("POST", "/backups", &[], b"{}").await.code(401), "unauthorized");
+        with(&reader, "POST", "/backups", &json!({})).await.expect(403);
+        with(&reader, "GET", "/backups", &Value::Null).await.expect(403);
+        with(&keeper, "POST", "/backups", &json!({})).await.expect(201);
+        assert_eq!(with(&keeper, "GET", "/backups", &Value::Null).await.expect(200).as_array().unwrap().len(), 1);
+        app.stop().await;
+    }
+}
