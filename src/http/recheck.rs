@@ -9,6 +9,7 @@ use axum::body::{Body, Bytes, HttpBody};
 use axum::extract::Request;
 use axum::middleware::Next;
 use axum::response::Response;
+use futures_util::StreamExt as _;
 use http_body_util::BodyExt as _;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -64,5 +65,6 @@ fn watched(body: Body, app: AppState, standing: Standing) -> Body {
             };
         }
     });
-    Body::from_stream(pieces)
+    // Who packs an answer asks once more after its end.
+    Body::from_stream(pieces.fuse())
 }

@@ -9,6 +9,7 @@ use axum::body::{Body, Bytes};
 use axum::extract::{Path, State};
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
+use futures_util::StreamExt as _;
 use futures_util::stream::{self, Stream};
 use serde::Serialize;
 use std::io;
@@ -98,7 +99,8 @@ pub async fn get_records(
     let size = file.metadata().map_err(broken)?.len();
     let mut file = tokio::fs::File::from_std(file);
     if size > PIECE {
-        return Ok((kind, Body::from_stream(pieces(file))).into_response());
+        // Who packs an answer asks once more after its end.
+        return Ok((kind, Body::from_stream(pieces(file).fuse())).into_response());
     }
     let mut bytes = Vec::new();
     file.read_to_end(&mut bytes).await.map_err(broken)?;

@@ -5,6 +5,7 @@ use crate::feeds::replay::{Rest, good};
 use crate::support::Backend;
 use serde_json::json;
 use std::collections::BTreeSet;
+use std::fmt::Write as _;
 use std::process::{Command, Stdio};
 
 /// A file of `deploy/`.
@@ -40,11 +41,13 @@ impl Installed {
             assert!(text.contains(usual), "{usual}");
             text = text.replace(usual, here);
         }
-        text += &format!(
+        write!(
+            text,
             "[[feeds]]\nname = \"desk\"\nkind = \"http_json\"\nenabled = false\nallow_private = true\nurl = \"{}/{{symbol}}\"\n\
              symbols = [\"A\"]\n[feeds.rows]\nat = \"/data\"\n[feeds.map]\nts = {{ at = \"/t\", unit = \"s\" }}\nclose = \"/c\"\n",
             venue.url()
-        );
+        )
+        .unwrap();
         let configuration = place.file("installed.toml", &text);
         std::fs::create_dir(place.folder().join("credentials")).unwrap();
         place.file("credentials/artifact-secret", &format!("{}\n", "5a".repeat(32)));

@@ -3,6 +3,7 @@
 use super::busy::Busy;
 use super::{CLOSED, PATIENCE, Place, Service, program};
 use crate::support::{Backend, request};
+use artifact::clock::Clock;
 use artifact::telemetry::METRICS;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -124,7 +125,7 @@ async fn every_metric_of_the_table_is_there_and_moves_when_the_service_works() {
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
     let expiry = told(busy.watched()).await["tls_certificate_expiry_timestamp_seconds"][0];
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+    let now = Duration::from_micros(u64::try_from(Clock::system().now().0).unwrap());
     let left = Duration::from_secs_f64(expiry).saturating_sub(now);
     assert!(
         (Duration::from_hours(47)..=Duration::from_hours(48)).contains(&left),

@@ -123,6 +123,30 @@ on_both! {
         guarded.app.stop().await;
     }
 
+    /// What is rechecked piece by piece is still given to its last byte.
+    async fn an_answer_in_pieces_arrives_whole_however_it_is_packed(backend) {
+        let guarded = Guarded::start(backend).await;
+        gold(&guarded).await;
+        let path = "/audit/export?format=ndjson";
+        let ask = async |packing: &str| {
+            let headers = [("x-api-key", guarded.admin.as_str()), ("accept-encoding", packing)];
+            let reply = guarded.app.send("GET", path, &headers, b"").await;
+            assert_eq!(reply.status.as_u16(), 200);
+            (reply.body.to_vec(), reply.headers.get("content-encoding").cloned())
+        };
+        let (plain, _) = ask("identity").await;
+        assert!(plain.ends_with(b"}\n") && plain.len() > 500, "{}", String::from_utf8_lossy(&plain));
+        let (packed, coding) = ask("zstd").await;
+        assert_eq!(coding.unwrap(), "zstd");
+        assert_eq!(zstd::decode_all(packed.as_slice()).unwrap(), plain);
+        let (packed, coding) = ask("gzip").await;
+        assert_eq!(coding.unwrap(), "gzip");
+        // The last four bytes of such a file are the length of what is in it.
+        let length = u32::from_le_bytes(*packed.last_chunk().unwrap());
+        assert_eq!(usize::try_from(length).unwrap(), plain.len());
+        guarded.app.stop().await;
+    }
+
     async fn a_stream_ends_when_its_key_expires_and_when_its_user_is_disabled(backend) {
         let guarded = Guarded::start(backend).await;
         gold(&guarded).await;
