@@ -64,7 +64,10 @@ impl Still {
         assert_eq!(status, 200, "{ready}");
         let (status, health) = self.send("GET", "/health", &Value::Null).await;
         assert_eq!((status, &health["status"]), (200, &json!("healthy")), "{health}");
-        (health["checks"][name].clone(), health["warnings"].clone())
+        // The clock stands still here, so that the stamps of commits get ahead of it.
+        let warnings = health["warnings"].as_array().unwrap().iter();
+        let warnings = warnings.filter(|warning| **warning != "clock_behind").cloned().collect();
+        (health["checks"][name].clone(), warnings)
     }
 }
 
