@@ -83,6 +83,14 @@ async fn once(app: &TestApp, name: &str, is_so: impl Fn(&Value) -> bool) -> Valu
     panic!("{name}: {}", app.get("/health").await.text());
 }
 
+/// Waits until nothing that was answered before can be under way.
+async fn asked_more(venue: &Rest) {
+    let asked = venue.asked().len();
+    while venue.asked().len() < asked + 3 {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
 fn warned(health: &Value, of: &str) -> bool {
     health["warnings"].as_array().unwrap().iter().any(|warning| warning == of)
 }
@@ -190,10 +198,7 @@ on_both! {
         open.store(false, Ordering::SeqCst);
         once(&app, "feeds", |feeds| feeds["connected"] == 0).await;
         app.set_clock("2026-11-23T12:00:03Z");
-        let asked = venue.asked().len();
-        while venue.asked().len() < asked + 3 {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
+        asked_more(&venue).await;
         assert!(!warned(&app.get("/health").await.expect(200), "feeds"), "twice the time is not over");
         app.set_clock("2026-11-23T12:00:30Z");
         let health = app.get("/health").await.expect(200);
@@ -205,6 +210,7 @@ on_both! {
         assert!(!warned(&health, "feeds"), "{health}");
         open.store(false, Ordering::SeqCst);
         once(&app, "feeds", |feeds| feeds["connected"] == 0).await;
+        asked_more(&venue).await;
         app.set_clock("2026-11-23T12:01:00Z");
         assert_eq!(app.get("/health").await.expect(200)["checks"]["feeds"]["stale"], 1);
         app.post("/ingest/feeds/desk/stop", &json!({})).await.expect(200);

@@ -124,7 +124,7 @@ fn caddy(folder: &Path, service: SocketAddr) -> (Proxy, String) {
 
 /// The service as it stands behind a proxy on the same machine.
 fn behind_a_proxy(place: &Place) -> Service {
-    let text = "log_format = \"json\"\n[proxy]\ntrusted = [\"127.0.0.1/32\"]\n";
+    let text = "log = \"info,artifact::http::layers=debug\"\nlog_format = \"json\"\n[proxy]\ntrusted = [\"127.0.0.1/32\"]\n";
     let config = place.file("proxied.toml", text);
     let mut service = place.serve(&["--listen", "127.0.0.1:0", "--config", &config]);
     service.api.key = service.printed_key();

@@ -6,6 +6,7 @@ use crate::support::Backend;
 use serde_json::json;
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
+use std::os::unix::fs::PermissionsExt as _;
 use std::process::{Command, Stdio};
 
 /// A file of `deploy/`.
@@ -50,7 +51,9 @@ impl Installed {
         .unwrap();
         let configuration = place.file("installed.toml", &text);
         std::fs::create_dir(place.folder().join("credentials")).unwrap();
-        place.file("credentials/artifact-secret", &format!("{}\n", "5a".repeat(32)));
+        let secret = place.file("credentials/artifact-secret", &format!("{}\n", "5a".repeat(32)));
+        // As systemd hands them out.
+        std::fs::set_permissions(&secret, std::fs::Permissions::from_mode(0o400)).unwrap();
         Self { place, configuration }
     }
 
@@ -121,7 +124,7 @@ async fn what_each_unit_starts_is_a_command_that_there_is_and_does_it() {
     again.stop();
 
     let line = starts("artifact-failed@.service").replace("%i", "artifact.service");
-    let line = line.replacen("/usr/bin/logger ", "/usr/bin/logger --no-act --stderr ", 1);
+    let line = line.replacen("/usr/bin/logger ", "/usr/bin/logger --no-act --stderr --socket-errors=off ", 1);
     let said = Command::new("/bin/sh").args(["-c", &line]).stdin(Stdio::null()).output().unwrap();
     let text = String::from_utf8_lossy(&said.stderr).into_owned();
     assert!(
