@@ -275,7 +275,10 @@ fn show(context: &Context, value: &Value, lines: &[String]) -> Result<(), Failur
 }
 
 /// Runs one command line and says how it went.
-pub async fn run(arguments: impl Iterator<Item = OsString>) -> ExitCode {
+///
+/// It is a plain function: a future, or a parameter of any type, would have the whole program compiled once more where it
+/// is called.
+pub fn run(arguments: Vec<OsString>) -> ExitCode {
     let cli = match Cli::try_parse_from(arguments) {
         Ok(cli) => cli,
         Err(error) => {
@@ -284,7 +287,11 @@ pub async fn run(arguments: impl Iterator<Item = OsString>) -> ExitCode {
             return if asked { ExitCode::SUCCESS } else { ExitCode::from(2) };
         }
     };
-    match dispatch(cli).await {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let done = runtime
+        .map_err(|error| Failure::failed(format!("threads could not be started: {error}")))
+        .and_then(|runtime| runtime.block_on(dispatch(cli)));
+    match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             tell(&format!("artifact: {}", failure.message));

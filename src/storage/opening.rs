@@ -133,7 +133,12 @@ pub(super) async fn open_sqlite(directory: &Path) -> Result<(SqlitePool, SqliteP
         .max_connections(READERS)
         // Blocks are read whole and seldom twice: readers do with a smaller cache than the writer.
         .connect_with(
-            options.create_if_missing(false).pragma("query_only", "1").pragma("cache_size", "-16384"),
+            options
+                .create_if_missing(false)
+                // Rows come from a thread of their own: many at a time wake it less often.
+                .row_buffer_size(256)
+                .pragma("query_only", "1")
+                .pragma("cache_size", "-16384"),
         )
         .await?;
     Ok((readers, writer))

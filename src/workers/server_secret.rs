@@ -76,7 +76,8 @@ pub enum SecretError {
 
 struct Part {
     fingerprint: String,
-    key: Vec<u8>,
+    /// Ready for a message.
+    mac: Hmac<Sha256>,
 }
 
 /// The secret, and those before it.
@@ -90,8 +91,13 @@ impl fmt::Debug for ServerSecret {
     }
 }
 
-fn mac(key: &[u8], purpose: &str, parts: &[&[u8]]) -> [u8; 32] {
-    let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(key) else { return [0; 32] };
+impl Part {
+    fn mac(&self, purpose: &str, parts: &[&[u8]]) -> [u8; 32] {
+        mac(self.mac.clone(), purpose, parts)
+    }
+}
+
+fn mac(mut mac: Hmac<Sha256>, purpose: &str, parts: &[&[u8]]) -> [u8; 32] {
     // Each part with its length: no two lists of parts are the same bytes.
     for part in std::iter::once(purpose.as_bytes()).chain(parts.iter().copied()) {
         mac.update(&u64::try_from(part.len()).unwrap_or(u64::MAX).to_be_bytes());
@@ -132,12 +138,14 @@ impl ServerSecret {
         let path = path.display().to_string();
         let mut parts = Vec::new();
         for (number, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
-            let key = line.trim().as_bytes().to_vec();
+            let key = line.trim().as_bytes();
             if key.len() < LENGTH_MIN {
                 return Err(SecretError::Short { path, line: number + 1 });
             }
-            let [a, b, c, d, ..] = mac(&key, "fingerprint", &[]);
-            parts.push(Part { fingerprint: hex(&[a, b, c, d]), key });
+            // A key of any length will do.
+            let Ok(keyed) = Hmac::<Sha256>::new_from_slice(key) else { continue };
+            let [a, b, c, d, ..] = mac(keyed.clone(), "fingerprint", &[]);
+            parts.push(Part { fingerprint: hex(&[a, b, c, d]), mac: keyed });
         }
         if parts.is_empty() {
             return Err(SecretError::Empty { path });
@@ -145,22 +153,20 @@ impl ServerSecret {
         Ok(Self(parts.into()))
     }
 
-    fn current(&self) -> (&str, &[u8]) {
-        self.0.first().map_or(("", &[]), |part| (part.fingerprint.as_str(), part.key.as_slice()))
-    }
-
     /// A keyed hash, with the fingerprint of the secret that made it.
     pub fn hash(&self, purpose: &str, parts: &[&[u8]]) -> String {
-        let (fingerprint, key) = self.current();
-        format!("{KEYED}:{fingerprint}:{}", hex(&mac(key, purpose, parts)))
+        let current = self.0.first();
+        let (fingerprint, mac) =
+            current.map_or(("", [0; 32]), |part| (part.fingerprint.as_str(), part.mac(purpose, parts)));
+        format!("{KEYED}:{fingerprint}:{}", hex(&mac))
     }
 
     /// Whether a kept hash is of these parts. It takes as long for a hash that is of nothing.
     pub fn matches(&self, kept: Option<&str>, purpose: &str, parts: &[&[u8]]) -> bool {
         let named = kept.and_then(|kept| kept.strip_prefix(KEYED)?.strip_prefix(':')?.split_once(':'));
         let known = named.and_then(|(name, _)| self.0.iter().find(|part| part.fingerprint == name));
-        let key = known.map_or(self.current().1, |part| part.key.as_slice());
-        let computed = hex(&mac(key, purpose, parts));
+        let computed = known.or(self.0.first()).map_or([0; 32], |part| part.mac(purpose, parts));
+        let computed = hex(&computed);
         let digits = named.map_or("", |(_, digits)| digits);
         bool::from(computed.as_bytes().ct_eq(digits.as_bytes())) && known.is_some()
     }
@@ -175,7 +181,7 @@ impl ServerSecret {
 
     /// 32 bytes that follow from the secret and `name`, of each secret that is here: the current one first.
     pub fn derived(&self, purpose: &str, name: &str) -> Vec<[u8; 32]> {
-        self.0.iter().map(|part| mac(&part.key, purpose, &[name.as_bytes()])).collect()
+        self.0.iter().map(|part| part.mac(purpose, &[name.as_bytes()])).collect()
     }
 }
 
