@@ -40,6 +40,7 @@ pub mod layers;
 pub mod ledger_imports;
 pub mod limits;
 pub mod login;
+pub mod loopback;
 pub mod mappings;
 pub mod markets;
 pub mod meters;

@@ -6,18 +6,24 @@ use crate::http::error::{ApiError, Code};
 use crate::storage::database::Tx;
 use crate::workers::directory::Part;
 use futures_util::future::BoxFuture;
+use std::sync::Arc;
 
 /// Does `work` in one commit for `actor`, then reads anew what it has changed. It goes on to its end although the caller
 /// goes away: a key that is revoked on disk is revoked in memory.
 ///
 /// # Errors
 /// That of `work`, or the database's.
-pub async fn change<T, F>(app: &AppState, actor: Actor, part: Part, work: F) -> Result<T, ApiError>
+pub async fn change<T, F>(
+    app: &AppState,
+    actor: impl Into<Arc<Actor>>,
+    part: Part,
+    work: F,
+) -> Result<T, ApiError>
 where
     T: Send + 'static,
     F: for<'t> FnOnce(&'t mut Tx) -> BoxFuture<'t, Result<T, ApiError>> + Send + 'static,
 {
-    let app = AppState::clone(app);
+    let (app, actor) = (AppState::clone(app), actor.into());
     let done = tokio::spawn(async move {
         let outcome = app.db.writer().write(actor, work).await;
         // Also after a failure: the commit may have been made and only its answer lost.

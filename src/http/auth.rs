@@ -99,7 +99,7 @@ impl Scope for Anyone {
 #[derive(Debug, Clone)]
 pub struct Caller<S> {
     /// Who it is, for idempotency keys and the audit trail.
-    pub actor: Actor,
+    pub actor: Arc<Actor>,
     /// What it may do.
     pub scopes: Arc<Scopes>,
     /// Whose portfolios it sees and makes.

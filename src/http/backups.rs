@@ -16,6 +16,7 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use std::io;
+use std::sync::Arc;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
@@ -150,7 +151,7 @@ async fn to_its_end<T: Send + 'static>(
 }
 
 /// Tells the audit trail of a deed outside the database.
-async fn tell(app: &AppState, actor: Actor, action: &'static str, id: Uuid) -> Result<(), ApiError> {
+async fn tell(app: &AppState, actor: Arc<Actor>, action: &'static str, id: Uuid) -> Result<(), ApiError> {
     let told = app.db.writer().write(actor, move |tx| {
         Box::pin(async move {
             tx.audit(Entry::done(action, id));

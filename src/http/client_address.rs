@@ -7,12 +7,8 @@ use axum::http::{HeaderMap, HeaderName, header};
 use ipnet::IpNet;
 use std::net::IpAddr;
 
-/// The address of the client, as an extension of every request; none for the owner's socket.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ClientAddress(pub Option<IpAddr>);
-
-/// Whether the client's own connection is encrypted, as an extension of every request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// Whether the client's own connection is encrypted.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Encrypted(pub bool);
 
 /// The header in which proxies say whom they speak for.

@@ -8,7 +8,7 @@ pub use places::Standing;
 pub use watched::is_too_slow;
 
 use crate::clock::Clock;
-use crate::http::client_address::{ClientAddress, Encrypted, TrustedProxies};
+use crate::http::client_address::{Encrypted, TrustedProxies};
 use crate::http::entrance::{Entrance, Link};
 use crate::http::limits::Limits;
 use crate::http::tls::Certificates;
@@ -44,6 +44,19 @@ const COMPLAINT: Duration = Duration::from_secs(10);
 const SPARE_LIFE: Duration = Duration::from_secs(5);
 /// Longest and shortest time between two looks at a connection.
 const LOOK: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(5));
+
+/// How a request came here; an extension of every request that came over a connection.
+#[derive(Debug, Clone, Default)]
+pub struct Arrival {
+    /// The address of the client; none for the owner's socket.
+    pub client: Option<IpAddr>,
+    /// Whether the client's own connection is encrypted.
+    pub encrypted: Encrypted,
+    /// How its connection stands to the limits.
+    pub standing: Standing,
+    /// What its connection is doing.
+    pub activity: Option<Arc<Activity>>,
+}
 
 /// What the connections of an entrance share.
 #[derive(Debug, Clone)]
@@ -255,11 +268,12 @@ impl Visit {
         let client = self.peer.map(|peer| proxies.client(peer, request.headers()));
         let encrypted =
             over_tls.0 || self.peer.is_some_and(|peer| proxies.client_is_encrypted(peer, request.headers()));
-        let extensions = request.extensions_mut();
-        extensions.insert(ClientAddress(client));
-        extensions.insert(Encrypted(encrypted));
-        extensions.insert(self.standing());
-        extensions.insert(Arc::clone(&self.activity));
+        request.extensions_mut().insert(Arrival {
+            client,
+            encrypted: Encrypted(encrypted),
+            standing: self.standing(),
+            activity: Some(Arc::clone(&self.activity)),
+        });
         let answer = router.call(request).await?;
         Ok(answer.map(|body| AnswerBody::new(body, serving)))
     }

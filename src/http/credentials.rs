@@ -12,7 +12,7 @@ use crate::http::visit::Visit;
 use crate::telemetry::AUTH_FAILURES;
 use crate::workers::directory::{Identity, Refused, Standing};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, header};
+use axum::http::{HeaderMap, HeaderName, header};
 use std::sync::Arc;
 
 /// What somebody without a credential is told.
@@ -32,11 +32,14 @@ enum Presented<'a> {
     Neither,
 }
 
+/// The header of an API key. Names that are made once are not looked through for each request.
+pub static API_KEY: HeaderName = HeaderName::from_static("x-api-key");
+
 fn presented(headers: &HeaderMap) -> Presented<'_> {
-    let mut shown = headers.get_all(header::AUTHORIZATION).iter().chain(headers.get_all("x-api-key"));
+    let mut shown = headers.get_all(header::AUTHORIZATION).iter().chain(headers.get_all(&API_KEY));
     let Some(value) = shown.next() else { return Presented::Nothing };
     let (Ok(value), None) = (value.to_str(), shown.next()) else { return Presented::Neither };
-    if headers.contains_key("x-api-key") {
+    if headers.contains_key(&API_KEY) {
         return Presented::Key(value);
     }
     match value.split_once(' ') {

@@ -242,7 +242,12 @@ pub async fn stop_feed(
     steer(&app, name, false, caller.actor).await
 }
 
-async fn steer(app: &AppState, name: String, running: bool, by: Actor) -> Result<Json<FeedView>, ApiError> {
+async fn steer(
+    app: &AppState,
+    name: String,
+    running: bool,
+    by: Arc<Actor>,
+) -> Result<Json<FeedView>, ApiError> {
     let feed = Arc::clone(found(app, &name)?);
     let wanted_by = by.name.clone();
     let noted: Result<(), ApiError> = app

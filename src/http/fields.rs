@@ -56,7 +56,8 @@ impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {
 pub struct Fields<'a> {
     pointer: String,
     members: Vec<(String, &'a RawValue)>,
-    read: BTreeSet<&'static str>,
+    /// Fields that were read, some of them more than once.
+    read: Vec<&'static str>,
     errors: Vec<FieldError>,
 }
 
@@ -137,7 +138,7 @@ impl<'a> Fields<'a> {
         let mut errors = Vec::new();
         let mut names = BTreeSet::new();
         for (name, _) in &members {
-            if !names.insert(name.clone()) {
+            if !names.insert(name.as_str()) {
                 errors.push(FieldError::at(
                     format!("{pointer}/{}", escaped(name)),
                     "repeated",
@@ -145,7 +146,7 @@ impl<'a> Fields<'a> {
                 ));
             }
         }
-        Ok(Self { pointer, members, read: BTreeSet::new(), errors })
+        Ok(Self { pointer, members, read: Vec::with_capacity(16), errors })
     }
 
     /// The pointer of a field.
@@ -188,14 +189,14 @@ impl<'a> Fields<'a> {
 
     /// The text of a field's value; `None` when absent or null.
     pub fn raw(&mut self, name: &'static str) -> Option<&'a RawValue> {
-        self.read.insert(name);
+        self.read.push(name);
         let (_, raw) = self.members.iter().find(|(member, _)| member == name)?;
         (raw.get() != "null").then_some(*raw)
     }
 
     /// Whether a field is given, also as null.
     pub fn has(&mut self, name: &'static str) -> bool {
-        self.read.insert(name);
+        self.read.push(name);
         self.members.iter().any(|(member, _)| member == name)
     }
 
@@ -359,7 +360,7 @@ impl<'a> Fields<'a> {
             let strangers: Vec<String> = self
                 .members
                 .iter()
-                .filter(|(name, _)| !self.read.contains(name.as_str()))
+                .filter(|(name, _)| !self.read.contains(&name.as_str()))
                 .map(|(name, _)| self.pointer(name))
                 .collect();
             self.errors.extend(

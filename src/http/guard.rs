@@ -3,22 +3,29 @@
 
 use crate::http::AppState;
 use crate::http::auth::{Access, Door};
-use crate::http::client_address::{ClientAddress, TrustedProxies};
+use crate::http::client_address::TrustedProxies;
+use crate::http::connections::Arrival;
+use crate::http::credentials::API_KEY;
 use crate::http::error::{ApiError, Code};
 use crate::http::limits::Limits;
 use crate::http::meters::{Meters, Opened, Quota, Reading};
-use crate::http::seats::seated;
 use crate::telemetry::HTTP_TURNED_AWAY;
 use axum::extract::{MatchedPath, Request};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version, header};
-use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use std::net::IpAddr;
 use std::time::Duration;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 /// Time over which requests are counted.
 const WINDOW: Duration = Duration::from_mins(1);
+/// How a client stands, by the draft of the IETF
+static RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
+static RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
+/// and as clients have known it for long.
+static LIMIT: HeaderName = HeaderName::from_static("x-ratelimit-limit");
+static REMAINING: HeaderName = HeaderName::from_static("x-ratelimit-remaining");
+static RESET: HeaderName = HeaderName::from_static("x-ratelimit-reset");
 /// Routes that compute or pack much for little asked.
 const HEAVY: [&str; 16] = [
     "/pnl",
@@ -110,35 +117,54 @@ pub fn asks_how_it_is(path: &str) -> bool {
     matches!(path, "/health" | "/health/live" | "/health/ready" | "/metrics")
 }
 
+/// A request that was let in.
+pub struct Admission<'a> {
+    guard: &'a Guard,
+    /// Who asks, unless nobody counts that.
+    asked: Option<Asked>,
+    charged: Option<(&'a Policy, Reading)>,
+    /// Its place among those that are served.
+    _room: Option<SemaphorePermit<'a>>,
+}
+
 /// Lets a request in that is well-formed and within its limits.
-pub async fn guarded(app: &AppState, request: Request, next: Next) -> Response {
-    let guard = &app.guard;
-    if let Err(error) = well_formed(&request, guard.limits.uri_bytes) {
+///
+/// # Errors
+/// The answer to one that is not.
+pub fn admit<'a>(app: &'a AppState, request: &Request) -> Result<Admission<'a>, Box<Response>> {
+    let guard = &*app.guard;
+    if let Err(error) = well_formed(request, guard.limits.uri_bytes) {
         let mut response = error.into_response();
         // Whoever frames a request oddly once may do so again.
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
-        return response;
+        return Err(Box::new(response));
     }
     let owner = request.extensions().get::<Door>() == Some(&Door::Owner);
     if owner || asks_how_it_is(request.uri().path()) {
-        return seated(app, request, next).await;
+        return Ok(Admission { guard, asked: None, charged: None, _room: None });
     }
-    let asked = Asked::of(app, &request);
+    let asked = Asked::of(app, request);
     let charged = match asked.charge(guard) {
         Ok(charged) => charged,
-        Err((policy, reading)) => return asked.too_many(policy, reading),
+        Err((policy, reading)) => return Err(Box::new(asked.too_many(policy, reading))),
     };
-    let Ok(_room) = guard.room.try_acquire() else {
+    let Ok(room) = guard.room.try_acquire() else {
         metrics::counter!(HTTP_TURNED_AWAY, "reason" => "concurrency").increment(1);
         let detail = "too many requests are being served; nothing was done, try again";
-        return ApiError::new(Code::Busy, detail).into_response();
+        return Err(Box::new(ApiError::new(Code::Busy, detail).into_response()));
     };
-    let mut response = seated(app, request, next).await;
-    asked.learn(guard, response.status());
-    if let Some((policy, reading)) = charged {
-        asked.describe(policy, reading, response.headers_mut());
+    Ok(Admission { guard, asked: Some(asked), charged, _room: Some(room) })
+}
+
+impl Admission<'_> {
+    /// Learns from the answer, and tells in it how the client stands.
+    pub fn ends(self, response: &mut Response) {
+        let Some(asked) = self.asked else { return };
+        asked.learn(self.guard, response.status());
+        if let Some((policy, reading)) = self.charged {
+            asked.describe(policy, reading, response.headers_mut());
+        }
     }
-    response
 }
 
 /// Who asks, and for what.
@@ -157,7 +183,7 @@ struct Asked {
 impl Asked {
     fn of(app: &AppState, request: &Request) -> Self {
         let meters = &app.guard.meters;
-        let address = request.extensions().get::<ClientAddress>().and_then(|client| client.0).map(network);
+        let address = request.extensions().get::<Arrival>().and_then(|arrival| arrival.client).map(network);
         let shown = credential(request.headers()).map(|shown| meters.subject(shown));
         let route = request.extensions().get::<MatchedPath>().map(MatchedPath::as_str).unwrap_or_default();
         let heavy = HEAVY.contains(&route) || route.starts_with("/docs/");
@@ -236,14 +262,14 @@ impl Asked {
         let reset = seconds(reading.reset);
         let state = format!("\"{}\";r={};t={reset}", policy.name, reading.remaining);
         if let Ok(state) = HeaderValue::from_maybe_shared(axum::body::Bytes::from(state)) {
-            headers.insert(HeaderName::from_static("ratelimit"), state);
+            headers.insert(&RATE_LIMIT, state);
         }
-        headers.insert(HeaderName::from_static("ratelimit-policy"), policy.described.clone());
-        headers.insert(HeaderName::from_static("x-ratelimit-limit"), policy.most.clone());
+        headers.insert(&RATE_LIMIT_POLICY, policy.described.clone());
+        headers.insert(&LIMIT, policy.most.clone());
         let remaining = HeaderValue::from(reading.remaining);
-        headers.insert(HeaderName::from_static("x-ratelimit-remaining"), remaining);
+        headers.insert(&REMAINING, remaining);
         let reset = HeaderValue::from(self.wall.saturating_add(reset));
-        headers.insert(HeaderName::from_static("x-ratelimit-reset"), reset);
+        headers.insert(&RESET, reset);
     }
 }
 
@@ -262,7 +288,7 @@ fn network(address: IpAddr) -> u64 {
 
 /// What a request shows to be let in.
 fn credential(headers: &HeaderMap) -> Option<&[u8]> {
-    let shown = headers.get(header::AUTHORIZATION).or_else(|| headers.get("x-api-key"))?;
+    let shown = headers.get(header::AUTHORIZATION).or_else(|| headers.get(&API_KEY))?;
     Some(shown.as_bytes())
 }
 

@@ -1,92 +1,146 @@
 //! What happens to every request: its id, its size, its compression, its `ETag`, and an answer when nothing fits.
 
 use crate::domain::audit::{Actor, ActorKind};
-use crate::domain::hexadecimal::hex;
 use crate::http::AppState;
-use crate::http::auth::Access;
-use crate::http::client_address::{ClientAddress, Encrypted, claims_to_be_forwarded};
-use crate::http::connections::Standing;
-use crate::http::connections::activity::Activity;
+use crate::http::auth::Door;
+use crate::http::connections::{Arrival, Standing};
 use crate::http::error::{ApiError, Code, Failed, Problem, problem_response};
-use crate::http::guard::{asks_how_it_is, guarded};
+use crate::http::guard::{self, asks_how_it_is};
 use crate::http::metrics::Counted;
-use crate::http::recheck::recheck;
+use crate::http::recheck::{self, Admitted};
 use crate::http::visit::Visit;
-use crate::http::{assets, markets, portfolios, security};
+use crate::http::{assets, loopback, markets, portfolios, seats, security, tagged};
 use crate::workers::refusals::Refusal;
 use axum::Router;
-use axum::body::{Body, to_bytes};
-use axum::extract::{DefaultBodyLimit, MatchedPath, Request, State};
+use axum::body::{Body, HttpBody as _};
+use axum::extract::{DefaultBodyLimit, MatchedPath, Request};
 use axum::http::{HeaderName, HeaderValue, Method, StatusCode, Uri, header};
-use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Redirect, Response};
-use sha2::{Digest as _, Sha256};
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
+use std::convert::Infallible;
 use std::net::IpAddr;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
-use tower::ServiceBuilder;
-use tower_http::catch_panic::CatchPanicLayer;
+use tower::{Layer, Service, ServiceBuilder, ServiceExt as _, service_fn};
 use tower_http::compression::CompressionLayer;
+use tower_http::cors::CorsLayer;
 use tower_http::decompression::RequestDecompressionLayer;
 
 /// Largest body of an ordinary route, decompressed.
 pub const BODY_MAX: usize = 1 << 20;
-/// Largest answer that gets an `ETag`; a larger one is streamed as it is.
-const TAGGED_MAX: usize = 1 << 20;
+/// Smallest answer that is packed: what fits into one packet arrives no sooner for being shorter.
+const PACKED_MIN: u64 = 1_200;
 
-/// From when on the log tells of a read that went well.
+/// Where single prices are posted.
+const PRICES: &str = "/prices";
+/// From when on the log tells of what went well and is frequent.
 const SLOW: Duration = Duration::from_secs(1);
+
+/// The header of a request's id.
+static REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// Most headers of an ordinary answer.
+const HEADERS: usize = 16;
 
 /// Headers that tell of one body and not of another in its place.
 const OF_THE_BODY: [HeaderName; 3] = [header::CONTENT_TYPE, header::CONTENT_LENGTH, header::CONTENT_ENCODING];
 
-/// Puts every layer around the routes, outermost first. Each of them copies all that are within for each request, so what
-/// can be done in one is.
-pub fn around(routes: Router, app: &AppState) -> Router {
-    routes.fallback(not_found).method_not_allowed_fallback(method_not_allowed).layer(
-        ServiceBuilder::new()
-            .layer(from_fn_with_state(AppState::clone(app), answered))
-            .layer(CatchPanicLayer::custom(panicked))
-            .option_layer(security::cross_origin(&app.guard.origins))
-            .layer(from_fn_with_state(AppState::clone(app), let_in))
-            .layer(CompressionLayer::new())
-            .layer(from_fn_with_state(AppState::clone(app), entity_tag))
-            .layer(RequestDecompressionLayer::new())
-            .layer(DefaultBodyLimit::max(BODY_MAX)),
-    )
+/// Puts all that happens to every request around the routes, for one door. It is one layer: each would copy all that is
+/// within it for every request.
+pub fn around(routes: Router, app: &AppState, door: Door) -> Router {
+    let around =
+        Around { app: AppState::clone(app), door, cross_origin: security::cross_origin(&app.guard.origins) };
+    let layers = ServiceBuilder::new().layer(around).layer(DefaultBodyLimit::max(BODY_MAX));
+    routes.fallback(not_found).method_not_allowed_fallback(method_not_allowed).layer(layers)
 }
 
-/// Counts a request, gives it its id, and tells of its answer.
-async fn answered(State(app): State<AppState>, request: Request, next: Next) -> Response {
-    let mut counted = Counted::begin(&app, &request);
-    let response = identified(&app, request, next).await;
-    counted.ends(response.status());
+/// The layer.
+#[derive(Debug, Clone)]
+struct Around {
+    app: AppState,
+    door: Door,
+    cross_origin: Option<CorsLayer>,
+}
+
+impl<R> Layer<R> for Around {
+    type Service = Surrounded<R>;
+
+    fn layer(&self, route: R) -> Surrounded<R> {
+        Surrounded { around: self.clone(), route }
+    }
+}
+
+/// A route with the layer around it.
+#[derive(Debug, Clone)]
+struct Surrounded<R> {
+    around: Around,
+    route: R,
+}
+
+/// What a request is answered by in the end.
+trait Route: Service<Request, Response = Response, Error = Infallible, Future: Send> + Send + Sync {}
+
+impl<R> Route for R where
+    R: Service<Request, Response = Response, Error = Infallible, Future: Send> + Send + Sync
+{
+}
+
+impl<R: Route + Clone + 'static> Service<Request> for Surrounded<R> {
+    type Response = Response;
+    type Error = Infallible;
+    type Future = BoxFuture<'static, Result<Response, Infallible>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        self.route.poll_ready(context)
+    }
+
+    fn call(&mut self, mut request: Request) -> Self::Future {
+        let Self { around, route } = self.clone();
+        Box::pin(async move {
+            request.extensions_mut().insert(around.door);
+            let mut counted = Counted::begin(&around.app, &request);
+            let response = identified(&around, request, route).await;
+            counted.ends(response.status());
+            Ok(response)
+        })
+    }
+}
+
+async fn asked(mut route: impl Route, request: Request) -> Response {
+    let Ok(()) = std::future::poll_fn(|context| route.poll_ready(context)).await;
+    let Ok(response) = route.call(request).await;
     response
 }
 
 /// Id of the request, made here unless the caller sent one; it is in the answer, the log and problem documents.
-async fn identified(app: &AppState, mut request: Request, next: Next) -> Response {
-    let given = request.headers().get("x-request-id").and_then(|value| value.to_str().ok());
+async fn identified(around: &Around, mut request: Request, route: impl Route + Clone) -> Response {
+    let app = &around.app;
+    let given = request.headers().get(&REQUEST_ID).and_then(|value| value.to_str().ok());
     let given =
         given.filter(|id| !id.is_empty() && id.len() <= 128 && id.bytes().all(|b| b.is_ascii_graphic()));
-    let id = match given {
-        Some(id) => id.to_owned(),
-        None => app.random.uuid_v7(app.clock.now()).map(|id| id.to_string()).unwrap_or_default(),
+    let id: Arc<str> = match given {
+        Some(id) => id.into(),
+        None => {
+            let id = app.random.uuid_v7(app.clock.now()).unwrap_or_default();
+            Arc::from(&*id.as_hyphenated().encode_lower(&mut [0; 36]))
+        }
     };
     let (method, uri) = (request.method().clone(), request.uri().clone());
-    let client = request.extensions().get::<ClientAddress>().and_then(|client| client.0);
-    let encrypted = request.extensions().get::<Encrypted>().copied().unwrap_or(Encrypted(false));
-    let visit = Visit::new(id.clone(), client.map(|address| address.to_string()));
+    let arrival = request.extensions().get::<Arrival>().cloned().unwrap_or_default();
+    let client = arrival.client;
+    let visit = Visit::new(Arc::clone(&id), client);
     request.extensions_mut().insert(visit.clone());
     let matched = request.extensions().get::<MatchedPath>().cloned();
     let started = app.clock.elapsed();
-    let mut response = in_standing(request, next).await;
+    let mut response = in_standing(around, &arrival, request, route).await;
     if let Some(error) = stray(&response) {
         response = error.into_response();
     }
     if let (401 | 403, Some(Failed(problem))) = (response.status().as_u16(), response.extensions().get()) {
         let unknown = || visit.by(Actor::new(ActorKind::Anonymous, "anonymous"));
-        let actor = visit.who().cloned().unwrap_or_else(unknown);
+        let actor = visit.who().cloned().unwrap_or_else(|| Actor::clone(&unknown()));
         let route = matched.as_ref().map_or("none", MatchedPath::as_str);
         // A caller may invent methods of any length.
         let known = if method.as_str().len() <= 7 { method.as_str() } else { "other" };
@@ -95,7 +149,7 @@ async fn identified(app: &AppState, mut request: Request, next: Next) -> Respons
         app.refusals.note(&app.db, refusal, app.clock.now()).await;
     }
     if let Some(Failed(problem)) = response.extensions_mut().remove::<Failed>() {
-        let problem = Problem { request_id: Some(id.clone()), ..problem };
+        let problem = Problem { request_id: Some((*id).to_owned()), ..problem };
         let status = response.status();
         let mut written = problem_response(status, &problem);
         for (name, value) in response.headers() {
@@ -105,10 +159,11 @@ async fn identified(app: &AppState, mut request: Request, next: Next) -> Respons
         }
         response = written;
     }
+    let headers = response.headers_mut();
     if let Ok(value) = HeaderValue::from_str(&id) {
-        response.headers_mut().insert("x-request-id", value);
+        headers.insert(&REQUEST_ID, value);
     }
-    security::headers(response.headers_mut(), encrypted);
+    security::headers(headers, arrival.encrypted);
     let took = app.clock.elapsed().saturating_sub(started);
     Answered { id: &id, client, method: &method, path: uri.path(), status: response.status(), took }.log();
     response
@@ -125,12 +180,13 @@ struct Answered<'a> {
 }
 
 impl Answered<'_> {
-    /// Reads that went well are counted and timed by the metrics and come by the thousand: the usual log has whatever
-    /// else there is, and those that took long.
+    /// Reads that went well, and prices that were recorded, are counted and timed by the metrics and come by the thousand:
+    /// the usual log has whatever else there is, and those that took long.
     fn log(&self) {
         let Self { id, client, method, path, status, took } = self;
-        let reads = *method == Method::GET || *method == Method::HEAD;
-        let plain = reads && (status.is_success() || status.is_redirection()) && *took < SLOW;
+        let frequent =
+            matches!(**method, Method::GET | Method::HEAD) || (*method == Method::POST && *path == PRICES);
+        let plain = frequent && (status.is_success() || status.is_redirection()) && *took < SLOW;
         let duration_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
         let (address, status) = (client.map(tracing::field::display), status.as_u16());
         macro_rules! answered {
@@ -161,118 +217,89 @@ fn stray(response: &Response) -> Option<ApiError> {
     Some(ApiError::new(code, detail))
 }
 
-/// Says so when the body came too slowly, whatever its reader made of that.
-async fn kept_pace(request: Request, next: Next) -> Response {
-    let activity = request.extensions().get::<Arc<Activity>>().cloned();
-    let response = next.run(request).await;
-    let slow = activity.is_some_and(|activity| activity.body_is_slow());
+/// A connection beyond the limits may ask how the service is, and nothing else; and a body must keep pace, whatever its
+/// reader makes of that.
+async fn in_standing(
+    around: &Around,
+    arrival: &Arrival,
+    request: Request,
+    route: impl Route + Clone,
+) -> Response {
+    if arrival.standing == Standing::Spare && !asks_how_it_is(request.uri().path()) {
+        return ApiError::new(Code::Busy, "too many connections are open; nothing was done").into_response();
+    }
+    let answered = async {
+        match &around.cross_origin {
+            None => let_in(&around.app, request, route).await,
+            Some(cross_origin) => {
+                let let_in = |request| async { Ok(let_in(&around.app, request, route.clone()).await) };
+                asked(cross_origin.layer(service_fn(let_in)), request).await
+            }
+        }
+    };
+    let response = AssertUnwindSafe(answered).catch_unwind().await.unwrap_or_else(|_| panicked());
+    let slow = arrival.activity.as_ref().is_some_and(|activity| activity.body_is_slow());
     if slow && response.status() != StatusCode::REQUEST_TIMEOUT {
         return ApiError::new(Code::TooSlow, "the body came too slowly").into_response();
     }
     response
 }
 
-/// A connection beyond the limits may ask how the service is, and nothing else.
-async fn in_standing(request: Request, next: Next) -> Response {
-    let spare = request.extensions().get::<Standing>() == Some(&Standing::Spare);
-    if spare && !asks_how_it_is(request.uri().path()) {
-        return ApiError::new(Code::Busy, "too many connections are open; nothing was done").into_response();
-    }
-    kept_pace(request, next).await
-}
-
-/// Lets a request in that may come.
-async fn let_in(State(app): State<AppState>, request: Request, next: Next) -> Response {
-    if let Err(error) = known_host(&app, &request) {
+/// Lets a request in that may come, and gives it room.
+async fn let_in(app: &AppState, request: Request, route: impl Route) -> Response {
+    if let Err(error) = loopback::check(app, &request) {
         return error.into_response();
     }
-    guarded(&app, request, next).await
-}
-
-/// In open-loopback mode a request must name the loopback host: a page from elsewhere that reaches this port
-/// through its own name is refused, and so is whoever comes through a proxy on this machine.
-fn known_host(app: &AppState, request: &Request) -> Result<(), ApiError> {
-    if app.access != Access::OpenLoopback {
-        return Ok(());
-    }
-    if comes_from_elsewhere(request) {
-        let detail = "with --open-loopback a request must come from this machine and through no proxy";
-        return Err(ApiError::new(Code::HostNotAllowed, detail));
-    }
-    if !names_loopback(request) {
-        let detail = "with --open-loopback the Host header must name the loopback address";
-        return Err(ApiError::new(Code::HostNotAllowed, detail));
-    }
-    Ok(())
-}
-
-fn comes_from_elsewhere(request: &Request) -> bool {
-    let client = request.extensions().get::<ClientAddress>().and_then(|client| client.0);
-    client.is_some_and(|address| !address.is_loopback()) || claims_to_be_forwarded(request.headers())
-}
-
-fn names_loopback(request: &Request) -> bool {
-    if request.extensions().get::<crate::http::auth::Door>() == Some(&crate::http::auth::Door::Owner) {
-        return true;
-    }
-    let host = request.headers().get(header::HOST).and_then(|value| value.to_str().ok());
-    let Some(host) = host.or_else(|| request.uri().authority().map(axum::http::uri::Authority::as_str))
-    else {
-        return false;
+    let admission = match guard::admit(app, &request) {
+        Ok(admission) => admission,
+        Err(refused) => return *refused,
     };
-    let name = match host.strip_prefix('[') {
-        Some(rest) => rest.split(']').next().unwrap_or_default(),
-        None => host.split(':').next().unwrap_or_default(),
+    let mut response = match seats::take(app, &request).await {
+        Ok(_seat) => served(app, request, route).await,
+        Err(error) => error.into_response(),
     };
-    name.eq_ignore_ascii_case("localhost") || name.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
+    admission.ends(&mut response);
+    response
 }
 
-/// Gives every JSON answer to a GET an `ETag`, and answers 304 when the caller has it already.
-async fn entity_tag(State(app): State<AppState>, request: Request, next: Next) -> Response {
+/// The answer of a route, watched, tagged and packed.
+async fn served(app: &AppState, mut request: Request, route: impl Route) -> Response {
+    let admitted = Admitted::default();
+    request.extensions_mut().insert(admitted.clone());
     let get = request.method() == Method::GET || request.method() == Method::HEAD;
     let wanted = request.headers().get(header::IF_NONE_MATCH).cloned();
-    let response = recheck(app, request, next).await;
-    let json = response
-        .headers()
-        .get(header::CONTENT_TYPE)
-        .is_some_and(|kind| kind.as_bytes().starts_with(b"application/json"));
-    if !get || response.status() != StatusCode::OK || !json {
+    let accepted = request.headers().get(header::ACCEPT_ENCODING).cloned();
+    let response = if request.headers().contains_key(header::CONTENT_ENCODING) {
+        let route = route.map_request(|unpacked: Request<_>| unpacked.map(Body::new));
+        let Ok(response) = RequestDecompressionLayer::new().layer(route).oneshot(request).await;
+        response.map(Body::new)
+    } else {
+        asked(route, request).await
+    };
+    let mut response = recheck::watch(app, &admitted, response);
+    // They are put in one by one, and each time they outgrow their table it is made anew.
+    response.headers_mut().reserve(HEADERS);
+    if get {
+        response = tagged::tag(response, wanted.as_ref()).await;
+    }
+    packed(response, accepted).await
+}
+
+/// Packs an answer of some size as the caller takes it.
+async fn packed(response: Response, accepted: Option<HeaderValue>) -> Response {
+    if response.body().size_hint().exact().is_some_and(|size| size < PACKED_MIN) {
         return response;
     }
-    let (mut parts, body) = response.into_parts();
-    let size = axum::body::HttpBody::size_hint(&body).upper();
-    if size.and_then(|size| usize::try_from(size).ok()).is_none_or(|size| size > TAGGED_MAX) {
-        return Response::from_parts(parts, body);
-    }
-    let Ok(bytes) = to_bytes(body, TAGGED_MAX).await else {
-        return ApiError::new(Code::Internal, "the service failed").into_response();
-    };
-    let hash = Sha256::digest(&bytes);
-    let hash = hex(hash.get(..8).unwrap_or_default());
-    let version = parts.headers.get(header::ETAG).and_then(|tag| tag.to_str().ok()).unwrap_or("\"\"");
-    let version = version.trim_matches('"');
-    let tag = if version.is_empty() { format!("\"{hash}\"") } else { format!("\"{version}-{hash}\"") };
-    if let Ok(value) = HeaderValue::from_str(&tag) {
-        parts.headers.insert(header::ETAG, value);
-    }
-    if has_tag(wanted.as_ref(), &tag) {
-        parts.status = StatusCode::NOT_MODIFIED;
-        parts.headers.remove(header::CONTENT_TYPE);
-        parts.headers.remove(header::CONTENT_LENGTH);
-        return Response::from_parts(parts, Body::empty());
-    }
-    Response::from_parts(parts, Body::from(bytes))
+    let mut request = Request::new(Body::empty());
+    request.headers_mut().extend(accepted.map(|accepted| (header::ACCEPT_ENCODING, accepted)));
+    let mut response = Some(response);
+    let given =
+        service_fn(|_: Request| std::future::ready(Ok::<_, Infallible>(response.take().unwrap_or_default())));
+    let Ok(packed) = CompressionLayer::new().layer(given).oneshot(request).await;
+    packed.map(Body::new)
 }
 
-fn has_tag(wanted: Option<&HeaderValue>, tag: &str) -> bool {
-    let wanted = wanted.and_then(|value| value.to_str().ok()).unwrap_or_default();
-    wanted.split(',').any(|one| {
-        let one = one.trim();
-        one == "*" || one.strip_prefix("W/").unwrap_or(one) == tag
-    })
-}
-
-fn panicked(_: Box<dyn std::any::Any + Send>) -> Response {
+fn panicked() -> Response {
     tracing::error!("a handler panicked");
     ApiError::new(Code::Internal, "the service failed").into_response()
 }

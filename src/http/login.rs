@@ -107,7 +107,7 @@ pub struct Myself {
 
 /// Where a request comes from, for counting guesses.
 fn address(visit: Option<&Visit>) -> Option<std::net::IpAddr> {
-    visit.and_then(|visit| visit.address.as_deref()).and_then(|text| text.parse().ok())
+    visit.and_then(|visit| visit.address)
 }
 
 /// Guesses came too fast.
@@ -134,14 +134,14 @@ impl From<NotHashed> for ApiError {
 }
 
 /// An actor without a credential of its own.
-fn nameless(visit: Option<&Visit>) -> Actor {
+fn nameless(visit: Option<&Visit>) -> Arc<Actor> {
     let actor = Actor::new(ActorKind::Anonymous, "anonymous");
-    visit.map_or_else(|| actor.clone(), |visit| visit.by(actor.clone()))
+    visit.map_or_else(|| Arc::new(actor.clone()), |visit| visit.by(actor.clone()))
 }
 
-fn as_user(visit: Option<&Visit>, user: &User) -> Actor {
+fn as_user(visit: Option<&Visit>, user: &User) -> Arc<Actor> {
     let actor = Actor::new(ActorKind::User, format!("user:{}", user.name));
-    visit.map_or_else(|| actor.clone(), |visit| visit.by(actor.clone()))
+    visit.map_or_else(|| Arc::new(actor.clone()), |visit| visit.by(actor.clone()))
 }
 
 /// The user with this name and password; `Err` holds the answer to whoever is not let in.

@@ -11,13 +11,16 @@ use crate::storage::idempotency::{self, KeptAnswer, KeyedRequest};
 use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
 use axum::extract::{FromRequest, MatchedPath, Request};
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use futures_util::future::BoxFuture;
 use serde::Serialize;
 use serde_json::{Map, Value};
 use sha2::{Digest as _, Sha256};
+use std::sync::Arc;
 
+/// The header of an idempotency key.
+static IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 /// Longest idempotency key.
 const KEY_MAX: usize = 255;
 /// Largest body that is hashed on a thread that answers.
@@ -30,6 +33,7 @@ pub struct Posted {
     pub bytes: Bytes,
     /// Its headers.
     pub headers: HeaderMap,
+    /// Method and path, if a key came with it.
     route: String,
     query: Option<String>,
     key: Option<String>,
@@ -38,10 +42,13 @@ pub struct Posted {
 impl<S: Send + Sync> FromRequest<S> for Posted {
     type Rejection = ApiError;
 
-    async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
-        let headers = request.headers().clone();
-        let route = format!("{} {}", request.method(), request.uri().path());
+    async fn from_request(mut request: Request, state: &S) -> Result<Self, ApiError> {
+        let headers = std::mem::take(request.headers_mut());
         let key = idempotency_key(&headers)?;
+        let route = match key {
+            Some(_) => format!("{} {}", request.method(), request.uri().path()),
+            None => String::new(),
+        };
         let query = request.uri().query().filter(|query| !query.is_empty()).map(str::to_owned);
         let path = matched(&request).unwrap_or_default();
         let (rows, file) = (ROWS.contains(&path), FILES.contains(&path));
@@ -145,7 +152,7 @@ fn is_json(headers: &HeaderMap) -> bool {
 }
 
 fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, ApiError> {
-    let Some(value) = headers.get("idempotency-key") else { return Ok(None) };
+    let Some(value) = headers.get(&IDEMPOTENCY_KEY) else { return Ok(None) };
     let key = value.to_str().unwrap_or_default().trim();
     let key = key.strip_prefix('"').and_then(|inner| inner.strip_suffix('"')).unwrap_or(key);
     if key.is_empty() || key.len() > KEY_MAX {
@@ -258,7 +265,12 @@ impl Posted {
     ///
     /// # Errors
     /// The refusal of `work`, or [`Code::IdempotencyMismatch`] when the key came with another body.
-    pub async fn once<F>(self, app: &AppState, actor: Actor, work: F) -> Result<Answer, ApiError>
+    pub async fn once<F>(
+        self,
+        app: &AppState,
+        actor: impl Into<Arc<Actor>>,
+        work: F,
+    ) -> Result<Answer, ApiError>
     where
         F: for<'t> FnOnce(&'t mut Tx) -> BoxFuture<'t, Result<Answer, ApiError>> + Send + 'static,
     {
@@ -273,7 +285,7 @@ impl Posted {
     pub async fn once_at_once<Q, F>(
         self,
         app: &AppState,
-        actor: Actor,
+        actor: impl Into<Arc<Actor>>,
         at_once: Q,
         work: F,
     ) -> Result<Answer, ApiError>
@@ -281,6 +293,7 @@ impl Posted {
         Q: FnOnce(&mut Tx) -> Option<Result<Answer, ApiError>> + Send + 'static,
         F: for<'t> FnOnce(&'t mut Tx) -> BoxFuture<'t, Result<Answer, ApiError>> + Send + 'static,
     {
+        let actor = actor.into();
         let Some(key) = self.key else { return app.db.writer().write_at_once(actor, at_once, work).await };
         let request_hash = hash_of(self.query, self.bytes).await?;
         let request = KeyedRequest {

@@ -15,7 +15,7 @@ pub use admission::{Admission, Room};
 use crate::domain::audit::Actor;
 use crate::http::AppState;
 use crate::http::auth::{Caller, PricesWrite};
-use crate::http::connections::activity::Activity;
+use crate::http::connections::Arrival;
 use crate::http::error::{ApiError, Code, Problem};
 use crate::http::posted;
 use crate::http::prices::NewPrice;
@@ -29,7 +29,6 @@ use groups::Group;
 use lines::Parsed;
 use pieces::Reader;
 use serde::{Deserialize, Serialize};
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use tokio::sync::mpsc;
 use utoipa::ToSchema;
@@ -181,7 +180,7 @@ pub async fn stream_prices(
 ) -> Result<Response, ApiError> {
     query.finish()?;
     let (parts, body) = request.into_parts();
-    if let Some(activity) = parts.extensions.get::<Arc<Activity>>() {
+    if let Some(activity) = parts.extensions.get::<Arrival>().and_then(|arrival| arrival.activity.as_ref()) {
         activity.allow_body_rate(RATE);
     }
     if !posted::is_ndjson(&parts.headers) {

@@ -6,8 +6,6 @@
 use crate::http::AppState;
 use crate::workers::directory::Standing;
 use axum::body::{Body, Bytes, HttpBody};
-use axum::extract::Request;
-use axum::middleware::Next;
 use axum::response::Response;
 use futures_util::StreamExt as _;
 use http_body_util::BodyExt as _;
@@ -33,15 +31,12 @@ impl Admitted {
 #[error("the caller's credential is no longer valid")]
 struct Ended;
 
-/// Watches over the answers that are not whole yet when they begin.
-pub async fn recheck(app: AppState, mut request: Request, next: Next) -> Response {
-    let admitted = Admitted::default();
-    request.extensions_mut().insert(admitted.clone());
-    let response = next.run(request).await;
+/// Watches over an answer that is not whole yet when it begins.
+pub fn watch(app: &AppState, admitted: &Admitted, response: Response) -> Response {
     let whole = response.body().size_hint().exact().is_some();
     match admitted.0.get() {
         Some(standing) if !whole && !matches!(standing, Standing::Always) => {
-            let standing = standing.clone();
+            let (app, standing) = (AppState::clone(app), standing.clone());
             response.map(|body| watched(body, app, standing))
         }
         _ => response,

@@ -9,9 +9,9 @@ use crate::http::{
     price_batch, price_history, price_rows, price_sources, price_stream, price_withdrawal, prices,
     rate_imports, record_files, returns, several, signing_keys, statement, transactions, users, values,
 };
+use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::routing::get;
-use axum::{Extension, Router};
 use std::sync::Arc;
 use utoipa::OpenApi as _;
 use utoipa_axum::router::OpenApiRouter;
@@ -213,7 +213,7 @@ pub fn watch(app: &AppState) -> Router {
         .routes(routes!(health::ready))
         .routes(routes!(metrics::metrics))
         .split_for_parts();
-    layers::around(routes.with_state(AppState::clone(app)), app).layer(Extension(Door::Owner))
+    layers::around(routes.with_state(AppState::clone(app)), app, Door::Owner)
 }
 
 /// The whole service as one router, for one door.
@@ -223,5 +223,5 @@ pub fn service(app: &AppState, door: Door) -> Router {
     let described = Router::new().route(docs::DOCUMENT, get(openapi::serve)).with_state(Written(document));
     let pages = Router::new().route("/docs", get(docs::browser)).route("/docs/problems", get(docs::problems));
     let all = routes.with_state(AppState::clone(app)).merge(described).merge(pages).merge(docs::files());
-    layers::around(all, app).layer(Extension(door))
+    layers::around(all, app, door)
 }

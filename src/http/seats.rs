@@ -10,10 +10,8 @@ use crate::telemetry::HTTP_TURNED_AWAY;
 use axum::body::HttpBody as _;
 use axum::extract::{MatchedPath, Request};
 use axum::http::header;
-use axum::middleware::Next;
-use axum::response::{IntoResponse as _, Response};
 use std::time::Duration;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 /// Largest body that needs no seat, in bytes.
 const SMALL: u64 = 256 << 10;
@@ -61,13 +59,22 @@ impl Seats {
     }
 }
 
-/// Gives a request its seat until it is answered.
-pub async fn seated(app: &AppState, request: Request, next: Next) -> Response {
-    let Some(seats) = app.seats.of(&request) else { return next.run(request).await };
-    let Ok(Ok(_seat)) = tokio::time::timeout(WAIT, seats.acquire()).await else {
+/// A request's seat, to be kept until it is answered; none for one that needs none.
+///
+/// # Errors
+/// [`Code::Busy`] when none became free.
+pub fn take<'a>(
+    app: &'a AppState,
+    request: &Request,
+) -> impl Future<Output = Result<Option<SemaphorePermit<'a>>, ApiError>> + Send + use<'a> {
+    let seats = app.seats.of(request);
+    async move {
+        let Some(seats) = seats else { return Ok(None) };
+        if let Ok(Ok(seat)) = tokio::time::timeout(WAIT, seats.acquire()).await {
+            return Ok(Some(seat));
+        }
         metrics::counter!(HTTP_TURNED_AWAY, "reason" => "memory").increment(1);
         let detail = "too many large bodies are being read; nothing was done, try again";
-        return ApiError::new(Code::Busy, detail).into_response();
-    };
-    next.run(request).await
+        Err(ApiError::new(Code::Busy, detail))
+    }
 }

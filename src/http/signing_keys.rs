@@ -110,7 +110,11 @@ enum Renewal {
 
 /// Makes another key to sign with. In place of a certain one only if that is still the one that signs: of those who find it too old
 /// at the same time one makes the next.
-async fn renew(app: &AppState, actor: Actor, renewal: Renewal) -> Result<(String, Moment), ApiError> {
+async fn renew(
+    app: &AppState,
+    actor: impl Into<Arc<Actor>>,
+    renewal: Renewal,
+) -> Result<(String, Moment), ApiError> {
     let (kid, public) = Signer::make(app.gate.directory.secret(), app.random)?;
     let directory = Arc::clone(&app.gate.directory);
     change(app, actor, Part::Tokens, move |tx| {

@@ -2,21 +2,22 @@
 
 use crate::domain::audit::Actor;
 use axum::http::request::Parts;
+use std::net::IpAddr;
 use std::sync::{Arc, OnceLock};
 
 /// What is known of a request. The outermost layer puts it into the request, and reads in the end who it was.
 #[derive(Debug, Clone, Default)]
 pub struct Visit {
     /// Id of the request.
-    pub id: Option<String>,
+    pub id: Option<Arc<str>>,
     /// Address it came from.
-    pub address: Option<String>,
-    who: Arc<OnceLock<Actor>>,
+    pub address: Option<IpAddr>,
+    who: Arc<OnceLock<Arc<Actor>>>,
 }
 
 impl Visit {
     /// A request with this id.
-    pub fn new(id: String, address: Option<String>) -> Self {
+    pub fn new(id: Arc<str>, address: Option<IpAddr>) -> Self {
         Self { id: Some(id), address, who: Arc::default() }
     }
 
@@ -26,14 +27,16 @@ impl Visit {
     }
 
     /// The actor with what is known of its request, which is remembered as the one who sent it.
-    pub fn by(&self, actor: Actor) -> Actor {
-        let actor = Actor { address: self.address.clone(), request_id: self.id.clone(), ..actor };
-        self.who.get_or_init(|| actor.clone());
+    pub fn by(&self, actor: Actor) -> Arc<Actor> {
+        let address = self.address.map(|address| address.to_string());
+        let request_id = self.id.as_deref().map(str::to_owned);
+        let actor = Arc::new(Actor { address, request_id, ..actor });
+        self.who.get_or_init(|| Arc::clone(&actor));
         actor
     }
 
     /// Who sent it, once that was found out.
     pub fn who(&self) -> Option<&Actor> {
-        self.who.get()
+        self.who.get().map(AsRef::as_ref)
     }
 }

@@ -21,13 +21,22 @@ const REQUESTS_MAX: usize = 16;
 const HASHED: usize = 16 * 1024;
 
 /// Prices that one caller recorded, or withdrew, in one commit.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 struct PriceTally {
     actor: Arc<Actor>,
     action: &'static str,
     rows: u64,
     hash: Sha256,
     requests: Vec<String>,
+}
+
+/// A tally as it was before a job.
+#[derive(Debug)]
+struct Before {
+    place: usize,
+    rows: u64,
+    hash: Sha256,
+    requests: usize,
 }
 
 /// What the jobs of a commit under way tell.
@@ -46,7 +55,7 @@ struct JobTrail {
     actor: Option<Arc<Actor>>,
     entries_before: usize,
     /// The tallies it has touched, as they were; those beyond `tallies_before` are its own.
-    touched: Vec<(usize, PriceTally)>,
+    touched: Vec<Before>,
     tallies_before: usize,
     /// The tally its lines belong to.
     place: usize,
@@ -81,9 +90,10 @@ impl Trail {
     pub(super) fn undo_job(&mut self) {
         self.lines.clear();
         self.entries.truncate(self.job.entries_before);
-        for (place, before) in std::mem::take(&mut self.job.touched).into_iter().rev() {
-            if let Some(tally) = self.tallies.get_mut(place) {
-                *tally = before;
+        for before in std::mem::take(&mut self.job.touched).into_iter().rev() {
+            if let Some(tally) = self.tallies.get_mut(before.place) {
+                (tally.rows, tally.hash) = (before.rows, before.hash);
+                tally.requests.truncate(before.requests);
             }
         }
         self.tallies.truncate(self.job.tallies_before);
@@ -131,7 +141,8 @@ impl Trail {
         self.job.place = place;
         let Some(tally) = self.tallies.get_mut(place) else { return };
         if place < self.job.tallies_before {
-            self.job.touched.push((place, tally.clone()));
+            let (rows, hash, requests) = (tally.rows, tally.hash.clone(), tally.requests.len());
+            self.job.touched.push(Before { place, rows, hash, requests });
         }
         if let Some(id) = &actor.request_id
             && tally.requests.len() < REQUESTS_MAX

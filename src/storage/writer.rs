@@ -24,8 +24,10 @@ use tokio::sync::{Notify, mpsc, oneshot};
 
 /// Most jobs that share a commit.
 const GROUP: usize = 256;
-/// Longest wait for the next writes of those who were just answered.
-const LINGER_MAX: Duration = Duration::from_micros(500);
+/// Longest wait for the next writes of those who were just answered,
+const LINGER_MAX: Duration = Duration::from_millis(4);
+/// and longest time in it without one.
+const QUIET_MAX: Duration = Duration::from_micros(100);
 /// Jobs that may wait; more wait in their callers.
 const QUEUE: usize = 1024;
 
@@ -265,13 +267,13 @@ impl WriterHandle {
     /// # Errors
     /// The error of `work`, [`StorageError::Panicked`] when it has none, [`StorageError::NotCommitted`] when the commit
     /// failed, and in debug builds [`StorageError::Unaudited`] when `work` changed something and told nothing.
-    pub async fn write<T, E, F>(&self, actor: Actor, work: F) -> Result<T, E>
+    pub async fn write<T, E, F>(&self, actor: impl Into<Arc<Actor>>, work: F) -> Result<T, E>
     where
         T: Send + 'static,
         E: From<StorageError> + Send + 'static,
         F: for<'t> FnOnce(&'t mut Tx) -> BoxFuture<'t, Result<T, E>> + Send + 'static,
     {
-        self.enqueue(Some(actor), None::<fn(&mut Tx) -> Option<Result<T, E>>>, work).await
+        self.enqueue(Some(actor.into()), None::<fn(&mut Tx) -> Option<Result<T, E>>>, work).await
     }
 
     /// The same, but first tries `at_once` in the place of `work` in its commit. It changes only what a commit holds in
@@ -279,14 +281,19 @@ impl WriterHandle {
     ///
     /// # Errors
     /// Those of [`Self::write`].
-    pub async fn write_at_once<T, E, Q, F>(&self, actor: Actor, at_once: Q, work: F) -> Result<T, E>
+    pub async fn write_at_once<T, E, Q, F>(
+        &self,
+        actor: impl Into<Arc<Actor>>,
+        at_once: Q,
+        work: F,
+    ) -> Result<T, E>
     where
         T: Send + 'static,
         E: From<StorageError> + Send + 'static,
         Q: FnOnce(&mut Tx) -> Option<Result<T, E>> + Send + 'static,
         F: for<'t> FnOnce(&'t mut Tx) -> BoxFuture<'t, Result<T, E>> + Send + 'static,
     {
-        self.enqueue(Some(actor), Some(at_once), work).await
+        self.enqueue(Some(actor.into()), Some(at_once), work).await
     }
 
     /// Runs work that changes no fact and is nobody's deed: sorting prices, leases, kept answers.
@@ -302,7 +309,12 @@ impl WriterHandle {
         self.enqueue(None, None::<fn(&mut Tx) -> Option<Result<T, E>>>, work).await
     }
 
-    async fn enqueue<T, E, Q, F>(&self, actor: Option<Actor>, at_once: Option<Q>, work: F) -> Result<T, E>
+    async fn enqueue<T, E, Q, F>(
+        &self,
+        actor: Option<Arc<Actor>>,
+        at_once: Option<Q>,
+        work: F,
+    ) -> Result<T, E>
     where
         T: Send + 'static,
         E: From<StorageError> + Send + 'static,
@@ -310,7 +322,7 @@ impl WriterHandle {
         F: for<'t> FnOnce(&'t mut Tx) -> BoxFuture<'t, Result<T, E>> + Send + 'static,
     {
         let (result, result_out) = oneshot::channel();
-        let work = Box::new(Deed { actor: actor.map(Arc::new), at_once, work, result });
+        let work = Box::new(Deed { actor, at_once, work, result });
         let (committed, outcome) = oneshot::channel();
         let stopped = || E::from(StorageError::NotCommitted("the writer has stopped".to_owned()));
         self.queue.send(Message::Job(Job { work, committed })).await.map_err(|_| stopped())?;
@@ -359,21 +371,30 @@ async fn last_stamp(pool: &WriterPool) -> Result<(i64, i64), StorageError> {
     })
 }
 
-/// The last commit: how many shared it, and how long it took.
+/// The last commit.
 #[derive(Debug, Default)]
 struct Last {
-    jobs: usize,
+    /// Writes that shared it, and those that waited when it ended: as many come again, if each of those who wrote writes
+    /// once more.
+    writers: usize,
+    /// How long it took.
     took: Duration,
 }
 
 impl Last {
-    /// Waits until as many writes are there as shared the last commit, but a fraction of its time at most: those who were
-    /// answered together write again together, and a commit that began with the first of them would leave the others
-    /// to the next.
+    /// Waits for the writes of those who were answered together, while they keep coming, and no longer than twice the
+    /// time of the last commit: they write again together, and a commit that began with the first of them would leave the others to the next.
     async fn linger(&self, jobs: &mpsc::Receiver<Message>) {
-        let (began, longest) = (Stopwatch::start(), LINGER_MAX.min(self.took / 4));
-        while jobs.len() + 1 < self.jobs && began.elapsed() < longest {
+        let (began, longest) = (Stopwatch::start(), LINGER_MAX.min(self.took * 2));
+        let (mut came, mut since) = (jobs.len(), Stopwatch::start());
+        while jobs.len() + 1 < self.writers.min(GROUP)
+            && since.elapsed() < QUIET_MAX
+            && began.elapsed() < longest
+        {
             tokio::task::yield_now().await;
+            if jobs.len() > came {
+                (came, since) = (jobs.len(), Stopwatch::start());
+            }
         }
     }
 }
@@ -428,9 +449,9 @@ impl Writer {
                 }
             }
             if !group.is_empty() {
-                let (jobs, began) = (group.len(), Stopwatch::start());
+                let (shared, began) = (group.len(), Stopwatch::start());
                 self.commit(group).await;
-                last = Last { jobs, took: began.elapsed() };
+                last = Last { writers: shared + jobs.len(), took: began.elapsed() };
             }
         }
         if let Err(error) = self.keep_last().await {

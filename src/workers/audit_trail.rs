@@ -190,7 +190,7 @@ impl AuditTrail {
     pub async fn accept_restore(
         &self,
         db: &Database,
-        actor: Actor,
+        actor: impl Into<Arc<Actor>>,
         (note, now): (&str, Moment),
     ) -> Result<Head, StorageError> {
         let mut anchored = self.anchored.lock().await;
@@ -225,7 +225,7 @@ impl AuditTrail {
     async fn tell_restore(
         &self,
         db: &Database,
-        actor: Actor,
+        actor: impl Into<Arc<Actor>>,
         (note, now): (&str, Moment),
         (lost, head): (Option<Head>, Head),
     ) -> Result<Head, StorageError> {

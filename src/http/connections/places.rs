@@ -15,9 +15,10 @@ const SPARE: usize = 64;
 const SHARE: usize = 16;
 
 /// What a connection may ask for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Standing {
     /// Anything.
+    #[default]
     Guest,
     /// How the service is: it came when every place was busy.
     Spare,

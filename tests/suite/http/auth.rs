@@ -81,6 +81,25 @@ on_both! {
         for host in ["localhost", "LOCALHOST:1", "127.0.0.1:9", "127.1.2.3", "[::1]:7000", "[::1]"] {
             app.send("GET", "/markets", &[("host", host)], b"").await.expect(200);
         }
+        // A browser sends these without asking first, and names the page that made them.
+        let pages: [&[(&str, &str)]; 5] = [
+            &[("origin", "https://evil.example")],
+            &[("origin", "null")],
+            &[("origin", "http://localhost.evil.example:7000")],
+            &[("origin", "http://evil.example"), ("sec-fetch-site", "same-origin")],
+            &[("sec-fetch-site", "cross-site")],
+        ];
+        for page in pages {
+            let (path, headers) = ("/markets/NYSE/halt", [&[("host", "127.0.0.1:7000")], page].concat());
+            assert_eq!(app.send("POST", path, &headers, b"").await.code(403), "host_not_allowed", "{page:?}");
+            app.send("GET", "/markets", &headers, b"").await.expect(200);
+        }
+        let own: [&[(&str, &str)]; 3] =
+            [&[("origin", "http://127.0.0.1:7000")], &[("origin", "http://localhost:3000")], &[("sec-fetch-site", "same-origin")]];
+        for page in own {
+            let reply = app.send("POST", "/markets/NYSE/halt", &[&[("host", "127.0.0.1:7000")], page].concat(), b"").await;
+            assert_eq!(reply.code(404), "market_not_found", "{page:?}");
+        }
         // A key that is sent is checked although none is asked for.
         assert_eq!(app.send("GET", "/markets", &[("x-api-key", "art_x_y")], b"").await.code(401), "unauthorized");
         app.stop().await;
