@@ -2,7 +2,7 @@
 
 use super::secret::{self, FileOf};
 use super::{ConfigError, Environment, Origin, Setting, choose, parsed};
-use crate::domain::access::{ADMIN, Scopes};
+use crate::domain::access::{ADMIN, OwnersMeet, Scopes, check_owner_prefix};
 use crate::domain::moment::DAY;
 use crate::http::auth::SCOPES;
 use crate::workers::gate::Settings;
@@ -181,6 +181,19 @@ fn issuers(
         if read.iter().any(|known| known.issuer == rules.issuer) {
             return Err(fault(path, &name, "is there twice"));
         }
+        let prefixes: Vec<&str> = read.iter().map(|known| known.owner_prefix.as_str()).collect();
+        check_owner_prefix(&rules.owner_prefix, &prefixes).map_err(|error| {
+            let rule = match error {
+                OwnersMeet::Users => {
+                    "has an owner_prefix that does not end with what no user's name has, such as `:`"
+                }
+                OwnersMeet::Issuers => {
+                    "has an owner_prefix that is the beginning of another one's, or begins with it: both could name \
+                     one owner"
+                }
+            };
+            fault(path, &name, rule)
+        })?;
         read.push(rules);
     }
     let origin = if given { Origin::File(path.to_path_buf()) } else { Origin::Default };
@@ -203,6 +216,11 @@ fn issuer(section: IssuerSection, env: Environment<'_>) -> Result<IssuerRules, &
     if section.scopes.is_empty() {
         return Err("needs scopes: the most its tokens may do");
     }
+    let Some(owner_prefix) = section.owner_prefix else {
+        return Err(
+            "needs an owner_prefix, such as \"idp:\"; \"\", of an only issuer, makes its owners those of users and keys",
+        );
+    };
     let known = |name: &String| name == ADMIN || SCOPES.contains(&name.as_str());
     if !section.scopes.iter().all(known) {
         return Err("has a scope that does not exist; see GET /openapi.json or docs/ACCESS.md");
@@ -216,7 +234,7 @@ fn issuer(section: IssuerSection, env: Environment<'_>) -> Result<IssuerRules, &
         keys,
         ceiling: section.scopes.into_iter().collect::<Scopes>(),
         owner_claim: section.owner_claim.unwrap_or_else(|| "sub".to_owned()),
-        owner_prefix: section.owner_prefix.unwrap_or_default(),
+        owner_prefix,
     })
 }
 
@@ -242,8 +260,8 @@ mod tests {
         Access::load(section, Path::new("artifact.toml"), &look).map_err(|error| error.to_string())
     }
 
-    const ISSUER: &str =
-        "[[issuers]]\nissuer = \"https://idp/\"\naudience = \"artifact\"\nscopes = [\"markets:read\"]\n";
+    const ISSUER: &str = "[[issuers]]\nissuer = \"https://idp/\"\naudience = \"artifact\"\nscopes = [\"markets:read\"]\n\
+        owner_prefix = \"idp:\"\n";
 
     #[test]
     fn an_issuer_needs_one_source_of_keys_and_a_ceiling() {
@@ -269,6 +287,26 @@ mod tests {
         );
         let own = format!("issuer = \"https://idp/\"\n{ISSUER}jwks_file = \"/a\"");
         assert!(load(&own, &[]).unwrap_err().contains("our own tokens"));
+    }
+
+    #[test]
+    fn owners_of_issuers_are_told_apart_by_what_stands_before_them() {
+        let with = |prefix: &str| {
+            format!("{}jwks_file = \"/a\"\n", ISSUER.replace("\"idp:\"", &format!("{prefix:?}")))
+        };
+        let two = |one: &str, other: &str| {
+            load(&format!("{}{}", with(one), with(other).replace("https://idp/", "https://other/")), &[])
+        };
+        assert_eq!(load(&with(""), &[]).unwrap().issuers.value[0].owner_prefix, "");
+        assert_eq!(two("idp:", "other:").unwrap().issuers.value[1].owner_prefix, "other:");
+        for (one, other) in [("idp:", "idp:"), ("", "idp:"), ("idp:", ""), ("idp:", "idp:x:")] {
+            let said = two(one, other).unwrap_err();
+            assert!(said.contains("https://other/") && said.contains("both could name one owner"), "{said}");
+        }
+        let said = load(&with("idp"), &[]).unwrap_err();
+        assert!(said.contains("owner_prefix that does not end with"), "{said}");
+        let without = with("x:").replace("owner_prefix = \"x:\"\n", "");
+        assert!(load(&without, &[]).unwrap_err().contains("needs an owner_prefix"), "{without}");
     }
 
     #[test]

@@ -8,12 +8,20 @@ use crate::named_enum;
 
 /// Scope that stands for every other, and reaches every owner.
 pub const ADMIN: &str = "admin";
+/// Scope of who reads the audit trail, which tells of every owner.
+const AUDIT: &str = "audit:read";
+/// How the scopes begin that count for one owner; what the others open belongs to nobody.
+const OF_AN_OWNER: &str = "portfolios:";
 /// Shortest password, in characters.
 pub const PASSWORD_MIN: usize = 12;
 /// Longest password, in characters.
 pub const PASSWORD_MAX: usize = 256;
 /// Fewest different characters of a password.
 const DIFFERENT_MIN: usize = 5;
+/// What no password contains, for whoever guesses tries it first: the name of the service.
+const CONTEXT: &str = "artifact";
+/// Passwords that are guessed first, in lower case; lines with `#` say where they are from.
+const COMMON: &str = include_str!("common_passwords.txt");
 /// Longest name of a user.
 pub const NAME_MAX: usize = 64;
 
@@ -76,6 +84,16 @@ impl Scopes {
         self.0.iter().any(|held| held == ADMIN)
     }
 
+    /// Whether the audit trail is open to a holder: to whoever acts for one owner it is not, since it tells of all.
+    pub fn audits(&self) -> bool {
+        self.is_admin() || (self.allows(AUDIT) && !self.0.iter().any(|held| held.starts_with(OF_AN_OWNER)))
+    }
+
+    /// Whether it holds the scope of the audit trail beside one that keeps it shut.
+    pub fn audits_in_vain(&self) -> bool {
+        self.allows(AUDIT) && !self.audits()
+    }
+
     /// What both hold; `admin` on one side takes what the other has.
     #[must_use]
     pub fn within(&self, ceiling: &Self) -> Self {
@@ -122,6 +140,28 @@ pub fn user_name(text: &str) -> Option<String> {
     (fits && plain).then_some(name)
 }
 
+/// Why the beginning of an issuer's owners is not taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OwnersMeet {
+    /// A user could be called like an owner of it.
+    Users,
+    /// Another issuer could name an owner of it.
+    Issuers,
+}
+
+/// Holds the beginning of an issuer's owners to those of the others: nobody is to become the owner of what is
+/// somebody else's. An empty one, of an only issuer, means the owners of users and keys.
+///
+/// # Errors
+/// [`OwnersMeet`].
+pub fn check_owner_prefix(prefix: &str, others: &[&str]) -> Result<(), OwnersMeet> {
+    if prefix.chars().next_back().is_some_and(|last| user_name(last.encode_utf8(&mut [0; 4])).is_some()) {
+        return Err(OwnersMeet::Users);
+    }
+    let meets = |other: &&str| other.starts_with(prefix) || prefix.starts_with(other);
+    if others.iter().any(meets) { Err(OwnersMeet::Issuers) } else { Ok(()) }
+}
+
 /// Why a password is not taken. The password itself is never part of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum WeakPassword {
@@ -134,6 +174,12 @@ pub enum WeakPassword {
     /// It holds the user's name.
     #[error("must not contain the user's name")]
     HoldsName,
+    /// It holds the name of the service.
+    #[error("must not contain `{CONTEXT}`, the name of this service")]
+    HoldsContext,
+    /// Others have it.
+    #[error("must not be one of the 5,000 most common passwords")]
+    Common,
 }
 
 /// Holds a password to the rules.
@@ -151,8 +197,15 @@ pub fn check_password(password: &str, name: &str) -> Result<(), WeakPassword> {
     if different.len() < DIFFERENT_MIN {
         return Err(WeakPassword::Monotonous);
     }
-    if name.len() >= 4 && password.to_lowercase().contains(&name.to_lowercase()) {
+    let lower = password.to_lowercase();
+    if name.len() >= 4 && lower.contains(&name.to_lowercase()) {
         return Err(WeakPassword::HoldsName);
+    }
+    if lower.contains(CONTEXT) {
+        return Err(WeakPassword::HoldsContext);
+    }
+    if COMMON.lines().any(|common| common == lower) {
+        return Err(WeakPassword::Common);
     }
     Ok(())
 }
@@ -172,6 +225,33 @@ mod tests {
         }
         assert!(Scopes::parse("admin").allows("anything") && !Scopes::parse("administrator").is_admin());
         assert!(Scopes::parse(" ").is_empty() && !Scopes::default().allows(""));
+    }
+
+    #[test]
+    fn the_trail_is_shut_to_whoever_acts_for_one_owner() {
+        for open in ["audit:read", "audit:read metrics:read prices:write", "admin", "admin portfolios:read"] {
+            let scopes = Scopes::parse(open);
+            assert!(scopes.audits() && !scopes.audits_in_vain(), "{open}");
+        }
+        for shut in ["audit:read portfolios:read", "audit:read portfolios:write"] {
+            let scopes = Scopes::parse(shut);
+            assert!(!scopes.audits() && scopes.audits_in_vain(), "{shut}");
+        }
+        let without = Scopes::parse("portfolios:read metrics:read");
+        assert!(!without.audits() && !without.audits_in_vain());
+    }
+
+    #[test]
+    fn owners_of_one_issuer_are_nobody_elses() {
+        assert_eq!(check_owner_prefix("idp:", &["desk:", "id:"]), Ok(()));
+        assert_eq!(check_owner_prefix("", &[]), Ok(()));
+        for user in ["idp", "idp-", "idp.", "IdP", "7"] {
+            assert_eq!(check_owner_prefix(user, &[]), Err(OwnersMeet::Users), "{user}");
+        }
+        // `a:` with the name `b:c` is `a:b:` with the name `c`.
+        for (one, other) in [("a:", "a:"), ("a:", "a:b:"), ("a:b:", "a:"), ("", "a:"), ("a:", ""), ("", "")] {
+            assert_eq!(check_owner_prefix(one, &[other]), Err(OwnersMeet::Issuers), "{one} {other}");
+        }
     }
 
     #[test]
@@ -204,12 +284,26 @@ mod tests {
     }
 
     #[test]
+    fn common_passwords_are_those_that_no_other_rule_refuses() {
+        let common: Vec<&str> = COMMON.lines().filter(|line| !line.starts_with('#')).collect();
+        assert_eq!(common.len(), 5_000);
+        for password in common {
+            assert_eq!(check_password(password, "x"), Err(WeakPassword::Common), "{password}");
+        }
+    }
+
+    #[test]
     fn passwords_are_long_and_not_the_name() {
         assert_eq!(check_password("correct horse battery", "alice"), Ok(()));
         assert_eq!(check_password("elevenchars", "alice"), Err(WeakPassword::Length));
         assert_eq!(check_password(&"ab1c2d".repeat(43), "alice"), Err(WeakPassword::Length));
         assert_eq!(check_password("abababababababab", "alice"), Err(WeakPassword::Monotonous));
         assert_eq!(check_password("I am ALICE, hello", "alice"), Err(WeakPassword::HoldsName));
+        for guessed in ["1qaz2wsx3edc", "Qwerty123456", "PasswordPassword"] {
+            assert_eq!(check_password(guessed, "alice"), Err(WeakPassword::Common), "{guessed}");
+        }
+        assert_eq!(check_password("the Artifact is mine", "alice"), Err(WeakPassword::HoldsContext));
+        assert_eq!(check_password("1qaz2wsx3edc, and more", "alice"), Ok(()));
         // Twelve characters count, not twelve bytes.
         assert_eq!(check_password("\u{e9}\u{e8}\u{ea}\u{eb}ef", "x"), Err(WeakPassword::Length));
     }

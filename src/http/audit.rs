@@ -174,9 +174,10 @@ fn read_filter(query: &mut Query) -> AuditFilter {
     responses((status = 200, description = "Rows", body = [AuditRowView])))]
 pub async fn list_audit(
     State(app): State<AppState>,
-    _: Caller<AuditRead>,
+    caller: Caller<AuditRead>,
     mut query: Query,
 ) -> Result<Response, ApiError> {
+    caller.may_audit()?;
     let filter = read_filter(&mut query);
     let page = query.page(AuditSort::Seq, AuditSort::NAMES, AuditSort::from_name);
     query.finish()?;
@@ -207,9 +208,10 @@ pub async fn list_audit(
     responses((status = 200, description = "The rows", body = String, content_type = "application/x-ndjson")))]
 pub async fn export_audit(
     State(app): State<AppState>,
-    _: Caller<AuditRead>,
+    caller: Caller<AuditRead>,
     mut query: Query,
 ) -> Result<Response, ApiError> {
+    caller.may_audit()?;
     let format = query.one_of("format", StreamFormat::NAMES, StreamFormat::from_name);
     let format = format.unwrap_or(StreamFormat::Ndjson);
     let filter = read_filter(&mut query);
@@ -338,9 +340,10 @@ pub struct VerdictView {
     responses((status = 200, description = "What was found", body = VerdictView)))]
 pub async fn verify_audit(
     State(app): State<AppState>,
-    _: Caller<AuditRead>,
+    caller: Caller<AuditRead>,
     mut query: Query,
 ) -> Result<Json<VerdictView>, ApiError> {
+    caller.may_audit()?;
     let mut anchors = Vec::new();
     for text in query.list("anchor") {
         let head = text.split_once(':').and_then(|(seq, hash)| {

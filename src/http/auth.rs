@@ -132,6 +132,18 @@ impl<S> Caller<S> {
         Err(ApiError::new(Code::Forbidden, "a credential that is bound to single portfolios cannot add one"))
     }
 
+    /// Whether it may see the audit trail, which tells of every owner: nobody may who acts for one of them.
+    ///
+    /// # Errors
+    /// [`Code::Forbidden`].
+    pub fn may_audit(&self) -> Result<(), ApiError> {
+        if self.scopes.audits() && self.reach.portfolios.is_none() {
+            return Ok(());
+        }
+        let detail = "the audit trail tells of every owner: a credential with a scope of portfolios, or bound to some, may not see it";
+        Err(ApiError::new(Code::Forbidden, detail))
+    }
+
     /// Whether a portfolio of this owner is visible to the caller.
     pub fn sees(&self, owner_id: &str, portfolio: PortfolioId) -> bool {
         self.reach.sees(owner_id, portfolio)

@@ -29,15 +29,33 @@ impl Rights {
         let scopes = read_scopes(fields).unwrap_or_default();
         let portfolios = read_portfolios(fields);
         let owner = fields.opt_name("owner_id", 255);
-        if scopes.is_admin() && portfolios.is_some() {
-            fields.fault("portfolios", "contradicts", "cannot bind what may do everything");
-        }
         let default = if scopes.is_admin() { Some(FIRST_OWNER) } else { default_owner };
         if owner.is_none() && default.is_none() && fields.raw("owner_id").is_none() && !scopes.is_empty() {
             fields.fault("owner_id", "required", "is required unless admin is true");
         }
         let owner_id = owner.or_else(|| default.map(str::to_owned)).unwrap_or_default();
-        Self { scopes, owner_id, portfolios }
+        let rights = Self { scopes, owner_id, portfolios };
+        rights.check_bounds(fields);
+        rights
+    }
+
+    /// What cannot be bound is not: whoever may do everything, and whoever reads the audit trail, which tells of every
+    /// owner.
+    pub fn check_bounds(&self, fields: &mut Fields<'_>) {
+        let bound = self.portfolios.is_some();
+        if self.scopes.is_admin() && bound {
+            fields.fault("portfolios", "contradicts", "cannot bind what may do everything");
+        } else if self.scopes.audits() && bound {
+            fields.fault(
+                "portfolios",
+                "contradicts",
+                "cannot bind audit:read: the audit trail tells of every owner",
+            );
+        }
+        if self.scopes.audits_in_vain() {
+            let detail = "audit:read tells of every owner, so that it cannot stand beside portfolios:read or portfolios:write";
+            fields.fault("scopes", "contradicts", detail);
+        }
     }
 
     /// Ids of the portfolios as they are kept.

@@ -262,11 +262,9 @@ pub async fn update_user(
             } else {
                 rights::shown(user.portfolios.as_deref())
             };
-            if scopes.is_admin() && portfolios.is_some() {
-                fields.fault("portfolios", "contradicts", "cannot bind what may do everything");
-            }
-            fields.finish(Unknown::Refused)?;
             let rights = Rights { scopes, owner_id, portfolios };
+            rights.check_bounds(&mut fields);
+            fields.finish(Unknown::Refused)?;
             rights.check(tx).await?;
             let (scopes, portfolios) = (rights.scopes.to_string(), rights.kept_portfolios());
             let user = users::update(tx, User { scopes, portfolios, ..user }).await?;

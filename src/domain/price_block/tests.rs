@@ -1,7 +1,6 @@
 #![cfg(test)]
 
 use super::*;
-use crate::domain::price::{Bar, Quote};
 use proptest::prelude::*;
 
 fn decimal() -> impl Strategy<Value = Decimal> {

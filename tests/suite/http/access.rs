@@ -6,6 +6,7 @@ mod login;
 mod owners;
 mod revocation;
 mod scopes;
+mod trail;
 
 use crate::support::{Backend, Reply, START, Scratch, TestApp, fresh_location};
 use artifact::clock::Clock;

@@ -177,7 +177,7 @@ impl Planted {
         let storage = refusing().await;
         let toml = format!(
             "[access]\nsecret_file = \"{secret}\"\n[[access.issuers]]\nissuer = \"https://idp/\"\naudience = \"a\"\n\
-             secret_file = \"{shared}\"\nkid = \"k\"\nscopes = [\"markets:read\"]\n[audit]\nkey_file = \"{audit}\"\n\
+             secret_file = \"{shared}\"\nkid = \"k\"\nowner_prefix = \"idp:\"\nscopes = [\"markets:read\"]\n[audit]\nkey_file = \"{audit}\"\n\
              [backup]\ns3_bucket = \"vault\"\ns3_endpoint = \"http://{storage}\"\n[[feeds]]\nname = \"fred\"\n\
              kind = \"fred\"\nsymbols = [\"DGS10\"]\nenabled = false\napi_key = \"${{secret:FRED_API_KEY}}\"\n"
         );

@@ -192,6 +192,8 @@ on_both! {
             (json!({ "name": "a b", "password": PASSWORD, "scopes": ["markets:read"] }), vec!["/name"]),
             (json!({ "name": "alice", "password": "short", "scopes": ["markets:read"] }), vec!["/password"]),
             (json!({ "name": "alice", "password": "alice alice alice", "scopes": ["markets:read"] }), vec!["/password"]),
+            (json!({ "name": "alice", "password": "Qwerty123456", "scopes": ["markets:read"] }), vec!["/password"]),
+            (json!({ "name": "alice", "password": "my artifact, mine", "scopes": ["markets:read"] }), vec!["/password"]),
             (json!({ "name": "alice", "scopes": ["markets:read"] }), vec!["/password"]),
             (json!({ "name": "alice", "password": 7, "scopes": ["markets:read"] }), vec!["/password"]),
             (json!({ "name": "alice", "password": PASSWORD }), vec!["/scopes"]),
