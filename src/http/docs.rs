@@ -1,9 +1,12 @@
 //! Pages for people: the API described, and every failure by its code.
 
 use crate::http::error::Code;
+use axum::Router;
 use axum::http::{HeaderValue, header};
+use axum::middleware::map_response;
 use axum::response::{Html, IntoResponse, Response};
 use std::fmt::Write as _;
+use std::future::ready;
 use std::sync::Arc;
 use utoipa_swagger_ui::{Config, SwaggerUi, serve};
 
@@ -13,19 +16,29 @@ const FILES: &str = "/docs/ui";
 pub const DOCUMENT: &str = "/openapi.json";
 
 /// The files of the API browser.
-pub fn files() -> SwaggerUi {
-    SwaggerUi::new(FILES).config(Config::from(DOCUMENT))
+pub fn files() -> Router {
+    let files = Router::from(SwaggerUi::new(FILES).config(Config::from(DOCUMENT)));
+    files.layer(map_response(|response: Response| ready(with_charset(response))))
+}
+
+/// Says of a text that it is UTF-8, as each of these is.
+fn with_charset(mut response: Response) -> Response {
+    let kind = response.headers().get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
+    let bare = kind.filter(|kind| kind.starts_with("text/") && !kind.contains(';'));
+    if let Some(Ok(kind)) = bare.map(|kind| HeaderValue::try_from(format!("{kind}; charset=utf-8"))) {
+        response.headers_mut().insert(header::CONTENT_TYPE, kind);
+    }
+    response
 }
 
 /// `GET /docs`: the API browser. It answers 200 without a redirect, because the earlier service's health checks ask it.
 pub async fn browser() -> Response {
     let page = serve("index.html", Arc::new(Config::from(DOCUMENT)));
     let Some(file) = page.ok().flatten() else { return Html(String::new()).into_response() };
-    let text = String::from_utf8_lossy(&file.bytes).replacen(
-        "<head>",
-        &format!("<head>\n    <base href=\"{FILES}/\">"),
-        1,
-    );
+    // Its files are named from where it lies itself.
+    let text = String::from_utf8_lossy(&file.bytes)
+        .replace("\"./", &format!("\"{FILES}/"))
+        .replace("\"index.css\"", &format!("\"{FILES}/index.css\""));
     let mut response = Html(text).into_response();
     response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
     response

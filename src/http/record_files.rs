@@ -7,7 +7,7 @@ use crate::workers::records::{Manifest, RecordsError};
 use axum::Json;
 use axum::body::{Body, Bytes};
 use axum::extract::{Path, State};
-use axum::http::header;
+use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use futures_util::StreamExt as _;
 use futures_util::stream::{self, Stream};
@@ -90,8 +90,14 @@ pub async fn get_records(
     _: Caller<PricesRead>,
     Path(source): Path<String>,
 ) -> Result<Response, ApiError> {
-    let file = app.records.open(source).await.map_err(|error| refused(&error))?;
-    let kind = [(header::CONTENT_TYPE, "application/json")];
+    let file = app.records.open(source.clone()).await.map_err(|error| refused(&error))?;
+    // A name that was opened is letters, digits, `.`, `_` and `-`.
+    let name = HeaderValue::try_from(format!("attachment; filename=\"{source}.json\""));
+    let name = name.unwrap_or(HeaderValue::from_static("attachment"));
+    let kind = [
+        (header::CONTENT_TYPE, HeaderValue::from_static("application/json")),
+        (header::CONTENT_DISPOSITION, name),
+    ];
     let broken = |error: io::Error| {
         tracing::error!(%error, "records could not be read");
         ApiError::new(Code::Internal, "the files of this source cannot be read; the log tells why")

@@ -8,8 +8,12 @@ use tower_http::cors::{AllowOrigin, CorsLayer};
 /// What a page of ours may load: its own files. Styles may stand in elements, scripts may not.
 const PAGE: HeaderValue = HeaderValue::from_static(
     "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; \
-     font-src 'self'; connect-src 'self'; base-uri 'self'; form-action 'self'; frame-ancestors 'none'",
+     font-src 'self'; connect-src 'self'; object-src 'none'; base-uri 'none'; form-action 'self'; \
+     frame-ancestors 'none'",
 );
+/// What data may load, should a browser ever take it for a page: nothing, in nobody's frame.
+pub(super) const NOTHING: &str = "default-src 'none'; base-uri 'none'; frame-ancestors 'none'";
+const DATA: HeaderValue = HeaderValue::from_static(NOTHING);
 /// A year of nothing but TLS.
 const ALWAYS_TLS: HeaderValue = HeaderValue::from_static("max-age=31536000");
 /// How long a browser may rely on what a preflight told it.
@@ -23,14 +27,12 @@ pub fn headers(headers: &mut HeaderMap, client: Encrypted) {
         headers.insert(header::STRICT_TRANSPORT_SECURITY, ALWAYS_TLS);
     }
     let kind = headers.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
-    if kind.starts_with(b"text/html") {
-        headers.entry(header::CONTENT_SECURITY_POLICY).or_insert(PAGE);
-    } else if !headers.contains_key(header::CACHE_CONTROL) && is_data(kind) {
-        // With a tag a browser may keep the answer, if it asks each time whether it still holds.
-        let tagged = headers.contains_key(header::ETAG);
-        let value = if tagged { "private, no-cache" } else { "no-store" };
-        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static(value));
+    let policy = if kind.starts_with(b"text/html") { PAGE } else { DATA };
+    // With a tag as well: whoever asks by it, a program, keeps the answer by itself.
+    if !headers.contains_key(header::CACHE_CONTROL) && is_data(kind) {
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     }
+    headers.insert(header::CONTENT_SECURITY_POLICY, policy);
 }
 
 /// Whether an answer of this type holds data; an answer without a type tells of one.
@@ -100,9 +102,13 @@ mod tests {
         let json = told(&[("content-type", "application/json")], Encrypted(false));
         assert_eq!(json["cache-control"], "no-store");
         assert_eq!(json["x-content-type-options"], "nosniff");
+        assert_eq!(
+            json["content-security-policy"],
+            "default-src 'none'; base-uri 'none'; frame-ancestors 'none'"
+        );
         assert!(!json.contains_key("strict-transport-security"));
         let tagged = told(&[("content-type", "application/json"), ("etag", "\"1\"")], Encrypted(true));
-        assert_eq!(tagged["cache-control"], "private, no-cache");
+        assert_eq!(tagged["cache-control"], "no-store");
         assert_eq!(tagged["strict-transport-security"], "max-age=31536000");
         let own = told(
             &[("content-type", "text/csv; charset=utf-8"), ("cache-control", "public")],
@@ -113,7 +119,9 @@ mod tests {
         let policy = page["content-security-policy"].to_str().unwrap();
         let scripts = policy.split(';').find(|part| part.trim().starts_with("script-src")).unwrap();
         assert_eq!(scripts.trim(), "script-src 'self'");
-        assert!(policy.contains("frame-ancestors 'none'"));
+        for part in ["object-src 'none'", "base-uri 'none'", "frame-ancestors 'none'"] {
+            assert!(policy.contains(part), "{part}");
+        }
         assert!(!told(&[("content-type", "text/css")], Encrypted(false)).contains_key("cache-control"));
     }
 }

@@ -73,6 +73,8 @@ impl CertificateFiles {
         let builder = builder.with_protocol_versions(&[&version::TLS13, &version::TLS12])?;
         let mut config = builder.with_no_client_auth().with_single_cert(chain, key)?;
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        // The strongest that both have, not what the client likes best.
+        config.ignore_client_order = true;
         Ok(Current { config: Arc::new(config), ends_at })
     }
 }

@@ -3,6 +3,7 @@
 use super::activity::Activity;
 use crate::http::entrance::Link;
 use crate::http::error::{ApiError, Code};
+use crate::http::security;
 use axum::body::{Body, Bytes, HttpBody};
 use axum::http::StatusCode;
 use hyper::body::{Frame, Incoming, SizeHint};
@@ -72,8 +73,10 @@ fn refusal(written: &[u8]) -> Option<Bytes> {
     let reason = status.canonical_reason().unwrap_or_default();
     let head = format!(
         "HTTP/1.1 {} {reason}\r\ncontent-type: application/problem+json\r\nx-content-type-options: nosniff\r\n\
-         referrer-policy: no-referrer\r\ncache-control: no-store\r\nconnection: close\r\ncontent-length: {}\r\n\r\n",
+         referrer-policy: no-referrer\r\ncontent-security-policy: {}\r\ncache-control: no-store\r\n\
+         connection: close\r\ncontent-length: {}\r\n\r\n",
         status.as_str(),
+        security::NOTHING,
         body.len()
     );
     Some(Bytes::from(head + &body))

@@ -30,6 +30,7 @@ on_both! {
         assert_eq!(import(&app, "source=desk&interval=1d&save_records=true", second).await.expect(200)["records"]["count"], 3);
         assert_eq!(app.get("/ingest/sources").await.expect(200), json!(["desk"]));
         let reply = app.get("/ingest/sources/desk/records").await;
+        assert_eq!(reply.headers["content-disposition"], "attachment; filename=\"desk.json\"");
         assert_eq!(reply.text(), "[\n\
             {\"timestamp\":\"2026-01-05T00:00:00.000000Z\",\"ticker\":\"GOLD\",\"interval\":\"1d\",\"close\":2010.10},\n\
             {\"timestamp\":\"2026-01-06T00:00:00.000000Z\",\"ticker\":\"GOLD\",\"interval\":\"1d\",\"close\":2012},\n\
