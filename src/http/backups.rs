@@ -1,6 +1,6 @@
 //! Backups: taking one, listing those that are kept, and proving that one restores. Restoring needs the service stopped.
 
-use crate::domain::audit::{Actor, Entry};
+use crate::domain::audit::{Actor, ActorKind, Entry};
 use crate::http::AppState;
 use crate::http::auth::{BackupsWrite, Caller};
 use crate::http::error::{ApiError, Code};
@@ -112,6 +112,17 @@ pub struct BackupVerified {
     faults: Vec<String>,
 }
 
+/// What a caller is told of a failure. Paths, and what other programs said, are for the log and for the owner, whose
+/// command has no other way to them.
+fn failed(error: BackupError, actor: &Actor) -> ApiError {
+    let detail = (actor.kind == ActorKind::Owner).then(|| error.to_string());
+    let told = ApiError::from(error);
+    match (told.code, detail) {
+        (Code::BackupFailed | Code::StorageFull, Some(detail)) => ApiError { detail, ..told },
+        _ => told,
+    }
+}
+
 impl From<BackupError> for ApiError {
     fn from(error: BackupError) -> Self {
         let full = |error: &io::Error| error.kind() == io::ErrorKind::StorageFull;
@@ -135,19 +146,24 @@ impl From<BackupError> for ApiError {
             | BackupError::Target { .. }
             | BackupError::Random(_) => Code::BackupFailed,
         };
-        if matches!(code, Code::BackupFailed | Code::StorageFull) {
-            tracing::error!(%error, "a backup failed");
+        if !matches!(code, Code::BackupFailed | Code::StorageFull) {
+            return Self::new(code, error.to_string());
         }
-        Self::new(code, error.to_string())
+        tracing::error!(%error, "a backup failed");
+        let without_room = code == Code::StorageFull;
+        let why = if without_room { "there is no room for it" } else { "the log tells why" };
+        Self::new(code, format!("the backup could not be taken or read: {why}"))
     }
 }
 
 /// Runs what must come to its end although the caller may go away.
 async fn to_its_end<T: Send + 'static>(
     work: impl Future<Output = Result<T, BackupError>> + Send + 'static,
+    actor: &Actor,
 ) -> Result<T, ApiError> {
     let ended = tokio::spawn(work).await;
-    Ok(ended.map_err(|_| ApiError::new(Code::Internal, "the service failed"))??)
+    let ended = ended.map_err(|_| ApiError::new(Code::Internal, "the service failed"))?;
+    ended.map_err(|error| failed(error, actor))
 }
 
 /// Tells the audit trail of a deed outside the database.
@@ -168,11 +184,12 @@ async fn tell(app: &AppState, actor: Arc<Actor>, action: &'static str, id: Uuid)
     responses((status = 200, description = "The backups that are kept", body = [BackupView])))]
 pub async fn list_backups(
     State(app): State<AppState>,
-    _: Caller<BackupsWrite>,
+    caller: Caller<BackupsWrite>,
     mut query: Query,
 ) -> Result<Json<Vec<BackupView>>, ApiError> {
     query.finish()?;
-    Ok(Json(app.backups.list().await?.into_iter().map(BackupView::from).collect()))
+    let kept = app.backups.list().await.map_err(|error| failed(error, &caller.actor))?;
+    Ok(Json(kept.into_iter().map(BackupView::from).collect()))
 }
 
 /// Take a backup
@@ -187,11 +204,11 @@ pub async fn create_backup(
 ) -> Result<Response, ApiError> {
     query.finish()?;
     let service = AppState::clone(&app);
-    let kept = to_its_end(async move {
+    let taking = async move {
         let occasion = Occasion { reason: Reason::Manual, clock: &service.clock, random: service.random };
         service.backups.create(&service.db, occasion).await
-    })
-    .await?;
+    };
+    let kept = to_its_end(taking, &caller.actor).await?;
     tell(&app, caller.actor, "backup.create", kept.manifest.id).await?;
     let location = format!("/backups/{}", kept.manifest.id);
     let body = BackupCreated { success: true, backup: kept.into() };
@@ -208,12 +225,13 @@ pub async fn create_backup(
     responses((status = 200, description = "The backup", body = BackupView)))]
 pub async fn get_backup(
     State(app): State<AppState>,
-    _: Caller<BackupsWrite>,
+    caller: Caller<BackupsWrite>,
     Path(name): Path<String>,
     mut query: Query,
 ) -> Result<Json<BackupView>, ApiError> {
     query.finish()?;
-    Ok(Json(app.backups.find(&name).await?.into()))
+    let found = app.backups.find(&name).await.map_err(|error| failed(error, &caller.actor))?;
+    Ok(Json(found.into()))
 }
 
 /// Verify a backup
@@ -230,18 +248,53 @@ pub async fn verify_backup(
     mut query: Query,
 ) -> Result<Json<BackupVerified>, ApiError> {
     query.finish()?;
-    let id = app.backups.find(&name).await?.manifest.id;
+    let found = app.backups.find(&name).await.map_err(|error| failed(error, &caller.actor))?;
+    let id = found.manifest.id;
     let service = AppState::clone(&app);
-    let outcome = to_its_end(async move {
+    let drill = async move {
         let (backups, secret) = (&service.backups, service.backups.settings().secret.clone());
         match backups.verify(&id.to_string(), &secret, (&service.clock, service.random)).await {
             Ok((_, drilled)) => Ok((drilled.tables, drilled.portfolios, drilled.audit_rows, Vec::new())),
             Err(BackupError::Unsound(faults)) => Ok((0, None, 0, faults)),
             Err(error) => Err(error),
         }
-    })
-    .await?;
+    };
+    let outcome = to_its_end(drill, &caller.actor).await?;
     tell(&app, caller.actor, "backup.verify", id).await?;
     let (tables, portfolios, audit_rows, faults) = outcome;
     Ok(Json(BackupVerified { sound: faults.is_empty(), tables, portfolios, audit_rows, faults }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::path::PathBuf;
+
+    #[test]
+    fn a_failure_is_told_in_its_words_to_the_owner_alone() {
+        let failures = || {
+            let full = io::Error::from(io::ErrorKind::StorageFull);
+            let program = "/usr/lib/postgresql/15/bin/pg_dump".to_owned();
+            [
+                BackupError::Program { program, said: "SECRET of the server".to_owned() },
+                BackupError::Target { place: "SECRET".to_owned(), said: "no such bucket".to_owned() },
+                BackupError::Passphrase("/etc/SECRET: not found".to_owned()),
+                BackupError::File { path: PathBuf::from("/srv/SECRET"), error: full },
+            ]
+        };
+        for kind in [ActorKind::Key, ActorKind::User, ActorKind::Loopback] {
+            let actor = Actor::new(kind, "somebody");
+            for error in failures() {
+                let told = failed(error, &actor).problem();
+                assert!(!told.detail.contains("SECRET") && !told.detail.contains('/'), "{}", told.detail);
+                assert!(matches!(told.code, "backup_failed" | "storage_full"), "{}", told.code);
+            }
+        }
+        for error in failures() {
+            let told = failed(error, &Actor::new(ActorKind::Owner, "owner")).problem();
+            assert!(told.detail.contains("SECRET"), "{}", told.detail);
+        }
+        let absent = failed(BackupError::NotFound("0000".to_owned()), &Actor::new(ActorKind::Key, "k"));
+        assert_eq!(absent.problem().detail, "no backup 0000");
+    }
 }

@@ -111,7 +111,7 @@ fn caddy(folder: &Path, service: SocketAddr) -> (Proxy, String) {
             // Nothing is fetched here: no certificate, and no administration on a fixed port.
             ("\nartifact.example {", &format!("\nhttp://{address} {{")),
             ("reverse_proxy 127.0.0.1:7000", &format!("reverse_proxy {service}")),
-            ("\n{\n", "\n{\n\tadmin off\n\tauto_https off\n"),
+            ("auto_https disable_redirects", "admin off\n\tauto_https off"),
         ],
     );
     let file = folder.join("Caddyfile");
