@@ -32,9 +32,10 @@ done
 
 "$program" seed gold-bitcoin --data "$folder/data" >/dev/null
 key=$(grep -o 'art_[0-9a-f_]*' "$folder/out" | head -1)
-# What it remembers of a run is not for the next.
-export HYPOTHESIS_STORAGE_DIRECTORY=$folder/hypothesis
-SCHEMATHESIS_HOOKS=conformance_hooks PYTHONPATH=scripts "$tools/bin/schemathesis" run "$url/openapi.json" --header "x-api-key: $key" \
+# What it remembers of a run is not for the next: it leaves that where it stands.
+root=$PWD
+cd "$folder"
+SCHEMATHESIS_HOOKS=conformance_hooks PYTHONPATH=$root/scripts "$root/$tools/bin/schemathesis" run "$url/openapi.json" --header "x-api-key: $key" \
     --checks not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance \
     --max-examples "$examples" --seed 1 --request-timeout 20 --workers 2 --no-color || {
     echo "--- the log of the service:" >&2

@@ -39,6 +39,7 @@ pub mod keys;
 pub mod layers;
 pub mod ledger_imports;
 pub mod limits;
+pub mod lines;
 pub mod login;
 pub mod loopback;
 pub mod mappings;

@@ -38,6 +38,7 @@ pub mod presence;
 mod price_blocks;
 mod price_series;
 pub mod price_sources;
+pub mod price_windows;
 pub mod prices;
 pub mod rates;
 mod recall;

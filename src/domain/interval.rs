@@ -6,12 +6,19 @@
 
 use crate::domain::moment::{DAY, HOUR, Moment, first_moment, start_of_day};
 use crate::named_enum;
-use chrono::{Datelike as _, Days, Months, NaiveDateTime, NaiveTime, Offset as _, TimeDelta, TimeZone as _};
+use chrono::{
+    DateTime, Datelike as _, Days, Months, NaiveDateTime, NaiveTime, Offset as _, TimeDelta, TimeZone as _,
+    Utc,
+};
 use chrono_tz::Tz;
+use std::ops::RangeInclusive;
 use std::str::FromStr;
 
 /// Microseconds of one second.
 const SECOND: i64 = 1_000_000;
+/// Moments that the calendar has.
+const CALENDAR: RangeInclusive<i64> =
+    DateTime::<Utc>::MIN_UTC.timestamp_micros()..=DateTime::<Utc>::MAX_UTC.timestamp_micros();
 /// Microseconds of one minute.
 const MINUTE: i64 = 60 * SECOND;
 
@@ -91,6 +98,10 @@ impl Interval {
     /// length since midnight. So an hour that the clocks show twice is two candles, and one of four hours in which they
     /// change is an hour longer or shorter. `None` when the calendar does not reach that far.
     pub fn start_of(self, moment: Moment, zone: Tz) -> Option<Moment> {
+        if let (Step::Micros(micros), Tz::UTC) = (self.step(), zone) {
+            // Midnight of UTC is a multiple of all of them.
+            return CALENDAR.contains(&moment.0).then(|| Moment(moment.0 - moment.0.rem_euclid(micros)));
+        }
         let local = moment.utc()?.with_timezone(&zone).naive_local();
         let day = local.date();
         let start = match self.step() {
@@ -271,6 +282,24 @@ mod tests {
     }
 
     proptest::proptest! {
+        /// Zones that have kept the time of Greenwich are told by the general rule, UTC by a shorter one.
+        #[test]
+        fn candles_of_utc_are_those_of_a_zone_that_never_differed(
+            micros in proptest::prop_oneof![
+                proptest::prelude::any::<i64>(), -8_400_000_000_000_000_000_i64..8_300_000_000_000_000_000,
+                -10_000_000_000_000_000_i64..10_000_000_000_000_000,
+            ],
+            name in 0..Interval::NAMES.len(),
+        ) {
+            let interval = Interval::NAMES[name].parse::<Interval>().unwrap();
+            let (own, general) = (Tz::UTC, Tz::Etc__GMT);
+            let start = interval.start_of(Moment(micros), own);
+            proptest::prop_assert_eq!(start, interval.start_of(Moment(micros), general));
+            if let Some(start) = start {
+                proptest::prop_assert_eq!(interval.next_start(start, own), interval.next_start(start, general));
+            }
+        }
+
         /// Whatever the zone, candles follow each other without a gap or an overlap.
         #[test]
         fn candles_cover_all_of_time(
@@ -293,7 +322,7 @@ mod tests {
         assert_eq!(Interval::Second.end_of(Moment::MAX, Tz::UTC), None);
         for interval in [Interval::Day, Interval::Month] {
             assert_eq!(interval.end_of(Moment::MAX, Tz::UTC), None);
-            let last = Moment(chrono::DateTime::<chrono::Utc>::MAX_UTC.timestamp_micros());
+            let last = Moment(DateTime::<Utc>::MAX_UTC.timestamp_micros());
             assert_eq!(interval.end_of(last, Tz::Asia__Tokyo), None);
         }
     }

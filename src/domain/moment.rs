@@ -190,52 +190,62 @@ fn checked(time: DateTime<Utc>) -> Result<Moment, MomentError> {
 
 impl fmt::Display for Moment {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        use chrono::{Datelike as _, Timelike as _};
+        if let Some(text) = self.text() {
+            return f.write_str(str::from_utf8(&text).unwrap_or_default());
+        }
         match self.utc() {
-            // Every answer is full of moments: those of four-digit years are written without a pattern.
-            Some(time) if (0..=9_999).contains(&time.year()) => {
-                let mut text = Digits { bytes: [b'0'; 27], rest: 27 };
-                text.put(b'Z');
-                text.number(time.timestamp_subsec_micros(), 6);
-                text.put(b'.');
-                text.number(time.second(), 2);
-                text.put(b':');
-                text.number(time.minute(), 2);
-                text.put(b':');
-                text.number(time.hour(), 2);
-                text.put(b'T');
-                text.number(time.day(), 2);
-                text.put(b'-');
-                text.number(time.month(), 2);
-                text.put(b'-');
-                text.number(time.year().unsigned_abs(), 4);
-                f.write_str(str::from_utf8(&text.bytes).unwrap_or_default())
-            }
             Some(time) => write!(f, "{}", time.format("%Y-%m-%dT%H:%M:%S%.6fZ")),
             None => write!(f, "{}us", self.0),
         }
     }
 }
 
-/// A text written from its end.
-struct Digits {
-    bytes: [u8; 27],
-    rest: usize,
+/// Days of 400 years, after which the calendar begins anew.
+const DAYS_OF_400_YEARS: i64 = 146_097;
+/// Days from 1 March of the year 0 to 1970.
+const DAYS_TO_1970: i64 = 719_468;
+
+/// Year, month and day of a day counted from 1970. Years are counted from March, so that a leap day ends one: see Howard
+/// Hinnant, "chrono-Compatible Low-Level Date Algorithms", `civil_from_days`.
+const fn civil(days: i64) -> (i64, i64, i64) {
+    let days = days + DAYS_TO_1970;
+    let (era, day) = (days.div_euclid(DAYS_OF_400_YEARS), days.rem_euclid(DAYS_OF_400_YEARS));
+    let year = (day - day / 1_460 + day / 36_524 - day / 146_096) / 365;
+    let day_of_year = day - (365 * year + year / 4 - year / 100);
+    let month = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * month + 2) / 5 + 1;
+    let (month, later) = if month < 10 { (month + 3, 0) } else { (month - 9, 1) };
+    (era * 400 + year + later, month, day)
 }
 
-impl Digits {
-    fn put(&mut self, byte: u8) {
-        self.rest = self.rest.saturating_sub(1);
-        if let Some(slot) = self.bytes.get_mut(self.rest) {
-            *slot = byte;
+impl Moment {
+    /// How a moment of a year of four digits is written. Every answer is full of moments: this asks no calendar.
+    pub fn text(self) -> Option<[u8; 27]> {
+        let (year, month, day) = civil(self.0.div_euclid(DAY));
+        if !(0..=9_999).contains(&year) {
+            return None;
         }
-    }
-
-    fn number(&mut self, mut value: u32, digits: u32) {
-        for _ in 0..digits {
-            self.put(b'0' + u8::try_from(value % 10).unwrap_or_default());
-            value /= 10;
+        let micros = self.0.rem_euclid(DAY);
+        let mut text = *b"0000-00-00T00:00:00.000000Z";
+        let [y1, y2, y3, y4, _, m1, m2, _, d1, d2, _, rest @ ..] = &mut text;
+        let [h1, h2, _, n1, n2, _, s1, s2, _, f1, f2, f3, f4, f5, f6, _] = rest;
+        let pairs = [
+            ([y1, y2], year / 100),
+            ([y3, y4], year % 100),
+            ([m1, m2], month),
+            ([d1, d2], day),
+            ([h1, h2], micros / HOUR),
+            ([n1, n2], micros / 60_000_000 % 60),
+            ([s1, s2], micros / 1_000_000 % 60),
+            ([f1, f2], micros / 10_000 % 100),
+            ([f3, f4], micros / 100 % 100),
+            ([f5, f6], micros % 100),
+        ];
+        for ([tens, ones], pair) in pairs {
+            let pair = u8::try_from(pair).ok()?;
+            (*tens, *ones) = (b'0' + pair / 10, b'0' + pair % 10);
         }
+        Some(text)
     }
 }
 
@@ -264,6 +274,15 @@ mod tests {
         for moment in edges.into_iter().chain(many) {
             let pattern = moment.utc().unwrap().format("%Y-%m-%dT%H:%M:%S%.6fZ").to_string();
             assert_eq!(moment.to_string(), pattern);
+        }
+        // Every day of 800 years, and the borders of what has four digits.
+        for day in (-300_000..300_000).chain([-719_529, -719_528, 2_932_896, 2_932_897]) {
+            let moment = Moment(day * DAY + (day * 7_919).rem_euclid(DAY));
+            let pattern = moment.utc().unwrap().format("%Y-%m-%dT%H:%M:%S%.6fZ").to_string();
+            assert_eq!(moment.to_string(), pattern);
+        }
+        for moment in [Moment::MIN, Moment::MAX] {
+            assert_eq!(moment.to_string(), format!("{}us", moment.0));
         }
         let far = Moment(300_000_000_000_000_000);
         assert_eq!(far.to_string(), "+11476-08-15T05:20:00.000000Z");

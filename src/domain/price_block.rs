@@ -5,17 +5,18 @@
 //! who needs moments and prices pays for nothing else. What is read back is equal to the last digit, trailing zeros
 //! included.
 
+mod columns;
 mod decimals;
 mod numbers;
 #[cfg(test)]
 mod tests;
 
-pub use decimals::Decimals;
+pub use columns::Columns;
+pub use decimals::{Decimals, Mantissas};
 
 use crate::domain::decimal::Decimal;
 use crate::domain::ids::{AssetKey, SourceKey};
 use crate::domain::moment::Moment;
-use crate::domain::price::{Bar, Quote};
 use crate::domain::price_version::{SeriesKey, Version};
 use numbers::{Reader, Shape, push_count, push_number, push_section};
 use std::ops::Range;
@@ -198,33 +199,53 @@ impl<'a> Block<'a> {
         self.decimals(5)
     }
 
+    /// Whether a row hides its point instead of giving it.
+    ///
+    /// # Errors
+    /// [`BlockError`]
+    pub fn withdraws(&self) -> Result<bool, BlockError> {
+        const WITHDRAWN: usize = 4;
+        let zeros = numbers::are_zeros(self.columns.get(WITHDRAWN).ok_or(BlockError::Short)?);
+        Ok(!zeros && self.numbers(WITHDRAWN)?.iter().any(|withdrawn| *withdrawn != 0))
+    }
+
+    /// What the rows say, and of which moments, without when it was learned.
+    ///
+    /// # Errors
+    /// [`BlockError`]
+    pub fn quotes(&self) -> Result<Columns, BlockError> {
+        let price = self.prices()?;
+        if self.rows > 0 && !price.are_present() {
+            return Err(BlockError::Malformed("lacks a price"));
+        }
+        Ok(Columns {
+            moments: self.moments()?,
+            price,
+            open: self.decimals(6)?,
+            high: self.decimals(7)?,
+            low: self.decimals(8)?,
+            volume: self.decimals(9)?,
+        })
+    }
+
     /// The versions of some rows.
     ///
     /// # Errors
     /// [`BlockError`]
     pub fn versions(&self, rows: Range<usize>) -> Result<Vec<Version>, BlockError> {
-        let [at, seq, recorded_at, ended_at, withdrawn] =
-            [self.moments()?, self.numbers(1)?, self.numbers(2)?, self.numbers(3)?, self.numbers(4)?];
-        let (price, open, high) = (self.prices()?, self.decimals(6)?, self.decimals(7)?);
-        let (low, volume) = (self.decimals(8)?, self.decimals(9)?);
+        let quotes = self.quotes()?;
+        let [seq, recorded_at, ended_at, withdrawn] =
+            [self.numbers(1)?, self.numbers(2)?, self.numbers(3)?, self.numbers(4)?];
         let number =
             |column: &[i64], row: usize| column.get(row).copied().ok_or(BlockError::Malformed("lacks a row"));
         rows.map(|row| {
             Ok(Version {
-                observed_at: Moment(number(&at, row)?),
+                observed_at: Moment(number(&quotes.moments, row)?),
                 seq: number(&seq, row)?,
                 recorded_at: Moment(number(&recorded_at, row)?),
                 ended_at: Moment(number(&ended_at, row)?),
                 withdrawn: number(&withdrawn, row)? != 0,
-                quote: Quote::new(
-                    price.get(row).ok_or(BlockError::Malformed("lacks a price"))?,
-                    Bar {
-                        open: open.get(row),
-                        high: high.get(row),
-                        low: low.get(row),
-                        volume: volume.get(row),
-                    },
-                ),
+                quote: quotes.quote(row).ok_or(BlockError::Malformed("lacks a price"))?,
             })
         })
         .collect()

@@ -52,6 +52,11 @@ impl Version {
 
 /// Of the versions of one series those in force at `known_at`, in order of time.
 pub fn in_force(mut versions: Vec<Version>, known_at: Moment) -> Vec<Version> {
+    let holds = |version: &Version| version.is_known(known_at) && !version.withdrawn;
+    if versions.iter().all(holds) && versions.is_sorted_by(|a, b| a.observed_at < b.observed_at) {
+        // As most are that come out of a block.
+        return versions;
+    }
     versions.retain(|version| version.is_known(known_at));
     let mut last = last_of_each(versions);
     last.retain(|version| !version.withdrawn);

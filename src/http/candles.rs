@@ -1,23 +1,23 @@
 //! Candles of an asset, made of its ticks and finer candles, and the places where there are none.
 
 use crate::domain::asset::Asset;
-use crate::domain::candle::{Candle, Grid, Rollup, Series};
+use crate::domain::candle::{Candle, Grid, Rollup, Run, Series};
 use crate::domain::decimal::Decimal;
 use crate::domain::interval::Interval;
 use crate::domain::moment::Moment;
-use crate::domain::price::PricePoint;
 use crate::http::AppState;
 use crate::http::auth::{Caller, PricesRead};
 use crate::http::error::{ApiError, FieldError};
-use crate::http::export_records::csv_line;
+use crate::http::lines::Lines;
 use crate::http::query::{HISTORY_ROWS, Query};
 use crate::http::reading;
-use crate::http::streams::{Chunks, StreamFormat, respond};
+use crate::http::streams::{Ahead, Chunks, StreamFormat, respond};
 use crate::http::wire::Time;
 use crate::storage::assets;
 use crate::storage::database::Database;
 use crate::storage::error::StorageError;
 use crate::storage::page::After;
+use crate::storage::price_windows::{Bars, Teller};
 use crate::storage::prices::{self, PriceRange};
 use axum::Json;
 use axum::body::Bytes;
@@ -26,13 +26,9 @@ use axum::response::{IntoResponse, Response};
 use chrono_tz::Tz;
 use serde::Serialize;
 use std::cmp::Reverse;
-use std::collections::VecDeque;
+use std::sync::Arc;
 use utoipa::ToSchema;
 
-/// Points read at a time.
-const PAGE: i64 = 5_000;
-/// Candles written at a time.
-const PIECE: usize = 500;
 /// Most candles that `max_points` may ask for.
 const POINTS_MAX: u32 = 100_000;
 /// Columns of a table of candles.
@@ -78,6 +74,11 @@ pub struct CandleView {
     complete: bool,
 }
 
+/// What a candle is made of, as it is shown.
+fn made_of(series: &Series) -> &'static str {
+    series.made_of.0.map_or("tick", Interval::name)
+}
+
 impl CandleView {
     fn of(candle: Candle, now: Moment) -> Self {
         let Candle { start, end, open, high, low, close, volume, points, series, missing_before } = candle;
@@ -90,8 +91,8 @@ impl CandleView {
             close: close.normalized(),
             volume: volume.map(|volume| volume.normalized()),
             points,
-            source: series.source,
-            made_of: series.made_of.0.map_or("tick", Interval::name).to_owned(),
+            made_of: made_of(&series).to_owned(),
+            source: series.source.as_ref().to_owned(),
             missing_before,
             complete: end <= now,
         }
@@ -135,44 +136,70 @@ pub struct CandlesView {
     not_fitting: u64,
 }
 
-/// Reads points of an asset in order of time, page by page, and makes candles of them.
+/// Makes candles of the points of an asset, window by window. The next one is read meanwhile.
 struct Reader {
-    db: Database,
-    range: PriceRange,
-    source_priority: Vec<String>,
+    windows: Ahead<Vec<(Series, Run)>>,
     rollup: Rollup,
-    made: VecDeque<Candle>,
+    /// What was read last and is not in a candle yet.
+    runs: Vec<(Series, Run)>,
     ended: bool,
 }
 
 impl Reader {
     /// The next candle.
     async fn next(&mut self) -> Result<Option<Candle>, StorageError> {
-        while self.made.is_empty() && !self.ended {
-            let mut tx = self.db.read().await?;
-            let page = prices::history(&mut tx, &self.range).await?;
-            drop(tx);
-            self.ended = i64::try_from(page.len()).unwrap_or(i64::MAX) < self.range.limit;
-            self.range.after = page.last().map(|(seq, point)| (point.observed_at, *seq)).or(self.range.after);
-            for (_, point) in page {
-                let series = self.series(&point);
-                self.made.extend(self.rollup.add(series, point.observed_at, point.quote));
+        loop {
+            if let Some(candle) = self.rollup.next(&mut self.runs) {
+                return Ok(Some(candle));
             }
             if self.ended {
-                self.made.extend(self.rollup.finish());
+                return Ok(self.rollup.finish());
             }
+            let runs = self.windows.next().await?;
+            self.ended = runs.is_none();
+            self.runs = runs.unwrap_or_default();
         }
-        Ok(self.made.pop_front())
     }
+}
 
-    fn series(&self, point: &PricePoint) -> Series {
-        let rank = self.source_priority.iter().position(|source| *source == point.source);
+/// Reads points of an asset window by window.
+struct Windows {
+    db: Database,
+    bars: Bars,
+    source_priority: Vec<String>,
+}
+
+impl Chunks<Vec<(Series, Run)>> for Windows {
+    async fn next(&mut self) -> Result<Option<Vec<(Series, Run)>>, StorageError> {
+        if self.bars.are_read() {
+            return Ok(None);
+        }
+        let runs = self.bars.read(&mut self.db.read().await?).await?;
+        Ok(Some(runs.into_iter().map(|(teller, run)| (self.series(&teller), run)).collect()))
+    }
+}
+
+impl Windows {
+    fn series(&self, teller: &Teller) -> Series {
+        let rank = self.source_priority.iter().position(|source| **source == *teller.source);
         Series {
             rank: rank.unwrap_or(usize::MAX),
-            source: point.source.clone(),
-            made_of: Reverse(Interval::from_name(&point.interval)),
+            source: Arc::clone(&teller.source),
+            made_of: Reverse(Interval::from_name(teller.candle)),
         }
     }
+}
+
+/// Writes a candle as serde writes its view.
+fn write_line(lines: &mut Lines, candle: &Candle, now: Moment) {
+    let Candle { start, end, open, high, low, close, volume, points, series, missing_before } = candle;
+    lines.put("{\"start\":").moment(*start).put(",\"end\":").moment(*end);
+    lines.put(",\"open\":").figure(Some(open)).put(",\"high\":").figure(Some(high));
+    lines.put(",\"low\":").figure(Some(low)).put(",\"close\":").figure(Some(close));
+    lines.put(",\"volume\":").figure(volume.as_ref()).put(",\"points\":").count(*points);
+    lines.put(",\"source\":").name(&series.source).put(",\"made_of\":\"").put(made_of(series));
+    lines.put("\",\"missing_before\":").count(*missing_before);
+    lines.put(if *end <= now { ",\"complete\":true}\n" } else { ",\"complete\":false}\n" });
 }
 
 /// Candles as records.
@@ -181,27 +208,24 @@ struct Records {
     now: Moment,
     format: StreamFormat,
     begun: bool,
+    lines: Lines,
 }
 
 impl Chunks for Records {
     async fn next(&mut self) -> Result<Option<Bytes>, StorageError> {
-        let mut out = String::new();
         if !self.begun && self.format == StreamFormat::Csv {
-            csv_line(&mut out, COLUMNS.map(str::to_owned));
+            self.lines.row(COLUMNS.map(str::to_owned));
         }
         self.begun = true;
-        for _ in 0..PIECE {
-            let Some(candle) = self.reader.next().await? else { break };
-            let view = CandleView::of(candle, self.now);
+        while !self.lines.are_many()
+            && let Some(candle) = self.reader.next().await?
+        {
             match self.format {
-                StreamFormat::Csv => csv_line(&mut out, view.cells()),
-                StreamFormat::Ndjson => {
-                    out.push_str(&serde_json::to_string(&view).unwrap_or_default());
-                    out.push('\n');
-                }
+                StreamFormat::Csv => self.lines.row(CandleView::of(candle, self.now).cells()),
+                StreamFormat::Ndjson => write_line(&mut self.lines, &candle, self.now),
             }
         }
-        Ok((!out.is_empty()).then(|| out.into()))
+        Ok(self.lines.take())
     }
 }
 
@@ -252,7 +276,7 @@ impl Asked {
             until: last.and_then(|start| interval.next_start(start, zone)).unwrap_or(Moment::MAX),
             known_at: self.known_at,
             after: None,
-            limit: PAGE,
+            limit: 0,
         }
     }
 
@@ -260,17 +284,16 @@ impl Asked {
         let mut tx = app.db.read().await?;
         let terms = assets::terms(&mut tx, &[asset.key], self.known_at).await?;
         let range = self.range(asset);
-        Ok(Reader {
+        let windows = Windows {
             db: app.db.clone(),
-            range: PriceRange { from: from.unwrap_or(range.from), ..range },
+            bars: Bars::new(PriceRange { from: from.unwrap_or(range.from), ..range }),
             source_priority: terms
                 .at(asset.key, Moment::MAX)
                 .map(|terms| terms.source_priority.clone())
                 .unwrap_or_default(),
-            rollup: Rollup::new(self.grid),
-            made: VecDeque::new(),
-            ended: false,
-        })
+        };
+        let rollup = Rollup::new(self.grid);
+        Ok(Reader { windows: Ahead::of(windows), rollup, runs: Vec::new(), ended: false })
     }
 
     /// Lengthens the interval until there are at most so many candles from the first point to the last.
@@ -338,7 +361,11 @@ pub async fn list_candles(
     let mut reader = asked.reader(&app, &asset, from).await?;
     if let Some(format) = format {
         let name = format!("candles-{}", asset.id);
-        return Ok(respond(Records { reader, now: asked.now, format, begun: false }, format, &name));
+        return Ok(respond(
+            Records { reader, now: asked.now, format, begun: false, lines: Lines::default() },
+            format,
+            &name,
+        ));
     }
     let mut candles = Vec::new();
     let mut more = None;
@@ -423,4 +450,45 @@ pub async fn list_gaps(
     }
     let link = more.map(|after| query.next_link("gaps", &after)).unwrap_or_default();
     Ok((link, Json(gaps)).into_response())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn number() -> impl Strategy<Value = Decimal> {
+        prop_oneof![
+            (-10_000_i128..10_000, 0_u32..5).prop_map(|(mantissa, scale)| Decimal::new(mantissa, scale)),
+            (any::<i128>(), 0_u32..45).prop_map(|(mantissa, scale)| Decimal::new(mantissa, scale)),
+            (any::<i128>(), any::<i128>()).prop_map(|(a, b)| Decimal::new(a, 9) * Decimal::new(b, 9)),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn a_line_is_written_as_its_view_is(
+            moments in prop::collection::vec(prop_oneof![any::<i64>(), 0_i64..9_000_000_000_000_000], 3),
+            numbers in prop::collection::vec((prop::array::uniform4(number()), prop::option::of(number())), 1..5),
+            (points, missing_before) in (any::<u64>(), 0_u64..3),
+            source in prop_oneof![Just("api".to_owned()), any::<String>()],
+            made_of in prop::option::of(0..Interval::NAMES.len()),
+        ) {
+            let series = Series {
+                rank: 0, source: source.into(),
+                made_of: Reverse(made_of.and_then(|name| Interval::from_name(Interval::NAMES[name]))),
+            };
+            let (mut lines, mut expected) = (Lines::default(), String::new());
+            let [start, end, now] = [0, 1, 2].map(|n| Moment(moments[n]));
+            for ([open, high, low, close], volume) in numbers {
+                let candle = Candle {
+                    start, end, open, high, low, close, volume, points, series: series.clone(), missing_before,
+                };
+                write_line(&mut lines, &candle, now);
+                expected += &serde_json::to_string(&CandleView::of(candle, now)).unwrap();
+                expected.push('\n');
+            }
+            prop_assert_eq!(lines.take().unwrap(), expected.as_bytes());
+        }
+    }
 }

@@ -6,10 +6,11 @@ use crate::domain::decimal::Decimal;
 use crate::domain::interval::Interval;
 use crate::domain::moment::Moment;
 use crate::domain::price::{Bar, PricePoint, Quote};
+use crate::domain::price_version::Version;
 use crate::http::AppState;
 use crate::http::auth::{Caller, PricesRead};
 use crate::http::error::{ApiError, Code};
-use crate::http::export_records::csv_line;
+use crate::http::lines::{Lines, quoted};
 use crate::http::prices::{COLUMNS, PriceView};
 use crate::http::query::{HISTORY_ROWS, Query};
 use crate::http::reading;
@@ -17,6 +18,7 @@ use crate::http::streams::{Chunks, StreamFormat, respond};
 use crate::storage::database::{Database, Tx};
 use crate::storage::error::StorageError;
 use crate::storage::page::After;
+use crate::storage::price_windows::{Points, Teller};
 use crate::storage::prices::{self, PriceRange};
 use crate::workers::adjusted_prices::{self, AdjustError};
 use axum::Json;
@@ -24,9 +26,6 @@ use axum::body::Bytes;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use chrono_tz::Tz;
-
-/// Points read at a time where all are written.
-const PAGE: i64 = 5_000;
 
 /// Points of an asset in the units they are asked for.
 struct Adjustment {
@@ -75,39 +74,59 @@ impl Adjustment {
     }
 }
 
+/// Writes a point as serde writes its view, whose line begins with `begin`.
+fn write_line(lines: &mut Lines, begin: &str, teller: &Teller, version: &Version) {
+    let Bar { open, high, low, volume } = version.quote.bar();
+    lines.put(begin).number(Some(&version.quote.price));
+    lines.put(",\"open\":").number(open.as_ref()).put(",\"high\":").number(high.as_ref());
+    lines.put(",\"low\":").number(low.as_ref()).put(",\"volume\":").number(volume.as_ref());
+    lines.put(",\"observed_at\":").moment(version.observed_at);
+    lines.put(",\"source\":").name(&teller.source).put(",\"interval\":\"").put(teller.candle);
+    lines.put("\",\"recorded_at\":").moment(version.recorded_at).put("}\n");
+}
+
+/// What a line begins with.
+fn line_begin(symbol: &str) -> String {
+    format!("{{\"symbol\":{},\"price\":", quoted(symbol))
+}
+
 /// Points as records.
 struct Records {
     db: Database,
-    range: PriceRange,
+    points: Points,
     adjustment: Adjustment,
     format: StreamFormat,
+    line_begin: String,
     begun: bool,
-    ended: bool,
+    lines: Lines,
 }
 
 impl Chunks for Records {
     async fn next(&mut self) -> Result<Option<Bytes>, StorageError> {
-        let mut out = String::new();
+        let Self { adjustment, lines, .. } = self;
         if !self.begun && self.format == StreamFormat::Csv {
-            csv_line(&mut out, COLUMNS.map(str::to_owned));
+            lines.row(COLUMNS.map(str::to_owned));
         }
         self.begun = true;
-        if !self.ended {
-            let page = prices::history(&mut self.db.read().await?, &self.range).await?;
-            self.ended = i64::try_from(page.len()).unwrap_or(i64::MAX) < self.range.limit;
-            self.range.after = page.last().map(|(seq, point)| (point.observed_at, *seq)).or(self.range.after);
-            for (_, point) in page {
-                let view = self.adjustment.view(point);
-                match self.format {
-                    StreamFormat::Csv => csv_line(&mut out, view.cells()),
-                    StreamFormat::Ndjson => {
-                        out.push_str(&serde_json::to_string(&view).unwrap_or_default());
-                        out.push('\n');
+        while !lines.are_many() {
+            let read = self.points.are_read();
+            match self.points.take()? {
+                Some((teller, version)) => match self.format {
+                    StreamFormat::Ndjson if adjustment.what == Adjusted::None => {
+                        write_line(lines, &self.line_begin, teller, &version);
                     }
-                }
+                    StreamFormat::Ndjson => {
+                        lines.record(&adjustment.view(teller.point(adjustment.asset.key, version)));
+                    }
+                    StreamFormat::Csv => {
+                        lines.row(adjustment.view(teller.point(adjustment.asset.key, version)).cells());
+                    }
+                },
+                None if read => break,
+                None => self.points.read(&mut self.db.read().await?).await?,
             }
         }
-        Ok((!out.is_empty()).then(|| out.into()))
+        Ok(lines.take())
     }
 }
 
@@ -169,9 +188,10 @@ pub async fn list_prices(
     let adjustment = Adjustment::of(&mut tx, asset, &range, first, what).await?;
     drop(tx);
     if let Some(format) = format {
-        let (db, range) = (app.db.clone(), PriceRange { limit: PAGE, ..range });
         let name = format!("prices-{}", adjustment.asset.id);
-        let records = Records { db, range, adjustment, format, begun: false, ended: false };
+        let (db, line_begin) = (app.db.clone(), line_begin(&adjustment.asset.symbol));
+        let (points, lines) = (Points::new(range), Lines::default());
+        let records = Records { db, points, adjustment, format, line_begin, begun: false, lines };
         return Ok(respond(records, format, &name));
     }
     let full = i64::try_from(points.len()).is_ok_and(|count| count == limit);
@@ -182,4 +202,44 @@ pub async fn list_prices(
     let link = next.map(|after| query.next_link("prices", &after)).unwrap_or_default();
     let views: Vec<PriceView> = points.into_iter().map(|(_, point)| adjustment.view(point)).collect();
     Ok((link, Json(views)).into_response())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::ids::AssetKey;
+    use proptest::prelude::*;
+
+    fn number() -> impl Strategy<Value = Decimal> {
+        prop_oneof![
+            (-10_000_i128..10_000, 0_u32..5).prop_map(|(mantissa, scale)| Decimal::new(mantissa, scale)),
+            (any::<i128>(), 0_u32..45).prop_map(|(mantissa, scale)| Decimal::new(mantissa, scale)),
+            (any::<i128>(), any::<i128>()).prop_map(|(a, b)| Decimal::new(a, 9) * Decimal::new(b, 9)),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn a_line_is_written_as_its_view_is(
+            points in prop::collection::vec(
+                ((any::<i64>(), 0_i64..9_000_000_000_000_000), number(), prop::array::uniform4(prop::option::of(number()))), 1..5,
+            ),
+            (symbol, source) in (any::<String>(), prop_oneof![Just("api".to_owned()), any::<String>()]),
+            candle in prop::sample::select(vec!["", "1m", "1M"]),
+        ) {
+            let teller = Teller { source: source.into(), split_adjusted: false, candle };
+            let (mut lines, mut expected) = (Lines::default(), String::new());
+            for ((observed_at, recorded_at), price, [open, high, low, volume]) in points {
+                let version = Version {
+                    observed_at: Moment(observed_at), seq: 1, recorded_at: Moment(recorded_at), ended_at: Moment::MAX,
+                    withdrawn: false, quote: Quote::new(price, Bar { open, high, low, volume }),
+                };
+                write_line(&mut lines, &line_begin(&symbol), &teller, &version);
+                let view = PriceView::of(&symbol, teller.point(AssetKey(1), version));
+                expected += &serde_json::to_string(&view).unwrap();
+                expected.push('\n');
+            }
+            prop_assert_eq!(lines.take().unwrap(), expected.as_bytes());
+        }
+    }
 }

@@ -54,8 +54,8 @@ pub enum StorageError {
     /// The writer has stopped, or the commit a write belonged to failed.
     #[error("the write was not committed: {0}")]
     NotCommitted(String),
-    /// The write panicked, and was undone.
-    #[error("the write panicked")]
+    /// The work panicked; if it was a write, it was undone.
+    #[error("the work panicked")]
     Panicked,
     /// The key of the audit trail is missing, or no key.
     #[error("{0}")]

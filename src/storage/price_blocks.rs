@@ -4,7 +4,7 @@
 
 use crate::domain::ids::{AssetKey, SourceKey};
 use crate::domain::moment::Moment;
-use crate::domain::price_block::{self, BLOCK_POINTS, Block, BlockError};
+use crate::domain::price_block::{self, BLOCK_POINTS, Block, BlockError, Columns};
 use crate::domain::price_version::{SeriesKey, Version};
 use crate::storage::database::{Tx, on};
 use crate::storage::error::StorageError;
@@ -353,6 +353,21 @@ impl SealedBlock {
             rows_between(&block.moments()?, &all, from, to)
         };
         Ok(if rows.is_empty() { Vec::new() } else { block.versions(rows)? })
+    }
+
+    /// What it says, by column, and the rows of a span of moments; `None` unless every row is a point of its own.
+    pub(super) fn quotes(
+        &self,
+        from: Moment,
+        to: Moment,
+    ) -> Result<Option<(Columns, Range<usize>)>, StorageError> {
+        let block = Block::open(&self.body)?;
+        let columns = block.quotes()?;
+        if block.withdraws()? || !columns.moments.is_sorted_by(|a, b| a < b) {
+            return Ok(None);
+        }
+        let rows = rows_between(&columns.moments, &(0..block.rows()), from, to);
+        Ok(Some((columns, rows)))
     }
 }
 

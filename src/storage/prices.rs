@@ -1,7 +1,7 @@
 //! Prices: recording versions of points, and reading those in force. Nothing is overwritten.
 //!
 //! What is recorded waits in `pending` and becomes a block when the commit ends; points come out of blocks
-//! through `price_series`; the newest of each series is in memory (`newest`). A newcomer's mistake is
+//! through `price_series` and `price_windows`; the newest of each series is in memory (`newest`). A newcomer's mistake is
 //! to look for a row per price: there is none.
 
 use crate::domain::ids::{AssetKey, SourceKey};
@@ -15,11 +15,12 @@ use crate::storage::error::StorageError;
 use crate::storage::newest::{self, SeriesEnd, Source};
 use crate::storage::pending::HELD;
 use crate::storage::price_blocks::{self, FreshRange};
-use crate::storage::price_series::{self, Cursor};
+use crate::storage::price_series;
+use crate::storage::price_windows::Points;
 use crate::storage::recall;
 use crate::storage::sealing;
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 /// Assets read at a time.
@@ -421,64 +422,22 @@ impl PriceRange {
     }
 
     /// Whether a series has the source and the interval that are wanted.
-    fn has(&self, series: SeriesKey, source: &Source) -> bool {
+    pub(super) fn has(&self, series: SeriesKey, source: &Source) -> bool {
         self.source.as_deref().is_none_or(|name| *name == *source.name)
             && self.interval.as_deref().is_none_or(|interval| interval == series.candle)
     }
 }
 
-/// Points of one series of a history that were read and not given yet.
-struct Feed<'a> {
-    cursor: Cursor<'a>,
-    source: &'a Source,
-    series: SeriesKey,
-    ahead: VecDeque<Version>,
-}
-
-impl Feed<'_> {
-    /// Reads on until there is a point, or none is left.
-    async fn fill(&mut self, tx: &mut Tx, after: Option<(Moment, i64)>) -> Result<(), StorageError> {
-        while self.ahead.is_empty() {
-            let Some(points) = self.cursor.next(tx).await? else { break };
-            self.ahead.extend(
-                points
-                    .into_iter()
-                    .filter(|point| after.is_none_or(|after| (point.observed_at, point.seq) > after)),
-            );
-        }
-        Ok(())
-    }
-}
-
 /// Current points of an asset in order of time, each with its sequence.
 pub async fn history(tx: &mut Tx, range: &PriceRange) -> Result<Vec<(i64, PricePoint)>, StorageError> {
-    let from = range.after.map_or(range.from, |(at, _)| at.max(range.from));
-    let until = range.until.plus(-1);
-    if range.until == Moment::MIN || from > until {
-        return Ok(Vec::new());
-    }
-    let sources = recall::sources(tx, range.known_at).await?;
-    let fresh = FreshRange { from, to: until, known_at: range.known_at, ..FreshRange::of(range.asset) };
-    let fresh = price_blocks::fresh(tx, fresh).await?;
-    let mut feeds = Vec::new();
-    for series in price_series::series_of(tx, range.asset, &fresh) {
-        let Some(source) = sources.get(&series.source).filter(|source| range.has(series, source)) else {
-            continue;
-        };
-        let of = price_series::Series::of(series, &fresh, range.known_at);
-        let cursor = Cursor::new(of, from, until);
-        feeds.push(Feed { cursor, source, series, ahead: VecDeque::new() });
-    }
+    let mut reader = Points::new(range.clone());
     let mut points = Vec::new();
-    while points.len() < range.limit() {
-        for feed in &mut feeds {
-            feed.fill(tx, range.after).await?;
-        }
-        let first = |feed: &&mut Feed<'_>| feed.ahead.front().map(|point| (point.observed_at, point.seq));
-        let next = feeds.iter_mut().filter(|feed| !feed.ahead.is_empty()).min_by_key(first);
-        let Some(feed) = next else { break };
-        if let Some(version) = feed.ahead.pop_front() {
-            points.push((version.seq, point(feed.series, version, feed.source)));
+    while points.len() < range.limit() && !reader.are_read() {
+        reader.read(tx).await?;
+        while points.len() < range.limit()
+            && let Some((teller, version)) = reader.take()?
+        {
+            points.push((version.seq, teller.point(range.asset, version)));
         }
     }
     Ok(points)

@@ -30,6 +30,7 @@ mod positions;
 mod price_sources;
 mod price_store;
 mod price_versions;
+mod price_windows;
 mod prices;
 mod rates;
 pub(crate) mod raw;

@@ -53,8 +53,13 @@ impl Plain {
         Some(())
     }
 
+    /// The text as bytes.
+    pub fn bytes(&self) -> &[u8] {
+        self.bytes.get(self.begins..).unwrap_or_default()
+    }
+
     /// The text.
     pub fn text(&self) -> &str {
-        self.bytes.get(self.begins..).and_then(|bytes| str::from_utf8(bytes).ok()).unwrap_or_default()
+        str::from_utf8(self.bytes()).unwrap_or_default()
     }
 }

@@ -4,6 +4,7 @@
 use super::BlockError;
 use super::numbers::{self, Reader, Shape, push_count, push_section};
 use crate::domain::decimal::Decimal;
+use std::ops::Range;
 
 /// Most decimals of a mantissa.
 const SCALES: usize = 19;
@@ -104,7 +105,7 @@ pub struct Decimals {
     mantissas: Vec<i64>,
     /// Decimals fewer than `scale`; empty when no number has fewer.
     fewer: Vec<u32>,
-    /// Of rows and mantissas that are not the same: the mantissa of each row.
+    /// Of rows and mantissas that are not the same: the mantissa of each row. Where no row has the field there are none.
     places: Option<Vec<Option<u32>>>,
     wide: Vec<(usize, Decimal)>,
 }
@@ -113,7 +114,7 @@ impl Decimals {
     pub(super) fn decode(bytes: &[u8], rows: usize) -> Result<Self, BlockError> {
         let mut reader = Reader(bytes);
         let (places, count) = match reader.byte()? {
-            ABSENT => return Ok(Self { places: Some(vec![None; rows]), ..Self::default() }),
+            ABSENT => return Ok(Self::default()),
             PRESENT => (None, rows),
             MIXED => {
                 let bits = reader.take(rows.div_ceil(8))?;
@@ -134,10 +135,11 @@ impl Decimals {
         let scale = u32::try_from(reader.count()?).ok().filter(|scale| power(*scale).is_some());
         let scale = scale.ok_or(BlockError::Malformed("has a scale beyond 64 bits"))?;
         let mantissas = numbers::decode(reader.section()?, count)?;
-        let drops = numbers::decode(reader.section()?, count)?;
-        let fewer = if drops.iter().all(|drop| *drop == 0) {
+        let drops = reader.section()?;
+        let fewer = if numbers::are_zeros(drops) {
             Vec::new()
         } else {
+            let drops = numbers::decode(drops, count)?;
             let fewer = drops.iter().map(|drop| u32::try_from(*drop).ok().filter(|drop| *drop <= scale));
             fewer.collect::<Option<_>>().ok_or(BlockError::Malformed("has fewer decimals than none"))?
         };
@@ -152,6 +154,25 @@ impl Decimals {
             wide.push((place, value));
         }
         Ok(Self { scale, mantissas, fewer, places, wide })
+    }
+
+    /// Whether no row has the field.
+    pub const fn are_absent(&self) -> bool {
+        self.mantissas.is_empty()
+    }
+
+    /// Whether every row has it.
+    pub const fn are_present(&self) -> bool {
+        self.places.is_none() && !self.are_absent()
+    }
+
+    /// The mantissas of some rows, when each of these has the field and fits 64 bits.
+    pub fn mantissas(&self, rows: &Range<usize>) -> Option<Mantissas<'_>> {
+        let wide = self.wide.partition_point(|(place, _)| *place < rows.start);
+        if self.places.is_some() || self.wide.get(wide).is_some_and(|(place, _)| *place < rows.end) {
+            return None;
+        }
+        Some(Mantissas { values: self.mantissas.get(rows.clone())?, scale: self.scale })
     }
 
     /// The number of a row, with the digits it was written with.
@@ -169,5 +190,43 @@ impl Decimals {
             return Some(Decimal::new(i128::from(mantissa), self.scale));
         }
         Some(Decimal::new(i128::from(mantissa / power(fewer)?), self.scale.checked_sub(fewer)?))
+    }
+}
+
+/// Numbers of some rows of a column, all at its scale: equal to those of [`Decimals::get`], not always digit by digit.
+#[derive(Debug, Clone, Copy)]
+pub struct Mantissas<'a> {
+    values: &'a [i64],
+    scale: u32,
+}
+
+impl Mantissas<'_> {
+    fn number(self, mantissa: Option<&i64>) -> Option<Decimal> {
+        mantissa.map(|mantissa| Decimal::new(i128::from(*mantissa), self.scale))
+    }
+
+    /// That of the first row.
+    pub fn first(self) -> Option<Decimal> {
+        self.number(self.values.first())
+    }
+
+    /// That of the last row.
+    pub fn last(self) -> Option<Decimal> {
+        self.number(self.values.last())
+    }
+
+    /// The greatest.
+    pub fn greatest(self) -> Option<Decimal> {
+        self.number(self.values.iter().max())
+    }
+
+    /// The least.
+    pub fn least(self) -> Option<Decimal> {
+        self.number(self.values.iter().min())
+    }
+
+    /// All of them added up. A block has too few rows for 64 bits each to leave 128.
+    pub fn sum(self) -> Decimal {
+        Decimal::new(self.values.iter().map(|value| i128::from(*value)).sum(), self.scale)
     }
 }

@@ -130,6 +130,11 @@ pub(super) fn encode(values: &[i64], shape: Shape) -> Result<Vec<u8>, BlockError
     Ok(out)
 }
 
+/// Whether these are the bytes of zeros only: so a reader passes over a column that says nothing.
+pub(super) fn are_zeros(bytes: &[u8]) -> bool {
+    bytes == [CONSTANT, 0]
+}
+
 /// A column of `count` numbers from its bytes.
 pub(super) fn decode(bytes: &[u8], count: usize) -> Result<Vec<i64>, BlockError> {
     let mut reader = Reader(bytes);

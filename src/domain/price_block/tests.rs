@@ -1,6 +1,7 @@
 #![cfg(test)]
 
 use super::*;
+use crate::domain::price::{Bar, Quote};
 use proptest::prelude::*;
 
 fn decimal() -> impl Strategy<Value = Decimal> {

@@ -152,6 +152,63 @@ on_both! {
         app.stop().await;
     }
 
+    /// More than some windows of blocks, with a point corrected, one withdrawn, and some that are not sealed.
+    async fn a_long_history_reads_alike_in_every_way(backend) {
+        let app = TestApp::start(backend).await;
+        app.gold_and_bitcoin("0").await;
+        let first = artifact::domain::moment::Moment::parse("2026-01-05T00:00:00Z").unwrap();
+        let (ticks, tail) = (20_000_i64, 20_010_i64);
+        let stamp = |n: i64| first.plus(n * 1_000_000).to_string();
+        let cents = |n: i64| if n == 9_000 { 1 } else { 4_000_000 + n * n % 977 };
+        let price = |n: i64| format!("{}.{:02}", cents(n) / 100, cents(n) % 100);
+        let lines: Vec<String> = (0..ticks)
+            .map(|n| {
+                let price = if n == 9_000 { "5".to_owned() } else { price(n) };
+                json!({ "symbol": "GOLD", "price": price, "timestamp": stamp(n) }).to_string()
+            })
+            .collect();
+        let lines = lines.join("\n");
+        app.send("POST", "/prices/stream", &[("content-type", "application/x-ndjson")], lines.as_bytes()).await;
+        app.tick(&price(9_000), &stamp(9_000)).await;
+        app.delete(&format!("/prices?symbol=GOLD&timestamp={}", stamp(12_345))).await.expect(200);
+        for n in ticks..tail {
+            app.tick(&price(n), &stamp(n)).await;
+        }
+        let read = async |path: &str| -> Vec<Value> {
+            let text = app.get(path).await.text();
+            text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+        };
+        let points = read("/prices?symbol=GOLD&format=ndjson").await;
+        let expected: Vec<(String, String)> =
+            (0..tail).filter(|n| *n != 12_345).map(|n| (stamp(n), price(n))).collect();
+        let told = |point: &Value| (point["observed_at"].as_str().unwrap().to_owned(), point["price"].as_str().unwrap().to_owned());
+        assert_eq!(points.iter().map(told).collect::<Vec<_>>(), expected);
+        assert_eq!(app.every("/prices?symbol=GOLD", 6_000).await, points);
+        let table = app.get("/prices?symbol=GOLD&format=csv").await.text();
+        assert_eq!(table.lines().count(), points.len() + 1);
+        let candles = read("/assets/GOLD/candles?interval=1m&format=ndjson").await;
+        let shown = |cents: i64| artifact::domain::decimal::Decimal::new(cents.into(), 2).normalized().to_string();
+        let minutes: Vec<i64> = (0..tail).filter(|n| *n != 12_345).collect();
+        let minutes = minutes.chunk_by(|a, b| a / 60 == b / 60).map(|minute| {
+            let cents: Vec<i64> = minute.iter().map(|n| cents(*n)).collect();
+            let figures = [cents[0], *cents.iter().max().unwrap(), *cents.iter().min().unwrap(), *cents.last().unwrap()];
+            (stamp(minute[0] / 60 * 60), figures.map(shown), minute.len())
+        });
+        let made: Vec<_> = candles.iter().map(|candle| {
+            let figures = ["open", "high", "low", "close"].map(|name| candle[name].as_str().unwrap().to_owned());
+            (candle["start"].as_str().unwrap().to_owned(), figures, usize::try_from(candle["points"].as_u64().unwrap()).unwrap())
+        }).collect();
+        assert_eq!(made, minutes.collect::<Vec<_>>());
+        let (mut pages, mut next) = (Vec::new(), Some("/assets/GOLD/candles?interval=1m&limit=100".to_owned()));
+        while let Some(path) = next {
+            let reply = app.get(&path).await;
+            pages.extend(reply.expect(200)["candles"].as_array().unwrap().clone());
+            next = reply.next_page();
+        }
+        assert_eq!(pages, candles);
+        app.stop().await;
+    }
+
     async fn what_cannot_be_asked_for_is_named(backend) {
         let app = TestApp::start(backend).await;
         app.gold_and_bitcoin("0").await;

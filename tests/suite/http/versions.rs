@@ -28,9 +28,14 @@ pub(super) fn gzip(data: &[u8]) -> Vec<u8> {
 
 /// A zstd frame with one raw block.
 pub(super) fn zstd(data: &[u8]) -> Vec<u8> {
-    let size = u8::try_from(data.len()).unwrap();
-    let block = (u32::from(size) << 3 | 1).to_le_bytes();
-    let parts: [&[u8]; 3] = [&[0x28, 0xb5, 0x2f, 0xfd, 0x20, size], &block[..3], data];
+    let size = u32::try_from(data.len()).unwrap();
+    // The size takes one byte, or two from which 256 are left out.
+    let described = match u8::try_from(size) {
+        Ok(size) => vec![0x20, size],
+        Err(_) => [&[0x60], &u16::try_from(size - 256).unwrap().to_le_bytes()[..]].concat(),
+    };
+    let block = (size << 3 | 1).to_le_bytes();
+    let parts: [&[u8]; 4] = [&[0x28, 0xb5, 0x2f, 0xfd], &described, &block[..3], data];
     parts.concat()
 }
 

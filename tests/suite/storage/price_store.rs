@@ -7,15 +7,21 @@ use super::samples::{Dice, add_assets, add_source, d, read};
 use crate::on_both;
 use crate::support::{Backend, TestDb};
 use artifact::domain::asset::{Terms, TermsHistory};
+use artifact::domain::candle::{self, Grid, Rollup};
 use artifact::domain::currency::Currency;
+use artifact::domain::decimal::Decimal;
 use artifact::domain::ids::{AssetKey, SourceKey};
+use artifact::domain::interval::Interval;
 use artifact::domain::moment::{HOUR, Moment};
 use artifact::domain::price::{Bar, Outcome, PricePoint, Quote};
 use artifact::storage::error::StorageError;
 use artifact::storage::learned::{Fact, Window};
+use artifact::storage::price_windows::{Bars, Points, Teller};
 use artifact::storage::prices::{self, PriceRange, Series};
 use artifact::storage::sealing::{self, Effort, Sizes};
 use artifact::storage::{closes, learned};
+use chrono_tz::Tz;
+use std::cmp::Reverse;
 
 const SOURCES: [&str; 2] = ["api", "slow"];
 const INTERVALS: [&str; 3] = ["", "1d", "1M"];
@@ -277,6 +283,66 @@ impl World {
         self.compare_versions(asset).await;
     }
 
+    /// The points of an asset, window by window, and the candles of them, each window in a transaction of its own with
+    /// steps of sealing in between.
+    async fn read_by_windows(&mut self) {
+        let asset = self.dice.roll(3);
+        let (key, context) = (self.assets[asset], format!("{:?}: windows of {asset}", self.step));
+        let range = PriceRange {
+            asset: key,
+            source: None,
+            interval: None,
+            from: Moment::MIN,
+            until: Moment::MAX,
+            known_at: Moment::MAX,
+            after: None,
+            limit: 0,
+        };
+        let (mut points, mut all) = (Points::new(range.clone()), Vec::new());
+        while !points.are_read() {
+            points.read(&mut read(&self.db).await).await.unwrap();
+            while let Some((teller, version)) = points.take().unwrap() {
+                all.push(told(&teller.point(key, version)));
+            }
+            self.seal().await;
+        }
+        let current = self.models[asset].current(i64::MAX);
+        assert_eq!(all, current.iter().map(|(_, v)| shown(v)).collect::<Vec<_>>(), "{context}");
+        let current: Vec<Version> = current.into_iter().map(|(_, v)| v.clone()).collect();
+        let source = self.dice.roll(2);
+        let range =
+            PriceRange { source: Some(SOURCES[source].to_owned()), interval: Some(String::new()), ..range };
+        let grid = Grid { interval: Interval::Month, zone: Tz::UTC };
+        let (mut bars, mut rollup, mut candles) = (Bars::new(range), Rollup::new(grid), Vec::new());
+        while !bars.are_read() {
+            let runs = bars.read(&mut read(&self.db).await).await.unwrap();
+            let series =
+                |teller: Teller| candle::Series { rank: 0, source: teller.source, made_of: Reverse(None) };
+            let mut runs: Vec<_> = runs.into_iter().map(|(teller, run)| (series(teller), run)).collect();
+            candles.extend(std::iter::from_fn(|| rollup.next(&mut runs)));
+            self.seal().await;
+        }
+        candles.extend(rollup.finish());
+        let own: Vec<&Version> =
+            current.iter().filter(|v| v.source == SOURCES[source] && v.interval.is_empty()).collect();
+        let month = |v: &Version| grid.interval.start_of(Moment(v.observed_at), Tz::UTC);
+        let months = own.chunk_by(|a, b| month(a) == month(b)).map(|own| {
+            let bar = |v: &&Version, of: fn(&Bar) -> &Option<_>| {
+                of(v.quote.bar()).clone().unwrap_or(v.quote.price.clone())
+            };
+            let opens = own.iter().map(|v| bar(v, |bar| &bar.open));
+            let high = own.iter().map(|v| bar(v, |bar| &bar.high)).chain(opens.clone()).max();
+            let low = own.iter().map(|v| bar(v, |bar| &bar.low)).chain(opens.clone()).min();
+            let volume: Option<Decimal> = own.iter().map(|v| v.quote.bar().volume.clone()).sum();
+            let close = own.last().map(|v| v.quote.price.clone());
+            (u64::try_from(own.len()).unwrap(), opens.clone().next(), high, low, close, volume)
+        });
+        let made = candles
+            .into_iter()
+            .map(|c| (c.points, Some(c.open), Some(c.high), Some(c.low), Some(c.close), c.volume));
+        assert_eq!(made.collect::<Vec<_>>(), months.collect::<Vec<_>>(), "{context}");
+    }
+
     /// Every version, in the order it was learned; the newest points of all assets; what exists.
     async fn compare_versions(&mut self, asset: usize) {
         let (key, model) = (self.assets[asset], &self.models[asset]);
@@ -336,6 +402,9 @@ async fn story(backend: Backend, seed: u64, steps: u32) {
             _ => world.commit().await,
         }
         world.compare().await;
+        if step % 4 == 3 {
+            world.read_by_windows().await;
+        }
     }
     // Everything sealed, step by step, and once more from the start.
     while let Some(plan) = world.plan(Effort::Everything).await {
@@ -345,6 +414,7 @@ async fn story(backend: Backend, seed: u64, steps: u32) {
     world.restart().await;
     for _ in 0..5 {
         world.compare().await;
+        world.read_by_windows().await;
     }
 }
 
