@@ -93,6 +93,16 @@ impl Quote {
         (self.price, self.bar.map(|bar| *bar).unwrap_or_default())
     }
 
+    /// Whether there is nothing beside the price.
+    pub const fn is_tick(&self) -> bool {
+        self.bar.is_none()
+    }
+
+    /// Whether it breaks no rule, whatever its asset allows: nearly all are a price that is not below zero and no more.
+    pub fn is_always_valid(&self) -> bool {
+        self.is_tick() && !self.price.is_negative()
+    }
+
     /// Checks signs, and that open and close lie between low and high.
     ///
     /// # Errors

@@ -65,13 +65,20 @@ fn check_sum(bytes: &[u8]) -> u64 {
     sum
 }
 
+/// The numbers of one column, taken out of the versions run by run.
+fn column<T>(runs: &[(SeriesKey, &[Version])], into: &mut Vec<T>, of: impl Fn(&Version) -> T) {
+    into.clear();
+    for (_, versions) in runs {
+        into.extend(versions.iter().map(&of));
+    }
+}
+
 /// One block of versions. The runs must be sorted by series, each by moment and sequence.
 ///
 /// # Errors
 /// [`BlockError`] when the packer refuses a column.
 pub fn encode(runs: &[(SeriesKey, &[Version])]) -> Result<Vec<u8>, BlockError> {
-    let versions = || runs.iter().flat_map(|(_, versions)| *versions);
-    let count = versions().count();
+    let count = runs.iter().map(|(_, versions)| versions.len()).sum();
     let mut out = Vec::with_capacity(64 + count * 6);
     out.push(LAYOUT);
     out.extend([0; 8]);
@@ -82,25 +89,33 @@ pub fn encode(runs: &[(SeriesKey, &[Version])]) -> Result<Vec<u8>, BlockError> {
         push_section(series.candle.as_bytes(), &mut out);
         push_count(u64::try_from(versions.len()).unwrap_or(u64::MAX), &mut out);
     }
-    let mut numbers = |shape, of: fn(&Version) -> i64| -> Result<(), BlockError> {
-        let values: Vec<i64> = versions().map(of).collect();
-        push_section(&numbers::encode(&values, shape)?, &mut out);
-        Ok(())
-    };
-    numbers(Shape::Moments, |version| version.observed_at.0)?;
-    numbers(Shape::Near, |version| version.seq)?;
-    numbers(Shape::Near, |version| version.recorded_at.0)?;
-    numbers(Shape::Near, |version| version.ended_at.0)?;
-    numbers(Shape::Any, |version| i64::from(version.withdrawn))?;
-    let fields: [fn(&Version) -> Option<&Decimal>; 5] = [
-        |version| Some(&version.quote.price),
-        |version| version.quote.bar().open.as_ref(),
-        |version| version.quote.bar().high.as_ref(),
-        |version| version.quote.bar().low.as_ref(),
-        |version| version.quote.bar().volume.as_ref(),
-    ];
+    let mut values: Vec<i64> = Vec::with_capacity(count);
+    column(runs, &mut values, |version| version.observed_at.0);
+    push_section(&numbers::encode(&values, Shape::Moments)?, &mut out);
+    column(runs, &mut values, |version| version.seq);
+    push_section(&numbers::encode(&values, Shape::Near)?, &mut out);
+    column(runs, &mut values, |version| version.recorded_at.0);
+    push_section(&numbers::encode(&values, Shape::Near)?, &mut out);
+    column(runs, &mut values, |version| version.ended_at.0);
+    push_section(&numbers::encode(&values, Shape::Near)?, &mut out);
+    column(runs, &mut values, |version| i64::from(version.withdrawn));
+    push_section(&numbers::encode(&values, Shape::Any)?, &mut out);
+    let mut decimals: Vec<Option<&Decimal>> = Vec::with_capacity(count);
+    for (_, versions) in runs {
+        decimals.extend(versions.iter().map(|version| Some(&version.quote.price)));
+    }
+    push_section(&decimals::encode(&decimals)?, &mut out);
+    let fields: [fn(&Bar) -> Option<&Decimal>; 4] =
+        [|bar| bar.open.as_ref(), |bar| bar.high.as_ref(), |bar| bar.low.as_ref(), |bar| bar.volume.as_ref()];
+    let ticks = runs.iter().all(|(_, versions)| versions.iter().all(|version| version.quote.is_tick()));
     for field in fields {
-        push_section(&decimals::encode(versions().map(field))?, &mut out);
+        decimals.clear();
+        if !ticks {
+            for (_, versions) in runs {
+                decimals.extend(versions.iter().map(|version| field(version.quote.bar())));
+            }
+        }
+        push_section(&decimals::encode(&decimals)?, &mut out);
     }
     let sum = check_sum(out.get(HEADER..).unwrap_or_default());
     for (to, from) in out.iter_mut().skip(1).zip(sum.to_le_bytes()) {

@@ -14,7 +14,7 @@ use crate::storage::assets;
 use crate::storage::database::Tx;
 use crate::storage::prices::{self, PriceRange, Series};
 use crate::workers::ingest_parse::{self, BidAsk, Field, Format, Options, Parsed, Stamp};
-use crate::workers::intake::{Meter, Tally};
+use crate::workers::intake::{Counts, Meter, Tally};
 use crate::workers::records::{Record, checked_name};
 use axum::extract::State;
 use serde::Serialize;
@@ -217,7 +217,7 @@ impl File {
         let key = prices::source(tx, source).await?;
         let series = Series { asset: asset.key, source: key, interval, source_priority: &priority };
         let outcomes = prices::record(tx, series, &points).await?;
-        tally.add(source, &outcomes);
+        tally.add(source, Counts::of(&outcomes));
         meter.note(tally);
         let count = |wanted: Outcome| outcomes.iter().filter(|outcome| **outcome == wanted).count();
         Ok(ImportReport {

@@ -109,7 +109,7 @@ async fn work(
         let detail = format!("{refused} rows are refused, so nothing of the batch was recorded");
         return Err(ApiError { detail, ..ApiError::invalid(errors) });
     }
-    let mut taken = judged.record(tx).await?;
+    let mut taken = judged.record_each(tx).await?;
     let total = taken.tally.total();
     meter.note(taken.tally.with_unreadable(unreadable));
     let results = (mode == Mode::Partial).then(|| {

@@ -8,6 +8,8 @@
 mod admission;
 mod groups;
 mod lines;
+mod names;
+mod pattern;
 mod pieces;
 
 pub use admission::{Admission, Room};
@@ -114,8 +116,8 @@ async fn store(
                 faults.extend(judged.refused.iter().map(|refused| spelled.fault(refused)));
                 faults.sort_by_key(|fault| fault.line);
                 judged.refused.clear();
-                let taken = judged.record(tx).await?;
-                let total = taken.tally.total();
+                let tally = judged.record(tx).await?;
+                let total = tally.total();
                 report.success = true;
                 report.lines = lines;
                 report.stored += total.stored;
@@ -132,7 +134,7 @@ async fn store(
                     let kept = KeptAnswer { request_hash: digest, status: 200, location: None, body };
                     idempotency::advance(tx, &request, &kept).await?;
                 }
-                Ok::<(StreamReport, Tally), ApiError>((report, taken.tally))
+                Ok::<(StreamReport, Tally), ApiError>((report, tally))
             })
         })
         .await?;

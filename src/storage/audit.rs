@@ -12,7 +12,7 @@ use crate::storage::error::StorageError;
 use crate::telemetry;
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
-use std::fmt::Write as _;
+use std::io::Write as _;
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// Most request ids that a row about prices names.
@@ -45,7 +45,7 @@ pub(super) struct Trail {
     entries: Vec<(Arc<Actor>, Entry)>,
     tallies: Vec<PriceTally>,
     /// Lines of prices that are not hashed yet, of the job under way.
-    lines: String,
+    lines: Vec<u8>,
     job: JobTrail,
 }
 
@@ -107,14 +107,27 @@ impl Trail {
     /// Tells a version of a price.
     pub(super) fn price(&mut self, series: SeriesKey, version: &Version) {
         let action = if version.withdrawn { "price.withdraw" } else { "price.record" };
+        self.tell(action, series, std::slice::from_ref(version));
+    }
+
+    /// Tells versions of prices that were recorded.
+    pub(super) fn prices(&mut self, series: SeriesKey, versions: &[Version]) {
+        self.tell("price.record", series, versions);
+    }
+
+    fn tell(&mut self, action: &'static str, series: SeriesKey, versions: &[Version]) {
         self.turn_to(action);
-        self.job.prices += 1;
-        write_line(&mut self.lines, series, version);
+        let count = u64::try_from(versions.len()).unwrap_or(u64::MAX);
+        self.job.prices += count;
         if let Some(tally) = self.tallies.get_mut(self.job.place) {
-            tally.rows += 1;
+            tally.rows += count;
         }
-        if self.lines.len() >= HASHED {
-            self.hash_lines();
+        let begin = line_begin(series);
+        for version in versions {
+            write_line(&mut self.lines, &begin, version);
+            if self.lines.len() >= HASHED {
+                self.hash_lines();
+            }
         }
     }
 
@@ -156,7 +169,7 @@ impl Trail {
         if let Some(tally) = self.tallies.get_mut(self.job.place)
             && !self.lines.is_empty()
         {
-            tally.hash.update(self.lines.as_bytes());
+            tally.hash.update(&self.lines);
         }
         self.lines.clear();
     }
@@ -185,29 +198,38 @@ impl Trail {
     }
 }
 
-/// A version as the line that is hashed (docs/AUDIT.md).
-fn write_line(lines: &mut String, series: SeriesKey, version: &Version) {
-    let number = |lines: &mut String, number: i64| {
-        lines.push_str(Plain::of(number, 0).as_ref().map(Plain::text).unwrap_or_default());
-        lines.push(' ');
-    };
-    // Writing to a string cannot fail.
-    let decimal = |lines: &mut String, decimal: &Decimal| write!(lines, "{decimal}").unwrap_or_default();
-    number(lines, series.asset.0);
-    number(lines, series.source.0);
-    lines.push_str(if series.candle.is_empty() { "tick" } else { series.candle });
-    lines.push(' ');
-    number(lines, version.observed_at.0);
-    decimal(lines, &version.quote.price);
+/// What the lines of a series that are hashed begin with (docs/AUDIT.md).
+fn line_begin(series: SeriesKey) -> String {
+    let candle = if series.candle.is_empty() { "tick" } else { series.candle };
+    format!("{} {} {candle} ", series.asset.0, series.source.0)
+}
+
+/// A version as the line that is hashed.
+fn write_line(lines: &mut Vec<u8>, begin: &str, version: &Version) {
+    lines.extend_from_slice(begin.as_bytes());
+    match Plain::of(version.observed_at.0, 0) {
+        Some(plain) => lines.extend_from_slice(plain.bytes()),
+        None => lines.extend_from_slice(version.observed_at.0.to_string().as_bytes()),
+    }
+    lines.push(b' ');
+    write_decimal(lines, &version.quote.price);
     let Bar { open, high, low, volume } = version.quote.bar();
     for part in [open, high, low, volume] {
-        lines.push(' ');
+        lines.push(b' ');
         match part {
-            Some(part) => decimal(lines, part),
-            None => lines.push('-'),
+            Some(part) => write_decimal(lines, part),
+            None => lines.push(b'-'),
         }
     }
-    lines.push('\n');
+    lines.push(b'\n');
+}
+
+fn write_decimal(lines: &mut Vec<u8>, decimal: &Decimal) {
+    match decimal.small().and_then(|(mantissa, scale)| Plain::of(mantissa, scale)) {
+        Some(plain) => lines.extend_from_slice(plain.bytes()),
+        // Writing to memory cannot fail.
+        None => write!(lines, "{decimal}").unwrap_or_default(),
+    }
 }
 
 impl Tx {

@@ -213,9 +213,15 @@ impl Tx {
     /// # Errors
     /// [`StorageError::NotCommitted`] in a read transaction.
     pub fn next_seq(&mut self) -> Result<i64, StorageError> {
+        self.next_seqs(1)
+    }
+
+    /// The first of the next `count` numbers of that sequence.
+    pub(super) fn next_seqs(&mut self, count: usize) -> Result<i64, StorageError> {
         let stamp = self.stamp.as_mut().ok_or_else(not_a_write)?;
-        stamp.seq += 1;
-        Ok(stamp.seq)
+        let first = stamp.seq + 1;
+        stamp.seq += i64::try_from(count).map_err(|_| not_a_write())?;
+        Ok(first)
     }
 }
 

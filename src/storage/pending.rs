@@ -34,6 +34,19 @@ impl Run {
         self.versions.push(version);
     }
 
+    /// Adds versions in order of time that are later than all that are here.
+    fn extend(&mut self, versions: Vec<Version>) {
+        if self.descends {
+            for version in versions {
+                self.push(version);
+            }
+        } else if self.versions.is_empty() {
+            self.versions = versions;
+        } else {
+            self.versions.extend(versions);
+        }
+    }
+
     pub(super) fn last_of(&self, at: Moment) -> Option<&Version> {
         let place = if self.descends {
             *self.places.get(&at)?
@@ -120,6 +133,14 @@ impl Pending {
     pub(super) fn put_run(&mut self, series: SeriesKey, run: Run, more: usize) {
         self.held += more;
         self.runs.insert(series, run);
+    }
+
+    /// Adds versions to the run of a series, in order of time and later than all that it has.
+    pub(super) fn extend_run(&mut self, series: SeriesKey, versions: Vec<Version>) {
+        self.held += versions.len();
+        let run = self.runs.entry(series).or_default();
+        self.log.push(Before::Run(series, run.versions.len()));
+        run.extend(versions);
     }
 
     /// The last version of a point that is recorded here.

@@ -81,11 +81,6 @@ pub(super) async fn fresh_blocks(tx: &mut Tx) -> Result<Vec<FreshBlock>, Storage
     on!(tx, conn => sqlx::query_as(SQL).fetch_all(conn).await)
 }
 
-/// Smallest and greatest of some numbers.
-fn ends(numbers: impl Iterator<Item = i64> + Clone) -> (i64, i64) {
-    (numbers.clone().min().unwrap_or_default(), numbers.max().unwrap_or_default())
-}
-
 /// Smallest and greatest of the moments versions are about, were learned and ended, and how many there are.
 #[derive(Debug, Clone, Copy)]
 struct Bounds {
@@ -96,13 +91,18 @@ struct Bounds {
 }
 
 impl Bounds {
-    fn of<'a>(versions: impl Iterator<Item = &'a Version> + Clone) -> Self {
-        Self {
-            at: ends(versions.clone().map(|version| version.observed_at.0)),
-            recorded: ends(versions.clone().map(|version| version.recorded_at.0)),
-            last_ended_at: ends(versions.clone().map(|version| version.ended_at.0)).1,
-            points: i64::try_from(versions.count()).unwrap_or(i64::MAX),
+    fn of<'a>(runs: impl Iterator<Item = &'a [Version]>) -> Self {
+        let (mut at, mut recorded) = ((i64::MAX, i64::MIN), (i64::MAX, i64::MIN));
+        let (mut last_ended_at, mut points) = (i64::MIN, 0_usize);
+        for versions in runs {
+            points += versions.len();
+            for version in versions {
+                at = (at.0.min(version.observed_at.0), at.1.max(version.observed_at.0));
+                recorded = (recorded.0.min(version.recorded_at.0), recorded.1.max(version.recorded_at.0));
+                last_ended_at = last_ended_at.max(version.ended_at.0);
+            }
         }
+        Self { at, recorded, last_ended_at, points: i64::try_from(points).unwrap_or(i64::MAX) }
     }
 }
 
@@ -116,8 +116,11 @@ pub(super) struct PackedFresh {
 
 impl PackedFresh {
     fn of(runs: &[(SeriesKey, &[Version])]) -> Result<Self, StorageError> {
-        let assets = ends(runs.iter().map(|(series, _)| series.asset.0));
-        let bounds = Bounds::of(runs.iter().flat_map(|(_, versions)| *versions));
+        // Runs are sorted by series.
+        let ends = [runs.first(), runs.last()];
+        let [first, last] = ends.map(|run| run.map(|(series, _)| series.asset.0).unwrap_or_default());
+        let assets = (first, last);
+        let bounds = Bounds::of(runs.iter().map(|(_, versions)| *versions));
         Ok(Self { assets, bounds, body: price_block::encode(runs)? })
     }
 
@@ -132,14 +135,9 @@ impl PackedFresh {
     }
 }
 
-/// Packs versions of any series into fresh blocks.
+/// Packs versions of any series into fresh blocks; those of each in order of moments and sequence.
 pub(super) fn pack_fresh(mut runs: Vec<(SeriesKey, Vec<Version>)>) -> Result<Vec<PackedFresh>, StorageError> {
     runs.sort_unstable_by_key(|(series, _)| *series);
-    for (_, versions) in &mut runs {
-        if !versions.is_sorted_by_key(|version| (version.observed_at, version.seq)) {
-            versions.sort_unstable_by_key(|version| (version.observed_at, version.seq));
-        }
-    }
     let mut packed = Vec::new();
     let (mut block, mut room): (Vec<(SeriesKey, &[Version])>, usize) = (Vec::new(), BLOCK_POINTS);
     for (series, versions) in &runs {
@@ -161,7 +159,7 @@ pub(super) fn pack_fresh(mut runs: Vec<(SeriesKey, Vec<Version>)>) -> Result<Vec
     Ok(packed)
 }
 
-/// Writes versions of any series as fresh blocks.
+/// Writes versions of any series as fresh blocks; those of each in order of moments and sequence.
 pub(super) async fn insert_fresh(
     tx: &mut Tx,
     runs: Vec<(SeriesKey, Vec<Version>)>,
@@ -388,7 +386,7 @@ impl PackedSealed {
         versions: &[Version],
     ) -> Result<Self, StorageError> {
         let body = price_block::encode(&[(series, versions)])?;
-        Ok(Self { series, superseded, bounds: Bounds::of(versions.iter()), body })
+        Ok(Self { series, superseded, bounds: Bounds::of([versions].into_iter()), body })
     }
 
     /// Bytes of its body.

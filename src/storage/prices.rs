@@ -125,6 +125,64 @@ pub async fn record(
     Ok(outcomes)
 }
 
+/// What became of the points of a run.
+#[derive(Debug)]
+pub enum Recorded {
+    /// All of them are new.
+    New,
+    /// The outcome of each.
+    Each(Vec<Outcome>),
+}
+
+/// The same as [`record`] for points that are not wanted any more. Where they go on from the end of their series, as they
+/// mostly do, none is looked up.
+pub async fn record_run(
+    tx: &mut Tx,
+    series: Series<'_>,
+    points: Vec<(Moment, Quote)>,
+) -> Result<Recorded, StorageError> {
+    let key = series.key()?;
+    let known = tx.pending.end(key).map(|end| end.last_at);
+    let last_at = known.or_else(|| tx.newest.state().end(key).map(|end| end.last_at));
+    let goes_on = points.first().is_some_and(|(first, _)| last_at.is_none_or(|last| last < *first));
+    if !goes_on || points.len() > HELD || !points.is_sorted_by(|(one, _), (next, _)| one < next) {
+        return record(tx, series, &points).await.map(Recorded::Each);
+    }
+    if last_at.is_none() {
+        check_series(tx, key).await?;
+    }
+    append(tx, key, points)?;
+    if tx.pending.is_heavy() {
+        let taken = tx.pending.take_job();
+        sealing::write_recorded(tx, taken).await?;
+    }
+    prefer(tx, series.asset, series.source_priority);
+    Ok(Recorded::New)
+}
+
+/// Takes up points in order of time that are all later than what their series has.
+fn append(tx: &mut Tx, key: SeriesKey, points: Vec<(Moment, Quote)>) -> Result<(), StorageError> {
+    let (recorded_at, first) = (tx.recorded_at()?, tx.next_seqs(points.len())?);
+    let versions: Vec<Version> = (first..)
+        .zip(points)
+        .map(|(seq, (observed_at, quote))| Version {
+            observed_at,
+            seq,
+            recorded_at,
+            ended_at: Moment::MAX,
+            withdrawn: false,
+            quote,
+        })
+        .collect();
+    tx.quoted.insert(key.asset);
+    tx.trail.prices(key, &versions);
+    if let Some(last) = versions.last() {
+        tx.pending.set_end(key, SeriesEnd { last_at: last.observed_at, newest: Some(last.clone()) });
+    }
+    tx.pending.extend_run(key, versions);
+    Ok(())
+}
+
 async fn record_some(
     tx: &mut Tx,
     key: SeriesKey,

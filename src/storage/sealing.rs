@@ -353,14 +353,16 @@ pub(super) async fn write_recorded(
         }
         let before = tx.pending.written_to(series);
         let before = before.max(tx.newest.state().end(series).map(|end| end.last_at));
-        let plain = versions.is_sorted_by(|a, b| a.observed_at < b.observed_at)
-            && versions.iter().all(|version| !version.withdrawn);
         let (first, last) = (versions.first(), versions.last().map(|version| version.observed_at));
         let later = first.is_some_and(|first| before.is_none_or(|before| before < first.observed_at));
         if let Some(last) = last {
             tx.pending.note_written(series, last);
         }
-        if plain && later && versions.len() >= AT_ONCE {
+        let plain = || {
+            versions.is_sorted_by(|a, b| a.observed_at < b.observed_at)
+                && versions.iter().all(|version| !version.withdrawn)
+        };
+        if later && versions.len() >= AT_ONCE && plain() {
             for part in parts(&versions, Sizes::USUAL.block) {
                 PackedSealed::of(series, false, part)?.insert(tx).await?;
             }

@@ -172,8 +172,8 @@ async fn record(tx: &mut Tx, packed: Packed, now: Moment) -> Result<(Report, Tal
     let Packed { rows, closes } = packed;
     let mut judged = intake::judge(tx, rows, now).await?;
     let refused = std::mem::take(&mut judged.refused);
-    let taken = judged.record(tx).await?;
-    let total = taken.tally.total();
+    let tally = judged.record(tx).await?;
+    let total = tally.total();
     let spelled = |line: u64, field: &'static str| {
         let as_close = field == "price" && closes.binary_search(&line).is_ok();
         if as_close { "close" } else { field }
@@ -191,7 +191,7 @@ async fn record(tx: &mut Tx, packed: Packed, now: Moment) -> Result<(Report, Tal
         refused: total.refused,
         refusals: refusals.collect(),
     };
-    Ok((report, taken.tally))
+    Ok((report, tally))
 }
 
 /// Stores batches and notes that they are, in one commit.

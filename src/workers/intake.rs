@@ -16,7 +16,7 @@ use crate::domain::price::{FUTURE_MAX, InvalidQuote, Outcome, Quote};
 use crate::storage::database::Tx;
 use crate::storage::error::StorageError;
 use crate::storage::listings::Listing;
-use crate::storage::prices::{self, Series};
+use crate::storage::prices::{self, Recorded, Series};
 use crate::telemetry;
 use crate::workers::listings;
 use std::collections::{BTreeMap, HashMap};
@@ -43,21 +43,36 @@ impl SeriesName {
     }
 }
 
-/// A row without its name.
-#[derive(Debug, Clone)]
-struct Row {
-    name: usize,
-    line: u64,
-    observed_at: Moment,
-    quote: Quote,
+/// Rows of one name, in the order they came.
+#[derive(Debug, Clone, Default)]
+struct Points {
+    lines: Vec<u64>,
+    points: Vec<(Moment, Quote)>,
 }
 
-/// Rows in the order they came.
+impl Points {
+    fn with_room(room: usize) -> Self {
+        Self { lines: Vec::with_capacity(room), points: Vec::with_capacity(room) }
+    }
+
+    fn push(&mut self, line: u64, observed_at: Moment, quote: Quote) {
+        self.lines.push(line);
+        self.points.push((observed_at, quote));
+    }
+
+    fn into_iter(self) -> impl Iterator<Item = (u64, (Moment, Quote))> {
+        self.lines.into_iter().zip(self.points)
+    }
+}
+
+/// Rows by their names; each says on which line it came, and lines ascend.
 #[derive(Debug, Clone, Default)]
 pub struct Rows {
-    names: Vec<SeriesName>,
-    places: HashMap<SeriesName, usize>,
-    entries: Vec<Row>,
+    names: Vec<Arc<SeriesName>>,
+    places: HashMap<Arc<SeriesName>, usize>,
+    /// The rows of each name.
+    runs: Vec<Points>,
+    count: usize,
 }
 
 impl Rows {
@@ -66,52 +81,50 @@ impl Rows {
         if let Some(place) = self.places.get(&name) {
             return *place;
         }
-        let place = self.names.len();
-        self.names.push(name.clone());
+        let (place, name) = (self.names.len(), Arc::new(name));
+        self.names.push(Arc::clone(&name));
         self.places.insert(name, place);
+        self.runs.push(Points::default());
         place
     }
 
     /// Adds a row that has the name at `place`. `line` is where it stands in what was sent.
     pub fn push(&mut self, place: usize, line: u64, observed_at: Moment, quote: Quote) {
-        self.entries.push(Row { name: place, line, observed_at, quote });
+        if let Some(run) = self.runs.get_mut(place) {
+            run.push(line, observed_at, quote);
+            self.count += 1;
+        }
     }
 
     /// How many rows there are.
-    pub fn len(&self) -> usize {
-        self.entries.len()
+    pub const fn len(&self) -> usize {
+        self.count
     }
 
     /// Whether there is none.
-    pub fn is_empty(&self) -> bool {
-        self.entries.is_empty()
+    pub const fn is_empty(&self) -> bool {
+        self.count == 0
     }
 
     /// Takes the rows out and keeps the names, so that those who hold the place of one may go on using it.
     #[must_use]
     pub fn take(&mut self) -> Self {
-        let entries = std::mem::take(&mut self.entries);
-        Self { names: self.names.clone(), places: HashMap::new(), entries }
-    }
-
-    /// The newest row of each asset: its symbol, moment and quote. Of two of one moment the later sent.
-    pub fn newest(&self) -> BTreeMap<&str, (Moment, &Quote)> {
-        let mut newest: BTreeMap<&str, (Moment, &Quote)> = BTreeMap::new();
-        for row in &self.entries {
-            let Some(name) = self.names.get(row.name) else { continue };
-            let known = newest.entry(&name.symbol).or_insert((row.observed_at, &row.quote));
-            if known.0 <= row.observed_at {
-                *known = (row.observed_at, &row.quote);
-            }
-        }
-        newest
+        let runs = self.runs.iter_mut().map(std::mem::take).collect();
+        let count = std::mem::take(&mut self.count);
+        Self { names: self.names.clone(), places: HashMap::new(), runs, count }
     }
 
     /// Every row with its name, in the order they came.
     pub fn iter(&self) -> impl Iterator<Item = (u64, &SeriesName, Moment, &Quote)> {
-        self.entries
-            .iter()
-            .filter_map(|row| Some((row.line, self.names.get(row.name)?, row.observed_at, &row.quote)))
+        let runs = self.names.iter().zip(&self.runs);
+        let mut rows: Vec<_> = runs
+            .flat_map(|(name, run)| {
+                let rows = run.lines.iter().zip(&run.points);
+                rows.map(move |(line, (at, quote))| (*line, name.as_ref(), *at, quote))
+            })
+            .collect();
+        rows.sort_by_key(|(line, ..)| *line);
+        rows.into_iter()
     }
 }
 
@@ -171,6 +184,15 @@ impl Counts {
         }
     }
 
+    /// Counts of some outcomes.
+    pub fn of(outcomes: &[Outcome]) -> Self {
+        let mut counts = Self::default();
+        for outcome in outcomes {
+            counts.add(*outcome);
+        }
+        counts
+    }
+
     /// All of them.
     pub const fn all(self) -> u64 {
         self.stored + self.duplicate + self.corrected + self.refused
@@ -183,17 +205,17 @@ pub struct Tally(pub BTreeMap<String, Counts>);
 
 impl Tally {
     /// Adds what became of points of one source.
-    pub fn add(&mut self, source: &str, outcomes: &[Outcome]) {
-        let counts = self.0.entry(source.to_owned()).or_default();
-        for outcome in outcomes {
-            counts.add(*outcome);
+    pub fn add(&mut self, source: &str, counts: Counts) {
+        match self.0.get_mut(source) {
+            Some(known) => *known += counts,
+            None => drop(self.0.insert(source.to_owned(), counts)),
         }
     }
 
     /// What became of points of one source.
     pub fn of(source: &str, outcomes: &[Outcome]) -> Self {
         let mut tally = Self::default();
-        tally.add(source, outcomes);
+        tally.add(source, Counts::of(outcomes));
         tally
     }
 
@@ -283,15 +305,30 @@ impl Target {
     }
 
     /// Why a row of it is refused, if it is.
-    fn fault(&self, row: &Row, latest: Moment) -> Option<Refused> {
-        if row.observed_at > latest {
+    fn fault(&self, observed_at: Moment, quote: &Quote, latest: Moment) -> Option<Refused> {
+        if observed_at > latest {
             let detail = "lies more than 24 h ahead of the clock".to_owned();
             return Some(Refused { line: 0, field: "timestamp", code: "in_the_future", detail });
         }
-        let then = || self.listing.terms.at(self.listing.asset.key, row.observed_at);
+        let then = || self.listing.terms.at(self.listing.asset.key, observed_at);
         let negative =
             self.negative.unwrap_or_else(|| then().is_some_and(|terms| terms.allows_negative_price));
-        row.quote.check(negative).err().as_ref().map(Refused::from)
+        quote.check(negative).err().as_ref().map(Refused::from)
+    }
+
+    /// Those of its rows that can be recorded; the others are added to `refused`.
+    fn judge(&self, rows: Points, latest: Moment, refused: &mut Vec<Refused>) -> Points {
+        if rows.points.iter().all(|(at, quote)| *at <= latest && quote.is_always_valid()) {
+            return rows;
+        }
+        let mut good = Points::with_room(rows.lines.len());
+        for (line, (observed_at, quote)) in rows.into_iter() {
+            match self.fault(observed_at, &quote, latest) {
+                None => good.push(line, observed_at, quote),
+                Some(fault) => refused.push(Refused { line, ..fault }),
+            }
+        }
+        good
     }
 }
 
@@ -300,14 +337,13 @@ impl Target {
 struct Run {
     name: usize,
     target: Target,
-    lines: Vec<u64>,
-    points: Vec<(Moment, Quote)>,
+    rows: Points,
 }
 
 /// Rows parted into what can be recorded and what is refused.
 #[derive(Debug)]
 pub struct Judged {
-    names: Vec<SeriesName>,
+    names: Vec<Arc<SeriesName>>,
     runs: Vec<Run>,
     /// The refused ones, in order.
     pub refused: Vec<Refused>,
@@ -320,65 +356,49 @@ pub struct Judged {
 /// # Errors
 /// The database's.
 pub async fn judge(tx: &mut Tx, rows: Rows, now: Moment) -> Result<Judged, StorageError> {
-    let Rows { names, entries, .. } = rows;
-    let mut symbols: Vec<&str> = names.iter().map(|name| name.symbol.as_str()).collect();
+    let Rows { names, runs: all, .. } = rows;
+    let named = names.iter().zip(&all).filter(|(_, rows)| !rows.lines.is_empty());
+    let mut symbols: Vec<&str> = named.map(|(name, _)| name.symbol.as_str()).collect();
     symbols.sort_unstable();
     symbols.dedup();
     let listings = listings::of_commit(tx, &symbols).await?;
-    let target = |name: &SeriesName| listings.get(&name.symbol).map(|found| Target::of(Arc::clone(found)));
-    let by_name: Vec<Option<Target>> = names.iter().map(target).collect();
-    let mut counts = vec![0_usize; names.len()];
-    for row in &entries {
-        counts.get_mut(row.name).into_iter().for_each(|count| *count += 1);
-    }
-    let mut runs: Vec<Option<Run>> = Vec::with_capacity(names.len());
-    runs.resize_with(names.len(), || None);
-    let (mut refused, mut refused_of) = (Vec::new(), vec![0_u64; names.len()]);
+    let (mut runs, mut refused) = (Vec::with_capacity(all.len()), Vec::new());
+    let mut refused_of = vec![0_u64; names.len()];
     let latest = now.plus(FUTURE_MAX);
-    for row in entries {
-        let Some(name) = names.get(row.name) else { continue };
-        let verdict = match by_name.get(row.name).and_then(Option::as_ref) {
-            Some(target) => target.fault(&row, latest).map_or(Ok(target), Err),
-            None => Err(unknown(name)),
-        };
-        match verdict {
-            Ok(target) => {
-                let Some(run) = runs.get_mut(row.name) else { continue };
-                let room = counts.get(row.name).copied().unwrap_or_default();
-                let run = run.get_or_insert_with(|| Run {
-                    name: row.name,
-                    target: target.clone(),
-                    lines: Vec::with_capacity(room),
-                    points: Vec::with_capacity(room),
-                });
-                run.lines.push(row.line);
-                run.points.push((row.observed_at, row.quote));
+    let each = names.iter().zip(all).zip(&mut refused_of).enumerate();
+    for (place, ((name, rows), refused_here)) in each.filter(|(_, ((_, rows), _))| !rows.lines.is_empty()) {
+        let before = refused.len();
+        if let Some(listing) = listings.get(&name.symbol) {
+            let target = Target::of(Arc::clone(listing));
+            let rows = target.judge(rows, latest, &mut refused);
+            if !rows.lines.is_empty() {
+                runs.push(Run { name: place, target, rows });
             }
-            Err(fault) => {
-                refused_of.get_mut(row.name).into_iter().for_each(|count| *count += 1);
-                refused.push(Refused { line: row.line, ..fault });
-            }
+        } else {
+            refused.extend(rows.lines.into_iter().map(|line| Refused { line, ..unknown(name) }));
         }
+        *refused_here = u64::try_from(refused.len() - before).unwrap_or(u64::MAX);
     }
-    let mut runs: Vec<Run> = runs.into_iter().flatten().collect();
+    refused.sort_by_key(|refused: &Refused| refused.line);
     merge_same(&names, &mut runs);
     Ok(Judged { names, runs, refused, refused_of })
 }
 
 /// Two symbols may name one asset, its present and a former one: then their rows are one run, in the order they came.
-fn merge_same(names: &[SeriesName], runs: &mut Vec<Run>) {
+fn merge_same(names: &[Arc<SeriesName>], runs: &mut Vec<Run>) {
     let key = |run: &Run| {
-        names.get(run.name).map(|name| (run.target.listing.asset.key, name.source.as_str(), name.candle()))
+        let name = names.get(run.name);
+        name.map(|name| (run.target.listing.asset.key, name.source.as_str(), name.candle()))
     };
-    runs.sort_by_cached_key(|run| key(run).map(|(asset, source, candle)| (asset, source.to_owned(), candle)));
+    runs.sort_by(|one, other| key(one).cmp(&key(other)));
     let mut merged: Vec<Run> = Vec::with_capacity(runs.len());
     for run in runs.drain(..) {
         match merged.last_mut().filter(|last| key(last) == key(&run)) {
             Some(last) => {
-                let old = last.lines.drain(..).zip(last.points.drain(..));
-                let mut both: Vec<_> = old.chain(run.lines.into_iter().zip(run.points)).collect();
+                let old = std::mem::take(&mut last.rows);
+                let mut both: Vec<_> = old.into_iter().chain(run.rows.into_iter()).collect();
                 both.sort_by_key(|(line, _)| *line);
-                (last.lines, last.points) = both.into_iter().unzip();
+                (last.rows.lines, last.rows.points) = both.into_iter().unzip();
             }
             None => merged.push(run),
         }
@@ -392,7 +412,7 @@ fn unknown(name: &SeriesName) -> Refused {
 }
 
 /// What became of rows that could be recorded.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Taken {
     /// How many of which source had which outcome, refused ones included.
     pub tally: Tally,
@@ -410,30 +430,61 @@ impl Judged {
         tally
     }
 
-    /// Records what is good of the rows.
+    /// Records what is good of the rows: how many of which source had which outcome, refused ones included.
     ///
     /// # Errors
     /// The database's.
-    pub async fn record(self, tx: &mut Tx) -> Result<Taken, StorageError> {
-        let mut taken = Taken { tally: self.refusals(), outcomes: Vec::new() };
+    pub async fn record(self, tx: &mut Tx) -> Result<Tally, StorageError> {
+        self.record_runs(tx, |_, _| {}).await
+    }
+
+    /// The same, with the outcome of each row.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn record_each(self, tx: &mut Tx) -> Result<Taken, StorageError> {
+        let mut outcomes = Vec::new();
+        let told = |lines: Vec<u64>, recorded: Recorded| match recorded {
+            Recorded::New => outcomes.extend(lines.into_iter().map(|line| (line, Outcome::Stored))),
+            Recorded::Each(each) => outcomes.extend(lines.into_iter().zip(each)),
+        };
+        let tally = self.record_runs(tx, told).await?;
+        Ok(Taken { tally, outcomes })
+    }
+
+    /// Records what is good of the rows, and tells what became of each run.
+    async fn record_runs(
+        self,
+        tx: &mut Tx,
+        mut told: impl FnMut(Vec<u64>, Recorded),
+    ) -> Result<Tally, StorageError> {
+        let mut tally = self.refusals();
+        let Self { names, runs, .. } = self;
         let mut sources: HashMap<&str, SourceKey> = HashMap::new();
-        for run in &self.runs {
-            let Some(name) = self.names.get(run.name) else { continue };
+        for Run { name, target, rows } in runs {
+            let Some(name) = names.get(name) else { continue };
             let source = match sources.get(name.source.as_str()) {
                 Some(key) => *key,
                 None => prices::source(tx, &name.source).await?,
             };
             sources.insert(&name.source, source);
             let series = Series {
-                asset: run.target.listing.asset.key,
+                asset: target.listing.asset.key,
                 source,
                 interval: name.candle(),
-                source_priority: run.target.listing.priority(),
+                source_priority: target.listing.priority(),
             };
-            let outcomes = prices::record(tx, series, &run.points).await?;
-            taken.tally.add(&name.source, &outcomes);
-            taken.outcomes.extend(run.lines.iter().copied().zip(outcomes));
+            let recorded = prices::record_run(tx, series, rows.points).await?;
+            let counts = match &recorded {
+                Recorded::New => Counts {
+                    stored: u64::try_from(rows.lines.len()).unwrap_or(u64::MAX),
+                    ..Counts::default()
+                },
+                Recorded::Each(outcomes) => Counts::of(outcomes),
+            };
+            tally.add(&name.source, counts);
+            told(rows.lines, recorded);
         }
-        Ok(taken)
+        Ok(tally)
     }
 }

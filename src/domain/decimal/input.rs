@@ -9,7 +9,7 @@ impl Decimal {
     /// # Errors
     /// [`DecimalError`] says which rule the text breaks.
     pub fn parse_input(text: &str) -> Result<Self, DecimalError> {
-        if let Some(short) = parse_short(text.as_bytes()) {
+        if let Some(short) = Self::parse_short(text.as_bytes()) {
             return Ok(short);
         }
         let (plain, exponent) = split_exponent(text)?;
@@ -38,33 +38,36 @@ impl Decimal {
         }
         Ok(Self::new(if plain.starts_with('-') { -mantissa } else { mantissa }, scale))
     }
-}
 
-/// Reads what has at most 18 digits and no exponent, as nearly every price; `None` for anything else, right or wrong.
-fn parse_short(text: &[u8]) -> Option<Decimal> {
-    let (negative, digits) = match text {
-        [b'-', rest @ ..] => (true, rest),
-        _ => (false, text),
-    };
-    if digits.len() > 19 {
-        return None;
-    }
-    let (mut mantissa, mut point, mut count) = (0_i64, None, 0_usize);
-    for byte in digits {
-        match byte {
-            b'0'..=b'9' if count < 18 => {
-                mantissa = mantissa * 10 + i64::from(byte - b'0');
-                count += 1;
-            }
-            b'.' if point.is_none() && count > 0 => point = Some(count),
-            _ => return None,
+    /// Reads what has at most 18 digits and no exponent, as nearly every price; `None` for anything else, right or wrong.
+    pub fn parse_short(text: &[u8]) -> Option<Self> {
+        let (negative, digits) = match text {
+            [b'-', rest @ ..] => (true, rest),
+            _ => (false, text),
+        };
+        if digits.len() > 19 {
+            return None;
         }
+        let (mut mantissa, mut point, mut count) = (0_i64, None, 0_usize);
+        for byte in digits {
+            match byte {
+                b'0'..=b'9' if count < 18 => {
+                    mantissa = mantissa * 10 + i64::from(byte - b'0');
+                    count += 1;
+                }
+                b'.' if point.is_none() && count > 0 => point = Some(count),
+                _ => return None,
+            }
+        }
+        let decimals = count - point.unwrap_or(count);
+        if count == 0 || (point.is_some() && decimals == 0) {
+            return None;
+        }
+        Some(Self::new(
+            i128::from(if negative { -mantissa } else { mantissa }),
+            u32::try_from(decimals).ok()?,
+        ))
     }
-    let decimals = count - point.unwrap_or(count);
-    if count == 0 || (point.is_some() && decimals == 0) {
-        return None;
-    }
-    Some(Decimal::new(i128::from(if negative { -mantissa } else { mantissa }), u32::try_from(decimals).ok()?))
 }
 
 pub(super) fn all_digits(text: &str) -> bool {

@@ -1,5 +1,18 @@
 //! Writing numbers out without a detour: answers, exports and the text that is hashed are full of them.
 
+/// The digits of the numbers below 100, two of each.
+const PAIRS: [[u8; 2]; 100] = {
+    let mut pairs = [*b"00"; 100];
+    let mut rest: &mut [[u8; 2]] = &mut pairs;
+    let mut pair = *b"00";
+    while let Some((first, others)) = rest.split_first_mut() {
+        *first = pair;
+        pair = if pair[1] < b'9' { [pair[0], pair[1] + 1] } else { [pair[0] + 1, b'0'] };
+        rest = others;
+    }
+    pairs
+};
+
 /// A number of 64 bits in plain notation, on the stack.
 #[derive(Debug)]
 pub struct Plain {
@@ -14,15 +27,22 @@ impl Plain {
         if scale > 40 {
             return None;
         }
-        let mut left = mantissa.unsigned_abs();
-        for _ in 0..scale {
+        let (mut left, mut decimals) = (mantissa.unsigned_abs(), scale);
+        while decimals >= 2 {
+            plain.pair(&mut left)?;
+            decimals -= 2;
+        }
+        if decimals > 0 {
             plain.digit(&mut left)?;
         }
         if scale > 0 {
             plain.put(b'.')?;
         }
+        while left >= 100 {
+            plain.pair(&mut left)?;
+        }
         plain.digit(&mut left)?;
-        while left > 0 {
+        if left > 0 {
             plain.digit(&mut left)?;
         }
         if mantissa < 0 {
@@ -45,6 +65,16 @@ impl Plain {
         let last = u8::try_from(*of % 10).ok()?;
         *of /= 10;
         self.put(b'0' + last)
+    }
+
+    /// The same of the last two.
+    fn pair(&mut self, of: &mut u64) -> Option<()> {
+        let pair = PAIRS.get(usize::try_from(*of % 100).ok()?)?;
+        *of /= 100;
+        let begins = self.begins.checked_sub(2)?;
+        self.bytes.get_mut(begins..self.begins)?.copy_from_slice(pair);
+        self.begins = begins;
+        Some(())
     }
 
     fn put(&mut self, byte: u8) -> Option<()> {

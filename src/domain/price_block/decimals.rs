@@ -51,42 +51,70 @@ fn at_scale(value: &Decimal, scale: u32) -> Option<(i64, i64)> {
     Some((mantissa.checked_mul(power(fewer)?)?, i64::from(fewer)))
 }
 
-/// One column as bytes.
-pub(super) fn encode<'a>(
-    values: impl Iterator<Item = Option<&'a Decimal>> + Clone,
-) -> Result<Vec<u8>, BlockError> {
-    let (mut count, mut present) = (0_usize, 0_usize);
-    for value in values.clone() {
-        count += 1;
-        present += usize::from(value.is_some());
+/// Their mantissas, when all have the same scale and fit 64 bits, as nearly all columns do.
+fn of_one_scale(values: &[Option<&Decimal>]) -> Option<(u32, Vec<i64>)> {
+    let (_, scale) = values.iter().flatten().next()?.small()?;
+    let mut mantissas = Vec::with_capacity(values.len());
+    for value in values.iter().flatten() {
+        let (mantissa, own) = value.small()?;
+        if own != scale {
+            return None;
+        }
+        mantissas.push(mantissa);
     }
+    power(scale).map(|_| (scale, mantissas))
+}
+
+/// A column as it is packed: at which scale, the mantissa of each number, how many decimals fewer it was written with,
+/// and those that fit no mantissa, with their places.
+struct Split {
+    scale: u32,
+    mantissas: Vec<i64>,
+    fewer: Vec<i64>,
+    wide: Vec<(usize, String)>,
+}
+
+impl Split {
+    fn of(values: &[Option<&Decimal>]) -> Self {
+        if let Some((scale, mantissas)) = of_one_scale(values) {
+            let fewer = vec![0; mantissas.len()];
+            return Self { scale, mantissas, fewer, wide: Vec::new() };
+        }
+        let values = || values.iter().copied().flatten();
+        let scale = best_scale(values());
+        let mut split = Self { scale, mantissas: Vec::new(), fewer: Vec::new(), wide: Vec::new() };
+        let mut before = 0;
+        for (place, value) in values().enumerate() {
+            let (mantissa, drop) = at_scale(value, scale).unwrap_or_else(|| {
+                split.wide.push((place, value.to_string()));
+                // The one before costs the least.
+                (before, 0)
+            });
+            before = mantissa;
+            split.mantissas.push(mantissa);
+            split.fewer.push(drop);
+        }
+        split
+    }
+}
+
+/// One column as bytes.
+pub(super) fn encode(values: &[Option<&Decimal>]) -> Result<Vec<u8>, BlockError> {
+    let (count, present) = (values.len(), values.iter().flatten().count());
     if present == 0 {
         return Ok(vec![ABSENT]);
     }
     let mut out = vec![if present == count { PRESENT } else { MIXED }];
     if present < count {
         let mut bits = vec![0_u8; count.div_ceil(8)];
-        for (row, value) in values.clone().enumerate() {
+        for (row, value) in values.iter().enumerate() {
             if let Some(byte) = bits.get_mut(row / 8) {
                 *byte |= u8::from(value.is_some()) << (row % 8);
             }
         }
         out.extend(bits);
     }
-    let scale = best_scale(values.clone().flatten());
-    let (mut mantissas, mut fewer) = (Vec::with_capacity(present), Vec::with_capacity(present));
-    let mut wide: Vec<(usize, String)> = Vec::new();
-    let mut before = 0;
-    for (place, value) in values.flatten().enumerate() {
-        let (mantissa, drop) = at_scale(value, scale).unwrap_or_else(|| {
-            wide.push((place, value.to_string()));
-            // The one before costs the least.
-            (before, 0)
-        });
-        before = mantissa;
-        mantissas.push(mantissa);
-        fewer.push(drop);
-    }
+    let Split { scale, mantissas, fewer, wide } = Split::of(values);
     push_count(u64::from(scale), &mut out);
     push_section(&numbers::encode(&mantissas, Shape::Near)?, &mut out);
     push_section(&numbers::encode(&fewer, Shape::Any)?, &mut out);

@@ -18,7 +18,21 @@ const PACKED_FROM: usize = 48;
 const LEVEL: usize = 4;
 
 /// Appends a number in groups of seven bits, the lowest first.
-pub(super) fn push_count(mut value: u64, out: &mut Vec<u8>) {
+pub(super) fn push_count(value: u64, out: &mut Vec<u8>) {
+    let [a, b, c, ..] = value.to_le_bytes();
+    // Most are short.
+    if value < 1 << 7 {
+        out.push(a);
+    } else if value < 1 << 14 {
+        out.extend_from_slice(&[a | 0x80, b << 1 | a >> 7]);
+    } else if value < 1 << 21 {
+        out.extend_from_slice(&[a | 0x80, b << 1 | a >> 7 | 0x80, c << 2 | b >> 6]);
+    } else {
+        push_long(value, out);
+    }
+}
+
+fn push_long(mut value: u64, out: &mut Vec<u8>) {
     loop {
         let [low, ..] = value.to_le_bytes();
         value >>= 7;

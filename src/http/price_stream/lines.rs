@@ -3,20 +3,17 @@
 //! A line as feeds write them by the million is read in one pass over its bytes; every other line, right or wrong, is
 //! read as the body of `POST /prices/batch` is, so that there is one set of rules and one set of messages.
 
+use super::names::Names;
+use super::pattern::{Common, Patterns, Piece};
 use crate::domain::decimal::Decimal;
-use crate::domain::interval::Interval;
 use crate::domain::moment::Moment;
 use crate::domain::price::{Bar, DEFAULT_SOURCE, FUTURE_MAX, Quote};
 use crate::http::error::{ApiError, FieldError};
 use crate::http::fields::{Fields, Unknown};
 use crate::http::prices::Sent;
-use crate::workers::intake::{LISTED, Refused, Rows, SeriesName};
+use crate::workers::intake::{LISTED, Refused, Rows};
 use memchr::memchr_iter;
 use serde::Serialize;
-use std::collections::HashMap;
-
-/// Names kept from group to group.
-const NAMES: usize = 10_000;
 
 /// What is wrong with a line.
 #[derive(Debug, Clone, Serialize)]
@@ -57,13 +54,29 @@ pub(super) struct Parsed {
     pub(super) spelled: Spelled,
 }
 
-/// Reads lines, and knows the names it met.
+/// Reads lines, and knows how those before were written, the names it met and the last moment.
 #[derive(Debug, Default)]
 pub(super) struct Lines {
     /// What the lines since the last [`Lines::take`] came to.
     parsed: Parsed,
-    places: HashMap<Box<[u8]>, usize>,
-    name: Vec<u8>,
+    patterns: Patterns,
+    names: Names,
+    time: Time,
+}
+
+/// The moment read last, with its text: lines next to each other often have the same.
+#[derive(Debug, Default)]
+struct Time(Option<(Piece, Moment)>);
+
+impl Time {
+    fn read(&mut self, text: &[u8]) -> Option<Moment> {
+        if let Some((_, at)) = self.0.filter(|(known, _)| known.is(text)) {
+            return Some(at);
+        }
+        let at = Moment::parse_utc_default(str::from_utf8(text).ok()?).ok()?;
+        self.0 = Piece::new(text).map(|text| (text, at));
+        Some(at)
+    }
 }
 
 impl Lines {
@@ -77,11 +90,13 @@ impl Lines {
             begin = end + 1;
             line
         });
+        let mut common = Common::default();
         for (number, line) in (first + 1..).zip(lines) {
             let line =
                 if number == 1 { line.strip_prefix("\u{feff}".as_bytes()).unwrap_or(line) } else { line };
-            let common = Common::read(line).and_then(|common| self.take_common(&common, number, latest));
-            let read = match common {
+            let is_common = self.patterns.read(line, &mut common);
+            let taken = is_common.then(|| self.take_common(&common, number, latest)).flatten();
+            let read = match taken {
                 Some(as_close) => Ok(as_close),
                 None if line.trim_ascii().is_empty() => Ok(false),
                 None => self.take_other(line, number, now),
@@ -109,7 +124,7 @@ impl Lines {
             refused: std::mem::take(refused),
             spelled: std::mem::take(spelled),
         };
-        if self.places.len() > NAMES {
+        if self.names.are_many() {
             *self = Self::default();
         }
         parsed
@@ -117,38 +132,26 @@ impl Lines {
 
     /// Adds a common line; whether it spelled its price `close`. `None` when a rule is not kept.
     fn take_common(&mut self, common: &Common<'_>, line: u64, latest: Moment) -> Option<bool> {
-        let symbol = one(common.symbol, common.ticker)?;
-        let source = common.source.unwrap_or(DEFAULT_SOURCE);
-        let is_name = |text: &str, max: usize| {
-            (1..=max).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic())
-        };
-        if !is_name(symbol, 20) || !is_name(source, 64) {
-            return None;
-        }
-        let decimal = |text: Option<&str>| text.map(Decimal::parse_input).transpose().ok();
-        let price = Decimal::parse_input(one(common.price, common.close)?).ok()?;
-        let bar = Bar {
-            open: decimal(common.open)?,
-            high: decimal(common.high)?,
-            low: decimal(common.low)?,
-            volume: decimal(common.volume)?,
-        };
-        let quote = Quote::new(price, bar);
-        let observed_at = Moment::parse_utc_default(common.timestamp?).ok().filter(|at| *at <= latest)?;
-        let interval = common.interval.unwrap_or_default();
-        self.name.clear();
-        for part in [symbol, "\0", source, "\0", interval] {
-            self.name.extend_from_slice(part.as_bytes());
-        }
-        let place = if let Some(place) = self.places.get(self.name.as_slice()) {
-            *place
+        let name = (
+            one(common.symbol, common.ticker)?,
+            common.source.unwrap_or(DEFAULT_SOURCE.as_bytes()),
+            common.interval.unwrap_or_default(),
+        );
+        let price = decimal(one(common.price, common.close)?)?;
+        let quote = if common.is_tick() {
+            Quote::tick(price)
         } else {
-            let interval = if interval.is_empty() { None } else { Some(Interval::from_name(interval)?) };
-            let (symbol, source) = (symbol.to_ascii_uppercase(), source.to_owned());
-            let place = self.parsed.rows.name(SeriesName { symbol, source, interval });
-            self.places.insert(self.name.clone().into_boxed_slice(), place);
-            place
+            let optional = |text: Option<&[u8]>| text.map_or(Some(None), |text| decimal(text).map(Some));
+            let bar = Bar {
+                open: optional(common.open)?,
+                high: optional(common.high)?,
+                low: optional(common.low)?,
+                volume: optional(common.volume)?,
+            };
+            Quote::new(price, bar)
         };
+        let observed_at = self.time.read(common.timestamp?).filter(|at| *at <= latest)?;
+        let place = self.names.place(name, &mut self.parsed.rows)?;
         self.parsed.rows.push(place, line, observed_at, quote);
         Some(common.close.is_some())
     }
@@ -173,91 +176,19 @@ impl Lines {
     }
 }
 
-fn one<'a>(first: Option<&'a str>, second: Option<&'a str>) -> Option<&'a str> {
+fn one<T>(first: Option<T>, second: Option<T>) -> Option<T> {
     match (first, second) {
         (Some(only), None) | (None, Some(only)) => Some(only),
         (Some(_), Some(_)) | (None, None) => None,
     }
 }
 
-/// The values of a line whose strings have no escapes, each field at most once.
-#[derive(Default)]
-struct Common<'a> {
-    symbol: Option<&'a str>,
-    ticker: Option<&'a str>,
-    price: Option<&'a str>,
-    close: Option<&'a str>,
-    timestamp: Option<&'a str>,
-    source: Option<&'a str>,
-    interval: Option<&'a str>,
-    open: Option<&'a str>,
-    high: Option<&'a str>,
-    low: Option<&'a str>,
-    volume: Option<&'a str>,
-}
-
-impl<'a> Common<'a> {
-    /// `None` for a line that is not of this kind, right or wrong.
-    fn read(line: &'a [u8]) -> Option<Self> {
-        let mut common = Self::default();
-        let mut rest = line.trim_ascii().strip_prefix(b"{")?;
-        loop {
-            let (name, after) = string(rest.trim_ascii_start())?;
-            let after = after.trim_ascii_start().strip_prefix(b":")?.trim_ascii_start();
-            let (slot, is_number) = match name {
-                "symbol" => (&mut common.symbol, false),
-                "ticker" => (&mut common.ticker, false),
-                "timestamp" => (&mut common.timestamp, false),
-                "source" => (&mut common.source, false),
-                "interval" => (&mut common.interval, false),
-                "price" => (&mut common.price, true),
-                "close" => (&mut common.close, true),
-                "open" => (&mut common.open, true),
-                "high" => (&mut common.high, true),
-                "low" => (&mut common.low, true),
-                "volume" => (&mut common.volume, true),
-                _ => return None,
-            };
-            let quoted = after.starts_with(b"\"");
-            let (value, after) = match (quoted, is_number) {
-                (true, _) => string(after)?,
-                (false, true) => number(after)?,
-                (false, false) => return None,
-            };
-            // In quotes an exponent is no plain notation.
-            if slot.is_some() || (quoted && is_number && value.contains(['e', 'E'])) {
-                return None;
-            }
-            *slot = Some(value);
-            let after = after.trim_ascii_start();
-            match after.split_first()? {
-                (b',', more) => rest = more,
-                (b'}', b"") => return Some(common),
-                _ => return None,
-            }
-        }
-    }
-}
-
-/// A string without escapes, and what follows it.
-fn string(text: &[u8]) -> Option<(&str, &[u8])> {
-    let inner = text.strip_prefix(b"\"")?;
-    let end =
-        inner.iter().position(|byte| *byte == b'"' || *byte == b'\\' || !(0x20..0x7f).contains(byte))?;
-    let (value, rest) = inner.split_at_checked(end)?;
-    Some((std::str::from_utf8(value).ok()?, rest.strip_prefix(b"\"")?))
-}
-
-/// A number without an exponent, and what follows it.
-fn number(text: &[u8]) -> Option<(&str, &[u8])> {
-    let end = text.iter().position(|byte| !matches!(byte, b'0'..=b'9' | b'.' | b'-'))?;
-    let (token, rest) = text.split_at_checked(end)?;
-    let digits = token.strip_prefix(b"-").unwrap_or(token);
-    // JSON knows no leading zeros; the rest of the grammar is that of decimals.
-    if digits.len() > 1 && digits.starts_with(b"0") && !digits.starts_with(b"0.") {
-        return None;
-    }
-    Some((std::str::from_utf8(token).ok()?, rest))
+/// A number in plain notation: one with an exponent is for the general rules.
+fn decimal(text: &[u8]) -> Option<Decimal> {
+    Decimal::parse_short(text).or_else(|| {
+        let plain = !text.iter().any(|byte| matches!(byte, b'e' | b'E'));
+        Decimal::parse_input(str::from_utf8(text).ok().filter(|_| plain)?).ok()
+    })
 }
 
 #[cfg(test)]
@@ -283,7 +214,7 @@ mod tests {
     #[test]
     fn the_common_line_is_read_in_one_pass() {
         let line = br#"{"symbol":"gold","price":"2050.10","timestamp":"2025-01-01T00:00:00Z","source":"x"}"#;
-        assert!(Common::read(line).is_some());
+        assert!(Patterns::default().read(line, &mut Common::default()));
         let mut lines = Lines::default();
         lines.parse(line, 0, now());
         let Parsed { rows, faults, refused, .. } = lines.take();
@@ -321,14 +252,23 @@ mod tests {
             price_name in "(price|close)",
             price in "(-?[0-9]{1,20}(\\.[0-9]{1,19})?|\"-?[0-9]{1,4}(\\.[0-9]{1,3})?(e2)?\"|1e3|-|null|true|NaN)",
             time in "(2025-01-0[0-9]T0[0-9]:00:[0-9]{2}(\\.[0-9]{1,7})?(Z|\\+01:00)?|2025-01-02|2026-01-0[1-5]T00:00:01Z)",
+            before in "(1.5|\"1.5\")",
             more in "(|,\"source\":\"s\"|,\"interval\":\"1m\"|,\"interval\":\"\"|,\"interval\":\"2m\"|,\"volume\":5|,\"open\":\"1\",\"open\":2|,\"x\":1| |,)",
         ) {
             let line = format!("{{\"{name}\": \"{symbol}\", \"{price_name}\":{price},\"timestamp\":\"{time}\"{more}}}");
             let mut lines = Lines::default();
-            let taken = Common::read(line.as_bytes())
-                .and_then(|common| lines.take_common(&common, 1, now().plus(FUTURE_MAX)));
+            let latest = now().plus(FUTURE_MAX);
+            // Before, one that is written alike, or nearly so.
+            let before = format!("{{\"{name}\": \"Z\", \"{price_name}\":{before},\"timestamp\":\"{time}\"{more}}}");
+            let mut common = Common::default();
+            if lines.patterns.read(before.as_bytes(), &mut common) {
+                lines.take_common(&common, 1, latest);
+                (lines.parsed, lines.names) = (Parsed::default(), Names::default());
+            }
+            let taken = lines.patterns.read(line.as_bytes(), &mut common)
+                && lines.take_common(&common, 1, latest).is_some();
             let general = other(line.as_bytes(), now());
-            if taken.is_some() {
+            if taken {
                 prop_assert_eq!(Ok(shown(&lines.parsed.rows)), general.clone(), "{}", line);
             }
         }

@@ -1,13 +1,14 @@
 //! Rows as bytes, to be kept until they are judged and recorded: columns of text in one compressed frame with a check
 //! sum, so that damage is noticed and numbers keep the digits they came with.
 
-use super::{Row, Rows, SeriesName};
+use super::{Rows, SeriesName};
 use crate::domain::decimal::Decimal;
 use crate::domain::interval::Interval;
 use crate::domain::moment::Moment;
 use crate::domain::price::{Bar, Quote};
 use serde::{Deserialize, Serialize};
 use std::io::{self, Read as _, Write as _};
+use std::sync::Arc;
 
 /// How hard is compressed: a feed must not wait for it.
 const LEVEL: i32 = 1;
@@ -70,20 +71,24 @@ impl Packed {
 
 impl Columns {
     fn of(rows: Rows, closes: Vec<u64>) -> Self {
-        let Rows { names, entries, .. } = rows;
+        let Rows { names, runs, count, .. } = rows;
+        let text = |name: &Arc<SeriesName>| (name.symbol.clone(), name.source.clone(), name.interval);
         let mut columns = Self {
-            names: names.into_iter().map(|name| (name.symbol, name.source, name.interval)).collect(),
-            name: Vec::with_capacity(entries.len()),
-            line: Vec::with_capacity(entries.len()),
-            at: Vec::with_capacity(entries.len()),
-            price: Vec::with_capacity(entries.len()),
+            names: names.iter().map(text).collect(),
+            name: Vec::with_capacity(count),
+            line: Vec::with_capacity(count),
+            at: Vec::with_capacity(count),
+            price: Vec::with_capacity(count),
             open: Vec::new(),
             high: Vec::new(),
             low: Vec::new(),
             volume: Vec::new(),
             closes,
         };
-        for (place, Row { name, line, observed_at, quote }) in entries.into_iter().enumerate() {
+        let rows = runs.into_iter().enumerate();
+        let rows =
+            rows.flat_map(|(name, rows)| rows.into_iter().map(move |(line, point)| (name, line, point)));
+        for (place, (name, line, (observed_at, quote))) in rows.enumerate() {
             columns.name.push(name);
             columns.line.push(line);
             columns.at.push(observed_at);

@@ -102,7 +102,8 @@ on_both! {
             db.db.writer().write(actor, move |tx| Box::pin(async move {
                 let series = Series { asset, source, interval: "", source_priority: &[] };
                 let points: Vec<_> = at.iter().map(|at| (Moment(*at), Quote::tick(d("1.50")))).collect();
-                prices::record(tx, series, &points).await?;
+                // As a whole where they go on from the end, one by one where they do not.
+                prices::record_run(tx, series, points).await?;
                 if fails { Err(StorageError::Unaudited) } else { Ok(()) }
             }))
         };

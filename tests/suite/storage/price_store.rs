@@ -14,10 +14,15 @@ use artifact::domain::ids::{AssetKey, SourceKey};
 use artifact::domain::interval::Interval;
 use artifact::domain::moment::{HOUR, Moment};
 use artifact::domain::price::{Bar, Outcome, PricePoint, Quote};
+use artifact::storage::database::Tx;
 use artifact::storage::error::StorageError;
 use artifact::storage::learned::{Fact, Window};
+<<<<<<< HEAD
 use artifact::storage::price_windows::{Bars, Points, Teller};
 use artifact::storage::prices::{self, PriceRange, Series};
+=======
+use artifact::storage::prices::{self, PriceRange, Recorded, Series};
+>>>>>>> 480ba0c (http/price_stream, workers/intake, storage/prices: Take up runs of prices as a whole)
 use artifact::storage::sealing::{self, Effort, Sizes};
 use artifact::storage::{closes, learned};
 use chrono_tz::Tz;
@@ -38,6 +43,8 @@ const PRICES: [&str; 10] = [
     "9223372036854775807",
     "-170141183460469231731687303715884105728000.50",
 ];
+/// A late moment.
+const LATEST: i64 = 1_790_000_000_000_000;
 /// Blocks and steps of a few points, so that few points make many.
 const SMALL: Sizes = Sizes { block: 4, round: 12, step: 3, gathered: 2 };
 
@@ -60,7 +67,7 @@ struct World {
 fn moment(dice: &mut Dice) -> Moment {
     match dice.roll(12) {
         0 => Moment(-4_323_283_200_000_000),
-        1 => Moment(1_790_000_000_000_000),
+        1 => Moment(LATEST),
         _ => Moment(i64::try_from(dice.roll(40)).unwrap() * 1_000),
     }
 }
@@ -76,6 +83,21 @@ fn quote(dice: &mut Dice) -> Quote {
         _ => Bar::default(),
     };
     Quote::new(close, bar)
+}
+
+/// Records points in one of the two ways there are, as their number says: both must come to the same.
+async fn record(
+    tx: &mut Tx,
+    series: Series<'_>,
+    points: &[(Moment, Quote)],
+) -> Result<Vec<Outcome>, StorageError> {
+    if points.len().is_multiple_of(4) {
+        return prices::record(tx, series, points).await;
+    }
+    Ok(match prices::record_run(tx, series, points.to_vec()).await? {
+        Recorded::New => vec![Outcome::Stored; points.len()],
+        Recorded::Each(outcomes) => outcomes,
+    })
 }
 
 /// What a job recorded: outcomes of each deed, and the stamp.
@@ -106,8 +128,16 @@ impl World {
         }
         let mut points: Vec<(Moment, Quote)> =
             (0..=dice.roll(12)).map(|_| (moment(dice), quote(dice))).collect();
-        if dice.roll(2) == 0 {
-            points.sort_by_key(|(at, _)| *at);
+        match dice.roll(4) {
+            0 | 1 => points.sort_by_key(|(at, _)| *at),
+            2 => {
+                // Later than anything before, for a while.
+                let begin = LATEST + i64::try_from(dice.roll(200)).unwrap();
+                for (late, (at, _)) in (begin..).zip(&mut points) {
+                    *at = Moment(late);
+                }
+            }
+            _ => {}
         }
         Deed::Record(asset, source, interval, points)
     }
@@ -136,7 +166,7 @@ impl World {
                         };
                         match &deed {
                             Deed::Record(.., points) => {
-                                outcomes.push(prices::record(tx, series, points).await?);
+                                outcomes.push(record(tx, series, points).await?);
                             }
                             Deed::Withdraw(.., at) => gone.push(prices::withdraw(tx, series, *at).await?),
                         }

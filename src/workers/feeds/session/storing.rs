@@ -74,8 +74,7 @@ impl Session<'_> {
                     }
                     let mut judged = intake::judge(tx, rows, now).await?;
                     let refused = std::mem::take(&mut judged.refused);
-                    let taken = judged.record(tx).await?;
-                    Ok((taken.tally, refused))
+                    Ok((judged.record(tx).await?, refused))
                 })
             })
             .await;
