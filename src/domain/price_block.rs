@@ -17,6 +17,7 @@ pub use decimals::{Decimals, Mantissas};
 use crate::domain::decimal::Decimal;
 use crate::domain::ids::{AssetKey, SourceKey};
 use crate::domain::moment::Moment;
+use crate::domain::price::Bar;
 use crate::domain::price_version::{SeriesKey, Version};
 use numbers::{Reader, Shape, push_count, push_number, push_section};
 use std::ops::Range;

@@ -17,12 +17,8 @@ use artifact::domain::price::{Bar, Outcome, PricePoint, Quote};
 use artifact::storage::database::Tx;
 use artifact::storage::error::StorageError;
 use artifact::storage::learned::{Fact, Window};
-<<<<<<< HEAD
 use artifact::storage::price_windows::{Bars, Points, Teller};
-use artifact::storage::prices::{self, PriceRange, Series};
-=======
 use artifact::storage::prices::{self, PriceRange, Recorded, Series};
->>>>>>> 480ba0c (http/price_stream, workers/intake, storage/prices: Take up runs of prices as a whole)
 use artifact::storage::sealing::{self, Effort, Sizes};
 use artifact::storage::{closes, learned};
 use chrono_tz::Tz;
