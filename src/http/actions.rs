@@ -27,6 +27,7 @@ use axum::Json;
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
+use std::sync::Arc;
 use utoipa::ToSchema;
 
 /// Most actions one request records.
@@ -354,7 +355,7 @@ pub async fn record_actions(
 ) -> Result<Answer, ApiError> {
     let random = app.random;
     let body = posted.bytes.clone();
-    let actor = caller.actor.clone();
+    let actor = Arc::clone(&caller.actor);
     let work = deed(move |tx| {
         Box::pin(async move {
             let asset = reading::asset(tx, &name).await?;
@@ -483,7 +484,7 @@ pub async fn void_action(
 ) -> Result<Answer, ApiError> {
     let random = app.random;
     let body = posted.bytes.clone();
-    let actor = caller.actor.clone();
+    let actor = Arc::clone(&caller.actor);
     let work = deed(move |tx| {
         Box::pin(async move {
             let asset = reading::asset(tx, &name).await?;

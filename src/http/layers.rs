@@ -120,12 +120,11 @@ async fn identified(around: &Around, mut request: Request, route: impl Route + C
     let given = request.headers().get(&REQUEST_ID).and_then(|value| value.to_str().ok());
     let given =
         given.filter(|id| !id.is_empty() && id.len() <= 128 && id.bytes().all(|b| b.is_ascii_graphic()));
-    let id: Arc<str> = match given {
-        Some(id) => id.into(),
-        None => {
-            let id = app.random.uuid_v7(app.clock.now()).unwrap_or_default();
-            Arc::from(&*id.as_hyphenated().encode_lower(&mut [0; 36]))
-        }
+    let id: Arc<str> = if let Some(id) = given {
+        id.into()
+    } else {
+        let id = app.random.uuid_v7(app.clock.now()).unwrap_or_default();
+        Arc::from(&*id.as_hyphenated().encode_lower(&mut [0; 36]))
     };
     let (method, uri) = (request.method().clone(), request.uri().clone());
     let arrival = request.extensions().get::<Arrival>().cloned().unwrap_or_default();

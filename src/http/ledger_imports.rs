@@ -35,6 +35,7 @@ use axum::extract::{Path, State};
 use serde_json::json;
 use serde_json::value::RawValue;
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
 /// Largest file, decompressed.
 pub const FILE_MAX: usize = 32 << 20;
@@ -158,7 +159,7 @@ pub async fn import_transactions(
     let ended = app
         .db
         .writer()
-        .write(caller.actor.clone(), move |tx| {
+        .write(Arc::clone(&caller.actor), move |tx| {
             Box::pin(async move {
                 let portfolio = reading::portfolio(tx, &caller, &id).await?;
                 check_active(&portfolio)?;

@@ -33,6 +33,7 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use chrono_tz::Tz;
 use serde::Serialize;
+use std::sync::Arc;
 use utoipa::ToSchema;
 
 /// A portfolio.
@@ -351,7 +352,7 @@ pub async fn update_portfolio(
     let (random, now) = (app.random, app.clock.now());
     app.db
         .writer()
-        .write(caller.actor.clone(), move |tx| {
+        .write(Arc::clone(&caller.actor), move |tx| {
             Box::pin(async move {
                 let mut portfolio = reading::portfolio(tx, &caller, &id).await?;
                 check_match(&posted.headers, portfolio.version)?;
@@ -431,7 +432,7 @@ pub async fn act_on_portfolio(
     let now = app.clock.now();
     app.db
         .writer()
-        .write(caller.actor.clone(), move |tx| {
+        .write(Arc::clone(&caller.actor), move |tx| {
             Box::pin(async move {
                 let mut portfolio = reading::portfolio(tx, &caller, &id).await?;
                 if !from.contains(&portfolio.status) {
@@ -467,7 +468,7 @@ pub async fn delete_portfolio(
 ) -> Result<StatusCode, ApiError> {
     app.db
         .writer()
-        .write(caller.actor.clone(), move |tx| {
+        .write(Arc::clone(&caller.actor), move |tx| {
             Box::pin(async move {
                 let portfolio = reading::portfolio(tx, &caller, &id).await?;
                 check_match(&posted.headers, portfolio.version)?;

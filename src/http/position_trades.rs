@@ -27,6 +27,7 @@ use crate::workers::bookkeeping;
 use crate::workers::pnl_engine::{self, Ask};
 use axum::extract::{Path, State};
 use serde::Serialize;
+use std::sync::Arc;
 use utoipa::ToSchema;
 
 /// A position just opened, added to, reduced or closed.
@@ -172,7 +173,7 @@ pub async fn open_position(
     // The earlier service looked for the asset before it looked at the numbers.
     let faults = fields.faults(Unknown::Ignored);
     let (random, now) = (app.random, app.clock.now());
-    let actor = caller.actor.clone();
+    let actor = Arc::clone(&caller.actor);
     let work = deed(move |tx| {
         Box::pin(async move {
             if faults.iter().any(|fault| fault.code == "required" || fault.code == "wrong_type") {
@@ -380,7 +381,7 @@ async fn take_off(
     }
     fields.finish(Unknown::Refused)?;
     let (random, now) = (app.random, app.clock.now());
-    let actor = caller.actor.clone();
+    let actor = Arc::clone(&caller.actor);
     let work = deed(move |tx| {
         Box::pin(async move {
             let portfolio = reading::portfolio(tx, &caller, &id).await?;

@@ -13,6 +13,7 @@ use crate::storage::database::Tx;
 use crate::workers::intake::{self, LISTED, Meter, Rows};
 use axum::extract::State;
 use serde::Serialize;
+use std::sync::Arc;
 use utoipa::ToSchema;
 
 named_enum! {
@@ -162,7 +163,7 @@ pub async fn record_prices(
     let noted = meter.clone();
     let work =
         deed(move |tx| Box::pin(async move { Answer::ok(&work(tx, rows, mode, (now, &noted)).await?) }));
-    let answer = posted.once(&app, caller.actor.clone(), work).await;
+    let answer = posted.once(&app, Arc::clone(&caller.actor), work).await;
     if answer.as_ref().err().is_none_or(ApiError::is_refusal) {
         meter.publish();
     }

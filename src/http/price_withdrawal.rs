@@ -14,6 +14,7 @@ use crate::storage::prices::{self, Series};
 use crate::workers::intake;
 use axum::extract::State;
 use serde::Serialize;
+use std::sync::Arc;
 use utoipa::ToSchema;
 
 /// What became of a withdrawal.
@@ -61,7 +62,7 @@ pub async fn withdraw_price(
     }
     query.finish()?;
     let at = at.unwrap_or(Moment::MAX);
-    let (actor, from) = (caller.actor.clone(), source.clone());
+    let (actor, from) = (Arc::clone(&caller.actor), source.clone());
     let work = deed(move |tx| {
         Box::pin(async move {
             let asset = reading::asset(tx, &symbol).await?;

@@ -283,7 +283,7 @@ pub async fn record_price(
     let now = app.clock.now();
     let sent = Sent::read(&mut fields, now);
     fields.finish(Unknown::Ignored).inspect_err(unreadable)?;
-    let (actor, source, meter) = (caller.actor.clone(), sent.source.clone(), Meter::default());
+    let (actor, source, meter) = (Arc::clone(&caller.actor), sent.source.clone(), Meter::default());
     let single = sent.single();
     let (quick, asking, noted) = (single.clone(), caller.clone(), meter.clone());
     let at_once = move |tx: &mut Tx| {

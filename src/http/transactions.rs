@@ -28,6 +28,7 @@ use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use utoipa::ToSchema;
 
 /// Most transactions one request records.
@@ -242,7 +243,7 @@ pub async fn record_transactions(
 ) -> Result<Answer, ApiError> {
     let (random, now) = (app.random, app.clock.now());
     let body = posted.bytes.clone();
-    let actor = caller.actor.clone();
+    let actor = Arc::clone(&caller.actor);
     let work = deed(move |tx| {
         Box::pin(async move {
             let portfolio = reading::portfolio(tx, &caller, &id).await?;
@@ -433,7 +434,7 @@ pub async fn void_transaction(
 ) -> Result<Answer, ApiError> {
     let (random, now) = (app.random, app.clock.now());
     let body = posted.bytes.clone();
-    let actor = caller.actor.clone();
+    let actor = Arc::clone(&caller.actor);
     let work = deed(move |tx| {
         Box::pin(async move {
             let portfolio = reading::portfolio(tx, &caller, &id).await?;
