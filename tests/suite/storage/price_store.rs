@@ -127,8 +127,9 @@ impl World {
         match dice.roll(4) {
             0 | 1 => points.sort_by_key(|(at, _)| *at),
             2 => {
-                // Later than anything before, for a while.
-                let begin = LATEST + i64::try_from(dice.roll(200)).unwrap();
+                // From the end of what the asset has, or just after it.
+                let last = self.models[asset].current(i64::MAX).iter().map(|(_, v)| v.observed_at).max();
+                let begin = last.unwrap_or(LATEST) + i64::try_from(dice.roll(3)).unwrap();
                 for (late, (at, _)) in (begin..).zip(&mut points) {
                     *at = Moment(late);
                 }
