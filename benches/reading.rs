@@ -11,7 +11,7 @@ use std::fmt::Write as _;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// Ticks of the one asset, one a second.
 const TICKS: u64 = 1_000_000;
@@ -100,12 +100,6 @@ fn check(line: &str, minute: u64) {
     }
 }
 
-async fn timed(client: &Client, path: &str) -> (Duration, axum::body::Bytes) {
-    let began = Instant::now();
-    let answer = client.get(path).await;
-    (began.elapsed(), answer)
-}
-
 pub(crate) async fn run() {
     let folder = Folder::new("reading");
     let server = Server::artifact(&folder.0, ALL);
@@ -123,19 +117,19 @@ pub(crate) async fn run() {
     let minutes = TICKS.div_ceil(60);
     let candles = "/assets/S0/candles?interval=1m&from=2025-01-01&to=2025-02-01&format=ndjson";
     let history = "/prices?symbol=S0&from=2025-01-01&to=2025-01-02T03:46:40Z&format=ndjson";
-    let (_, answer) = timed(&client, candles).await;
+    let answer = client.get(candles).await;
     let text = String::from_utf8_lossy(&answer).into_owned();
     assert!(text.lines().count() == usize::try_from(minutes).unwrap_or_default(), "{}", text.lines().count());
     for (minute, line) in (0..).zip(text.lines().take(16_000)) {
         check(line, minute);
     }
-    let (_, answer) = timed(&client, history).await;
+    let answer = client.get(history).await;
     assert!(answer.split(|byte| *byte == b'\n').count() == POINTS + 1, "not the points asked for");
     let (mut folds, mut peers, mut scans, mut rows) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for _ in 0..ROUNDS {
-        folds.push(timed(&client, candles).await.0);
+        folds.push(client.time(candles));
         peers.extend(duck.as_mut().map(|duck| duck.time(&format!("candles {minutes}"))));
-        scans.push(timed(&client, history).await.0);
+        scans.push(client.time(history));
         rows.push(limits.time(&format!("scan {POINTS}")));
     }
     let ours = median(folds);

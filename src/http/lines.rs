@@ -19,6 +19,8 @@ pub struct Lines {
     out: Vec<u8>,
     /// The name written last, and how it is written.
     name: Option<(Arc<str>, String)>,
+    /// The stamp written last, and how it is written.
+    stamp: Option<(Moment, [u8; 27])>,
 }
 
 /// A text as JSON.
@@ -64,6 +66,16 @@ impl Lines {
         match moment.text() {
             Some(text) => self.text(&text),
             None => self.text(moment.to_string().as_bytes()),
+        }
+    }
+
+    /// Writes a moment of which most lines have the same.
+    pub fn stamp(&mut self, moment: Moment) -> &mut Self {
+        let known = self.stamp.filter(|(known, _)| *known == moment);
+        self.stamp = known.or_else(|| Some((moment, moment.text()?)));
+        match self.stamp {
+            Some((_, text)) => self.text(&text),
+            None => self.moment(moment),
         }
     }
 

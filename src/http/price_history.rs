@@ -82,7 +82,7 @@ fn write_line(lines: &mut Lines, begin: &str, teller: &Teller, version: &Version
     lines.put(",\"low\":").number(low.as_ref()).put(",\"volume\":").number(volume.as_ref());
     lines.put(",\"observed_at\":").moment(version.observed_at);
     lines.put(",\"source\":").name(&teller.source).put(",\"interval\":\"").put(teller.candle);
-    lines.put("\",\"recorded_at\":").moment(version.recorded_at).put("}\n");
+    lines.put("\",\"recorded_at\":").stamp(version.recorded_at).put("}\n");
 }
 
 /// What a line begins with.
