@@ -93,6 +93,8 @@ pub struct Activity {
     body: Pace,
     body_rate: AtomicU64,
     body_is_slow: AtomicBool,
+    /// Some of the body has not been read.
+    body_unread: AtomicBool,
     body_reader: AtomicWaker,
     answer: Pace,
     /// An answer of the service is on its way out; what else is written is the HTTP library's own.
@@ -111,6 +113,7 @@ impl Activity {
             body: Pace::default(),
             body_rate: AtomicU64::new(0),
             body_is_slow: AtomicBool::new(false),
+            body_unread: AtomicBool::new(false),
             body_reader: AtomicWaker::new(),
             answer: Pace::default(),
             owed: AtomicBool::new(false),
@@ -130,6 +133,7 @@ impl Activity {
         self.body.begin();
         self.body_rate.store(rate, Ordering::Relaxed);
         self.body_is_slow.store(false, Ordering::Relaxed);
+        self.body_unread.store(false, Ordering::Relaxed);
         self.answer.begin();
         self.idle_since.store(0, Ordering::Release);
     }
@@ -193,6 +197,16 @@ impl Activity {
     /// Whether the body of this request came too slowly.
     pub fn body_is_slow(&self) -> bool {
         self.body_is_slow.load(Ordering::Relaxed)
+    }
+
+    /// Tells whether there is more of the body of this request.
+    pub(super) fn body_goes_on(&self, more: bool) {
+        self.body_unread.store(more, Ordering::Relaxed);
+    }
+
+    /// Whether nobody has read the body of the last request to its end.
+    pub(super) fn body_is_unread(&self) -> bool {
+        self.body_unread.load(Ordering::Relaxed)
     }
 
     pub(super) fn refuse_body(&self) {

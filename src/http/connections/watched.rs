@@ -11,7 +11,14 @@ use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::{Sleep, sleep};
+
+/// Longest time what a client still sends is taken after its last answer.
+const REST: Duration = Duration::from_secs(5);
+/// Bytes of it taken at once.
+const PIECE: usize = 16 << 10;
 
 /// A stream whose activity is known. What the HTTP library refuses by itself leaves as a problem document.
 #[derive(Debug)]
@@ -20,11 +27,13 @@ pub(super) struct Watched {
     activity: Arc<Activity>,
     /// A refusal on its way out.
     refusal: Option<Bytes>,
+    /// How long the rest of a request is taken, once the last answer is written.
+    rest: Option<Pin<Box<Sleep>>>,
 }
 
 impl Watched {
     pub(super) fn new(link: Link, activity: Arc<Activity>) -> Self {
-        Self { link, activity, refusal: None }
+        Self { link, activity, refusal: None, rest: None }
     }
 
     fn poll_refusal(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -36,6 +45,24 @@ impl Watched {
             drop(rest.split_to(written));
         }
         Poll::Ready(Ok(()))
+    }
+
+    /// Takes what the client still sends of a request that was answered before it was read, and drops it: a socket that is
+    /// closed over unread bytes is reset, and a client that is still sending then loses its answer (RFC 9112, 9.6).
+    fn poll_rest(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.refusal.is_none() && !self.activity.body_is_unread() {
+            return Poll::Ready(());
+        }
+        let over = self.rest.get_or_insert_with(|| Box::pin(sleep(REST)));
+        let mut piece = [0; PIECE];
+        while over.as_mut().poll(cx).is_pending() {
+            let mut taken = ReadBuf::new(&mut piece);
+            let read = ready!(Pin::new(&mut self.link).poll_read(cx, &mut taken));
+            if read.is_err() || taken.filled().is_empty() {
+                break;
+            }
+        }
+        Poll::Ready(())
     }
 
     fn note(&self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
@@ -143,8 +170,11 @@ impl AsyncWrite for Watched {
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        ready!(this.poll_refusal(cx))?;
-        Pin::new(&mut this.link).poll_shutdown(cx)
+        if this.rest.is_none() {
+            ready!(this.poll_refusal(cx))?;
+            ready!(Pin::new(&mut this.link).poll_shutdown(cx))?;
+        }
+        this.poll_rest(cx).map(Ok)
     }
 }
 
@@ -178,6 +208,7 @@ impl PacedBody {
         if inner.is_end_stream() {
             return Body::empty();
         }
+        activity.body_goes_on(true);
         Body::new(Self { inner, activity: Arc::clone(activity) })
     }
 }
@@ -200,6 +231,7 @@ impl HttpBody for PacedBody {
             Poll::Ready(frame) => {
                 let data = frame.as_ref().and_then(|frame| frame.as_ref().ok()?.data_ref());
                 this.activity.body_came(data.map_or(0, Bytes::len));
+                this.activity.body_goes_on(frame.is_some() && !this.inner.is_end_stream());
             }
         }
         polled.map(|frame| frame.map(|frame| frame.map_err(axum::Error::new)))

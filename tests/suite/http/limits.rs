@@ -9,7 +9,11 @@ use artifact::http::client_address::TrustedProxies;
 use artifact::http::guard::Guard;
 use artifact::http::limits::{Limits, Rates};
 use serde_json::json;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
 
+/// Bytes of a body no route takes at once.
+const LENGTH: usize = 64 << 20;
 const ORIGIN: &str = "https://desk.example";
 
 async fn guarded(backend: Backend, rates: Rates) -> (TestApp, Scratch) {
@@ -197,6 +201,44 @@ async fn every_answer_tells_browsers_and_caches_to_keep_out() {
             assert!(!policy.contains("self"), "{path}: {policy}");
             assert_eq!(header(&reply, "cache-control"), "no-store", "{path}");
         }
+    }
+    app.stop().await;
+}
+
+/// A client that goes on sending a body that was refused gets its answer whole, and no reset that overtakes it.
+#[tokio::test]
+async fn a_refused_body_may_be_sent_to_its_end_before_the_answer_is_read() {
+    let none = Rates { key: 0, address: 0, heavy: 0, anonymous: 0, refused: 0 };
+    let (app, _scratch) = guarded(Backend::Sqlite, none).await;
+    let key = app.app.admin_key("first").await.unwrap();
+    let head = |path: &str, more: &str| {
+        format!(
+            "POST {path} HTTP/1.1\r\nhost: a\r\nx-api-key: {key}\r\ncontent-type: text/csv\r\n{more}\r\n\r\n"
+        )
+    };
+    let sized = format!("content-length: {LENGTH}");
+    for (head, status) in [
+        (head("/prices/batch", &sized), "413 Payload Too Large"),
+        (head("/nothing", &sized), "404 Not Found"),
+        (
+            head("/prices/batch", &format!("{sized}\r\nx-a: {}", "a".repeat(64 << 10))),
+            "431 Request Header Fields",
+        ),
+    ] {
+        let mut stream = TcpStream::connect(app.address).await.unwrap();
+        stream.write_all(head.as_bytes()).await.unwrap();
+        let piece = vec![b' '; 1 << 20];
+        for sent in 0..LENGTH >> 20 {
+            stream
+                .write_all(&piece)
+                .await
+                .unwrap_or_else(|error| panic!("{status} after {sent} MiB: {error}"));
+        }
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status}")), "{answer}");
+        let (_, body) = answer.split_once("\r\n\r\n").unwrap();
+        assert!(serde_json::from_str::<serde_json::Value>(body).unwrap()["code"].is_string(), "{answer}");
     }
     app.stop().await;
 }
