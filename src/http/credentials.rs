@@ -51,6 +51,13 @@ fn presented(headers: &HeaderMap) -> Presented<'_> {
     }
 }
 
+/// Whether a request shows nothing where something has to be shown.
+pub fn is_stranger(parts: &Parts, app: &AppState) -> bool {
+    app.access == Access::Keys
+        && parts.extensions.get::<Door>() != Some(&Door::Owner)
+        && presented(&parts.headers) == Presented::Nothing
+}
+
 /// Who sends a request.
 ///
 /// # Errors

@@ -112,7 +112,7 @@ impl Guard {
     }
 }
 
-/// Whether a path is for those who watch the service: they are never held back.
+/// Whether a path is for those who watch the service: they are never held back, unless they guess.
 pub fn asks_how_it_is(path: &str) -> bool {
     matches!(path, "/health" | "/health/live" | "/health/ready" | "/metrics")
 }
@@ -140,14 +140,19 @@ pub fn admit<'a>(app: &'a AppState, request: &Request) -> Result<Admission<'a>, 
         return Err(Box::new(response));
     }
     let owner = request.extensions().get::<Door>() == Some(&Door::Owner);
-    if owner || asks_how_it_is(request.uri().path()) {
+    let watches = asks_how_it_is(request.uri().path());
+    if owner || (watches && credential(request.headers()).is_none()) {
         return Ok(Admission { guard, asked: None, charged: None, _room: None });
     }
     let asked = Asked::of(app, request);
-    let charged = match asked.charge(guard) {
+    let charged = match asked.guess(guard).and_then(|()| if watches { Ok(None) } else { asked.charge(guard) })
+    {
         Ok(charged) => charged,
         Err((policy, reading)) => return Err(Box::new(asked.too_many(policy, reading))),
     };
+    if watches {
+        return Ok(Admission { guard, asked: Some(asked), charged, _room: None });
+    }
     let Ok(room) = guard.room.try_acquire() else {
         metrics::counter!(HTTP_TURNED_AWAY, "reason" => "concurrency").increment(1);
         let detail = "too many requests are being served; nothing was done, try again";
@@ -199,19 +204,23 @@ impl Asked {
         }
     }
 
-    /// Takes the request off every quota it counts to; what it says last is what the client is told.
-    fn charge<'a>(&self, guard: &'a Guard) -> Result<Option<(&'a Policy, Reading)>, (&'a Policy, Reading)> {
-        let (policies, meters) = (&guard.policies, &guard.meters);
-        // A guess must not be told from a key by trying: while the guesses of an address are used up, only a key that
-        // was good before is looked at.
-        if let (Some(policy), Some(shown)) = (&policies.refused, self.shown)
-            && !meters.knows(shown)
+    /// A guess must not be told from a key by trying: while the guesses of an address are used up, only a key that was
+    /// good before is looked at. This holds for who watches the service, too.
+    fn guess<'a>(&self, guard: &'a Guard) -> Result<(), (&'a Policy, Reading)> {
+        if let (Some(policy), Some(shown)) = (&guard.policies.refused, self.shown)
+            && !guard.meters.knows(shown)
         {
-            let reading = meters.look(policy.quota, self.refused, self.now);
+            let reading = guard.meters.look(policy.quota, self.refused, self.now);
             if !reading.fits {
                 return Err((policy, reading));
             }
         }
+        Ok(())
+    }
+
+    /// Takes the request off every quota it counts to; what it says last is what the client is told.
+    fn charge<'a>(&self, guard: &'a Guard) -> Result<Option<(&'a Policy, Reading)>, (&'a Policy, Reading)> {
+        let (policies, meters) = (&guard.policies, &guard.meters);
         let whose = self.shown.unwrap_or(self.address);
         let counted = [
             policies.address.as_ref().map(|policy| (policy, self.address)),

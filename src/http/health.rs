@@ -1,17 +1,20 @@
 //! Whether the service lives, and whether it can do its work.
 
 use crate::domain::audit::Entry;
+use crate::domain::moment::Moment;
 use crate::http::AppState;
-use crate::http::auth::{Admin, Caller};
-use crate::http::error::ApiError;
+use crate::http::auth::{Admin, Anyone, Caller};
+use crate::http::credentials;
+use crate::http::error::{ApiError, Code};
 use crate::http::query::Query;
 use crate::http::wire::Time;
 use crate::storage::error::StorageError;
 use crate::storage::usage;
 use crate::workers::backlog::{self, Backlog, seconds_since};
 use axum::Json;
-use axum::extract::State;
+use axum::extract::{FromRequestParts, State};
 use axum::http::StatusCode;
+use axum::http::request::Parts;
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
@@ -19,7 +22,8 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 use utoipa::ToSchema;
 
-/// Longest a batch may wait in the queue before somebody should look: it is stored within a second while all is well.
+/// Longest a batch may wait in the queue before somebody should look, in seconds: it is stored within one while all is
+/// well.
 const QUEUE_AGE_MAX: u64 = 60;
 /// Longest a price may wait to be posted on before somebody should look, in seconds.
 const OUTBOX_AGE_MAX: u64 = 900;
@@ -57,14 +61,39 @@ pub struct Health {
     /// `healthy` or `unhealthy`.
     #[schema(example = "healthy", pattern = "^(healthy|unhealthy)$")]
     status: &'static str,
-    #[schema(example = "0.1.0")]
-    version: &'static str,
     timestamp: Time,
+    /// This and what follows is told to callers with a credential.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(example = "0.1.0", nullable = false)]
+    version: Option<&'static str>,
     /// What was looked at.
-    checks: Checks,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    checks: Option<Checks>,
     /// What somebody should look at, although the service does its work.
-    #[schema(example = json!(["clock_behind"]))]
-    warnings: Vec<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(example = json!(["clock_behind"]), nullable = false)]
+    warnings: Option<Vec<&'static str>>,
+}
+
+/// Whether who asks is told what was found: a stranger learns whether all is well, and nothing of what is inside.
+#[derive(Debug, Clone, Copy)]
+pub struct InDetail(bool);
+
+impl FromRequestParts<AppState> for InDetail {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, app: &AppState) -> Result<Self, ApiError> {
+        if credentials::is_stranger(parts, app) {
+            return Ok(Self(false));
+        }
+        match Caller::<Anyone>::from_request_parts(parts, app).await {
+            Ok(_) => Ok(Self(true)),
+            Err(error) if error.code == Code::Unauthorized => Err(error),
+            // Nobody can say who asks while the database cannot be read, and that is the answer to the question.
+            Err(_) => Ok(Self(false)),
+        }
+    }
 }
 
 /// What was looked at.
@@ -93,7 +122,7 @@ pub struct Checks {
     /// The feeds that are configured; `GET /ingest/feeds` tells which is which.
     feeds: FeedsCheck,
     /// Prices that are posted on to another instance; `null` when none are.
-    outbox: Option<OutboxCheck>,
+    outbox: Option<WaitingCheck>,
     /// The anchors of the audit trail.
     audit: AuditCheck,
     /// The backups.
@@ -135,21 +164,29 @@ pub struct BackupCheck {
     last_verified_at: Option<Time>,
 }
 
-/// What waits in the queue of batches; nothing is known of it while the database does not answer.
+/// What waits to be done; nothing is known of it while the database does not answer.
 #[derive(Debug, Serialize, ToSchema)]
-pub struct QueueCheck {
-    /// It takes batches, none was given up, and none waits for longer than a minute.
+pub struct WaitingCheck {
+    /// More can be taken in, nothing was given up, and nothing waits for too long: a batch for a minute, a price that is
+    /// posted on for a quarter of an hour.
     #[schema(example = true)]
     ok: bool,
-    /// Batches that wait.
+    /// How much waits.
     #[schema(example = 0)]
     depth: Option<i64>,
-    /// How long the one that is next has waited; 0 when none does.
+    /// How long what is next has waited; 0 when nothing does.
     #[schema(example = 0)]
     oldest_seconds: Option<u64>,
-    /// Batches that could not be stored and wait for somebody.
+    /// What was given up or refused, and waits for somebody.
     #[schema(example = 0)]
     dead_letters: Option<i64>,
+}
+
+/// What waits in the queue of batches.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct QueueCheck {
+    #[serde(flatten)]
+    waiting: WaitingCheck,
     /// So much waits that no more is taken in: `POST /ingest/queue` answers 503.
     #[schema(example = false)]
     full: bool,
@@ -172,23 +209,6 @@ pub struct FeedsCheck {
     stale: usize,
 }
 
-/// What waits to be posted on; nothing is known of it while the database does not answer.
-#[derive(Debug, Serialize, ToSchema)]
-pub struct OutboxCheck {
-    /// None was refused, and none waits for longer than a quarter of an hour.
-    #[schema(example = true)]
-    ok: bool,
-    /// Prices that wait.
-    #[schema(example = 0)]
-    depth: Option<i64>,
-    /// How long the one that is next has waited; 0 when none does.
-    #[schema(example = 0)]
-    oldest_seconds: Option<u64>,
-    /// Prices that the other instance refused.
-    #[schema(example = 0)]
-    dead_letters: Option<i64>,
-}
-
 /// How far the anchors of the audit trail are.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct AuditCheck {
@@ -205,19 +225,25 @@ pub struct AuditCheck {
     whole: Option<bool>,
 }
 
-fn queue(app: &AppState, backlog: Option<&Backlog>) -> QueueCheck {
-    let now = app.clock.now();
-    let level = backlog.map(|backlog| backlog.queue);
-    let oldest = backlog.map(|backlog| backlog.queue_oldest.map_or(0, |at| seconds_since(at, now)));
-    let full = level.is_some_and(|level| app.queue.limits.are_reached(level));
-    let is_slow = oldest.is_none_or(|seconds| seconds > QUEUE_AGE_MAX);
-    QueueCheck {
-        ok: !full && !is_slow && level.is_some_and(|level| level.dead == 0),
-        depth: level.map(|level| level.waiting),
-        oldest_seconds: oldest,
-        dead_letters: level.map(|level| level.dead),
-        full,
+impl WaitingCheck {
+    /// Of what was found: how much waits, how much was given up, and since when what is next has waited.
+    fn new(found: Option<(i64, i64, Option<Moment>)>, now: Moment, longest: u64) -> Self {
+        let oldest = found.map(|(_, _, oldest)| oldest.map_or(0, |at| seconds_since(at, now)));
+        let is_slow = oldest.is_none_or(|seconds| seconds > longest);
+        Self {
+            ok: !is_slow && found.is_some_and(|(_, dead, _)| dead == 0),
+            depth: found.map(|(waiting, _, _)| waiting),
+            oldest_seconds: oldest,
+            dead_letters: found.map(|(_, dead, _)| dead),
+        }
     }
+}
+
+fn queue(app: &AppState, backlog: Option<&Backlog>) -> QueueCheck {
+    let found = backlog.map(|backlog| (backlog.queue.waiting, backlog.queue.dead, backlog.queue_oldest));
+    let full = backlog.is_some_and(|backlog| app.queue.limits.are_reached(backlog.queue));
+    let waiting = WaitingCheck::new(found, app.clock.now(), QUEUE_AGE_MAX);
+    QueueCheck { waiting: WaitingCheck { ok: waiting.ok && !full, ..waiting }, full }
 }
 
 fn feeds(app: &AppState) -> FeedsCheck {
@@ -228,18 +254,10 @@ fn feeds(app: &AppState) -> FeedsCheck {
     FeedsCheck { ok: stale == 0, wanted: wanted.len(), connected, stale }
 }
 
-fn outbox(app: &AppState, backlog: Option<&Backlog>) -> Option<OutboxCheck> {
+fn outbox(app: &AppState, backlog: Option<&Backlog>) -> Option<WaitingCheck> {
     app.db.outlet().destination()?;
-    let now = app.clock.now();
-    let level = backlog.map(|backlog| backlog.outbox);
-    let oldest = backlog.map(|backlog| backlog.outbox_oldest.map_or(0, |at| seconds_since(at, now)));
-    let is_slow = oldest.is_none_or(|seconds| seconds > OUTBOX_AGE_MAX);
-    Some(OutboxCheck {
-        ok: !is_slow && level.is_some_and(|level| level.dead == 0),
-        depth: level.map(|level| level.waiting),
-        oldest_seconds: oldest,
-        dead_letters: level.map(|level| level.dead),
-    })
+    let found = backlog.map(|backlog| (backlog.outbox.waiting, backlog.outbox.dead, backlog.outbox_oldest));
+    Some(WaitingCheck::new(found, app.clock.now(), OUTBOX_AGE_MAX))
 }
 
 fn audit(app: &AppState) -> AuditCheck {
@@ -320,7 +338,7 @@ impl Checks {
     fn warnings(&self) -> Vec<&'static str> {
         let found = [
             ("disk", !self.disk.ok),
-            ("queue", !self.queue.ok),
+            ("queue", !self.queue.waiting.ok),
             ("feeds", !self.feeds.ok),
             ("outbox", self.outbox.as_ref().is_some_and(|outbox| !outbox.ok)),
             ("audit", !self.audit.ok),
@@ -332,13 +350,13 @@ impl Checks {
     }
 
     /// What is said of them, when `well` is what is asked.
-    fn told(self, app: &AppState, well: bool) -> Health {
+    fn told(self, app: &AppState, well: bool, in_detail: InDetail) -> Health {
         Health {
             status: if well { "healthy" } else { "unhealthy" },
-            version: env!("CARGO_PKG_VERSION"),
             timestamp: Time(app.clock.now()),
-            warnings: self.warnings(),
-            checks: self,
+            version: in_detail.0.then_some(env!("CARGO_PKG_VERSION")),
+            warnings: in_detail.0.then(|| self.warnings()),
+            checks: in_detail.0.then_some(self),
         }
     }
 }
@@ -351,13 +369,14 @@ fn answer(health: Health) -> Response {
 /// Whether the service can do its work
 ///
 /// It cannot when the database takes no write or answers no read, the schema is another one, there is no room left, or
-/// the service is stopping. What only needs somebody's attention is in `warnings`.
+/// the service is stopping. What only needs somebody's attention is in `warnings`. Without a credential only `status` and
+/// `timestamp` are told.
 #[utoipa::path(get, path = "/health", operation_id = "health", tag = "operations",
     responses((status = 200, description = "It can", body = Health), (status = 503, description = "It cannot", body = Health)))]
-pub async fn health(State(app): State<AppState>) -> Response {
+pub async fn health(State(app): State<AppState>, in_detail: InDetail) -> Response {
     let checks = look(&app).await;
     let well = checks.is_healthy();
-    answer(checks.told(&app, well))
+    answer(checks.told(&app, well, in_detail))
 }
 
 /// Whether requests may be sent to it
@@ -365,10 +384,10 @@ pub async fn health(State(app): State<AppState>) -> Response {
 /// As `/health`, but not for want of room: until a write fails it does its work.
 #[utoipa::path(get, path = "/health/ready", operation_id = "health_ready", tag = "operations",
     responses((status = 200, description = "They may", body = Health), (status = 503, description = "They may not", body = Health)))]
-pub async fn ready(State(app): State<AppState>) -> Response {
+pub async fn ready(State(app): State<AppState>, in_detail: InDetail) -> Response {
     let checks = look(&app).await;
     let well = checks.is_ready();
-    answer(checks.told(&app, well))
+    answer(checks.told(&app, well, in_detail))
 }
 
 /// That the process answers.
@@ -407,5 +426,5 @@ pub async fn accept_clock(
     app.db.stamps().accept_clock();
     let checks = look(&app).await;
     let well = checks.is_healthy();
-    Ok(Json(checks.told(&app, well)))
+    Ok(Json(checks.told(&app, well, InDetail(true))))
 }

@@ -164,7 +164,16 @@ async fn identified(around: &Around, mut request: Request, route: impl Route + C
     }
     security::headers(headers, arrival.encrypted);
     let took = app.clock.elapsed().saturating_sub(started);
-    Answered { id: &id, client, method: &method, path: uri.path(), status: response.status(), took }.log();
+    Answered {
+        id: &id,
+        client,
+        actor: visit.who().map(|actor| actor.name.as_str()),
+        method: &method,
+        path: uri.path(),
+        status: response.status(),
+        took,
+    }
+    .log();
     response
 }
 
@@ -172,6 +181,8 @@ async fn identified(around: &Around, mut request: Request, route: impl Route + C
 struct Answered<'a> {
     id: &'a str,
     client: Option<IpAddr>,
+    /// Who it turned out to be.
+    actor: Option<&'a str>,
     method: &'a Method,
     path: &'a str,
     status: StatusCode,
@@ -182,7 +193,7 @@ impl Answered<'_> {
     /// Reads that went well, and prices that were recorded, are counted and timed by the metrics and come by the thousand:
     /// the usual log has whatever else there is, and those that took long.
     fn log(&self) {
-        let Self { id, client, method, path, status, took } = self;
+        let Self { id, client, actor, method, path, status, took } = self;
         let frequent =
             matches!(**method, Method::GET | Method::HEAD) || (*method == Method::POST && *path == PRICES);
         let plain = frequent && (status.is_success() || status.is_redirection()) && *took < SLOW;
@@ -190,7 +201,7 @@ impl Answered<'_> {
         let (address, status) = (client.map(tracing::field::display), status.as_u16());
         macro_rules! answered {
             ($level:ident) => {
-                tracing::$level!(request.id = %id, client.address = address, %method, path, status, duration_ms, "answered")
+                tracing::$level!(request.id = %id, client.address = address, actor, %method, path, status, duration_ms, "answered")
             };
         }
         if plain { answered!(debug) } else { answered!(info) }

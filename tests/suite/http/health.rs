@@ -1,7 +1,7 @@
 //! Whether the service says how it is.
 
 use crate::on_both;
-use crate::support::{Backend, Scratch, TestApp, fresh_location, is_at_least};
+use crate::support::{Backend, START, Scratch, TestApp, fresh_location, is_at_least};
 use artifact::app::App;
 use artifact::clock::Clock;
 use artifact::domain::moment::Moment;
@@ -35,6 +35,25 @@ on_both! {
         }
         assert_eq!(app.get("/health/live").await.expect(200), json!({ "status": "alive" }));
         assert!(app.get("/docs").await.status.is_success());
+        app.stop().await;
+    }
+
+    async fn a_stranger_learns_whether_all_is_well_and_nothing_else(backend) {
+        let scratch = Scratch::new();
+        let location = fresh_location(backend, &scratch).await;
+        let clock = Clock::manual(Moment::parse(START).unwrap());
+        let app = TestApp::start_on(location, clock, Access::Keys).await;
+        let key = app.app.admin_key("first").await.unwrap();
+        for path in ["/health", "/health/ready"] {
+            let told = app.get(path).await.expect(200);
+            let names: Vec<&str> = told.as_object().unwrap().keys().map(String::as_str).collect();
+            assert_eq!((names, &told["status"]), (vec!["status", "timestamp"], &json!("healthy")), "{path}");
+            let full = app.send("GET", path, &[("x-api-key", &key)], b"").await.expect(200);
+            assert_eq!((&full["checks"]["database_write"], &full["version"]), (&json!(true), &json!(env!("CARGO_PKG_VERSION"))), "{path}");
+            assert!(full["warnings"].is_array(), "{path}");
+            let wrong = format!("art_{}_{}", "0".repeat(12), "0".repeat(64));
+            assert_eq!(app.send("GET", path, &[("x-api-key", &wrong)], b"").await.code(401), "unauthorized", "{path}");
+        }
         app.stop().await;
     }
 

@@ -81,6 +81,13 @@ on_both! {
         }
         let refused = get(&wrong(100), "192.0.2.1").await;
         assert_eq!((header(&refused, "retry-after"), refused.code(429).as_str()), ("1", "too_many_requests"));
+        // Nor are they where those ask who watch the service, who are never held back without one.
+        for path in ["/metrics", "/health", "/health/ready"] {
+            let watching = [("x-api-key", wrong(100)), ("x-forwarded-for", "192.0.2.1".to_owned())];
+            let watching = watching.each_ref().map(|(name, value)| (*name, value.as_str()));
+            assert_eq!(app.send("GET", path, &watching, b"").await.code(429), "too_many_requests", "{path}");
+        }
+        app.send("GET", "/health", &[("x-forwarded-for", "192.0.2.1")], b"").await.expect(200);
         // A key that was good before goes on, from there too; an unknown one waits, right or wrong.
         get(&used, "192.0.2.1").await.expect(200);
         get(&fresh, "192.0.2.1").await.expect(429);

@@ -2,6 +2,7 @@
 
 use super::{CLOSED, OPEN, Place, Service};
 use crate::support::Backend;
+use serde_json::json;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -38,6 +39,29 @@ async fn a_forwarding_header_is_believed_from_named_proxies_only() {
     let service = place.serve(&OPEN);
     let through = service.api.attempt("GET", "/markets", &forwarded, b"").await.unwrap();
     assert_eq!(through.code(403), "host_not_allowed", "nobody comes through a proxy without a key");
+    service.stop();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_reaches_for_the_portfolio_of_another_is_named_in_the_log() {
+    let place = Place::new(Backend::Sqlite).await;
+    let config = place.file("log.toml", "log_format = \"json\"\n");
+    let mut service = place.serve(&[&CLOSED[..], &["--config", &config]].concat());
+    service.api.key = service.printed_key();
+    let mine = json!({ "name": "mine", "owner_id": "admin", "initial_capital": "1" });
+    let mine = service.api.post("/portfolios", &mine).await.expect(201)["id"].as_str().unwrap().to_owned();
+    let key = json!({ "name": "other", "owner_id": "bob", "scopes": ["portfolios:read"] });
+    let key = service.api.post("/keys", &key).await.expect(201);
+    service.api.key = key["key"].as_str().map(str::to_owned);
+    let path = format!("/portfolios/{mine}");
+    let id = [("x-request-id", "reaching-1")];
+    service.api.attempt("GET", &path, &id, b"").await.unwrap().expect(404);
+    let actor = format!("\"actor\":\"key:{}\"", key["id"].as_str().unwrap());
+    assert!(
+        logged(&service, &["\"reaching-1\"", &actor, "\"status\":404", &mine]).await,
+        "{:?}",
+        service.err.all()
+    );
     service.stop();
 }
 
