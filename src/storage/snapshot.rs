@@ -10,7 +10,7 @@ use crate::storage::database::{Link, Shared, Tx, on};
 use crate::storage::error::StorageError;
 use crate::storage::{audit, migrate, recall};
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
-use sqlx::sqlite::{SqliteConnectOptions, SqlitePool, SqlitePoolOptions};
+use sqlx::sqlite::{SqliteConnectOptions, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection, SqliteConnection};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -29,12 +29,14 @@ pub struct Facts {
     pub rows: BTreeMap<String, i64>,
 }
 
-/// Copies the SQLite database in `from` as it is now into a new file `to`, beside whoever writes to it.
+/// Copies the SQLite database in `from` as it is now into a new file `to`, beside whoever writes to it. The copy is to be
+/// read and thrown away: it is not flushed to the disk, which commits would have to wait for.
 ///
 /// # Errors
 /// The database's, also when `to` exists and is not empty.
 pub async fn copy_sqlite(from: &Path, to: &Path) -> Result<(), StorageError> {
     let options = SqliteConnectOptions::new().filename(from).read_only(true).pragma("mmap_size", "0");
+    let options = options.synchronous(SqliteSynchronous::Off);
     let mut connection = SqliteConnection::connect_with(&options).await?;
     let to = to.display().to_string();
     sqlx::query("VACUUM INTO $1").bind(to).execute(&mut connection).await?;

@@ -18,6 +18,8 @@ use std::path::{Component, Path, PathBuf};
 const MANIFEST: &str = "manifest.json";
 /// Longest manifest: some million portfolios.
 const MANIFEST_MAX: u64 = 256 * 1024 * 1024;
+/// Bytes that go to the disk together.
+const PIECE: usize = 2 << 20;
 /// Effort of the compression.
 const LEVEL: i32 = 3;
 
@@ -96,6 +98,36 @@ pub fn file_sum(path: &Path) -> io::Result<FileSum> {
     Ok(file.sum())
 }
 
+/// A file that goes to the disk piece by piece as it is written. A commit of the database that has to wait for its own
+/// flush waits behind one piece at most, and not behind a whole archive.
+struct Paced {
+    file: File,
+    /// Bytes since the last piece went.
+    waiting: usize,
+}
+
+impl Paced {
+    const fn of(file: File) -> Self {
+        Self { file, waiting: 0 }
+    }
+}
+
+impl Write for Paced {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let count = self.file.write(bytes)?;
+        self.waiting += count;
+        if self.waiting >= PIECE {
+            self.file.sync_data()?;
+            self.waiting = 0;
+        }
+        Ok(count)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
+}
+
 /// The end of an archive: in clear, or sealed.
 enum Outer<W: Write> {
     Plain(W),
@@ -137,7 +169,7 @@ pub fn write(
     members: &[Member],
     sealing: Option<(&Passphrase, &Salts)>,
 ) -> Result<FileSum, ArchiveError> {
-    let file = Hashed::of(BufWriter::with_capacity(1 << 20, private_file(path)?));
+    let file = Hashed::of(BufWriter::with_capacity(1 << 20, Paced::of(private_file(path)?)));
     let outer = match sealing {
         Some((passphrase, salts)) => Outer::Sealed(Box::new(Sealer::begin(file, passphrase, salts)?)),
         None => Outer::Plain(file),
@@ -156,7 +188,7 @@ pub fn write(
     let outer = tar.into_inner()?.finish()?;
     let mut file = outer.finish()?;
     file.flush()?;
-    file.inner.get_ref().sync_all()?;
+    file.inner.get_ref().file.sync_all()?;
     Ok(file.sum())
 }
 
