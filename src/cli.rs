@@ -155,7 +155,7 @@ struct Common {
 enum Command {
     /// Run the service
     #[command(
-        after_help = "Examples:\n  artifact serve\n  artifact serve --listen 0.0.0.0:7000 --data /var/lib/artifact\n  artifact serve --open-loopback        no key needed from this machine"
+        after_help = "Examples:\n  artifact serve\n  artifact serve --listen 127.0.0.1:7010 --data /var/lib/artifact\n  artifact serve --open-loopback        no key needed from this machine"
     )]
     Serve(serve::ServeArgs),
     /// Run a throw-away service with sample data and print a tour

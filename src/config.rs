@@ -101,6 +101,12 @@ pub enum ConfigError {
     /// Two settings exclude each other.
     #[error("--open-loopback needs a loopback address to listen on, not {0}")]
     OpenBeyondLoopback(SocketAddr),
+    /// Keys and figures could be read on the way.
+    #[error(
+        "listen: others reach {0}, and there is no TLS: set [tls], or put a proxy with TLS in front and name it in [proxy]; \
+         where something else encrypts what goes there, or nobody else gets there, say plain_http = true"
+    )]
+    PlainBeyondLoopback(SocketAddr),
 }
 
 /// What flags said.
@@ -126,6 +132,7 @@ struct File {
     database_url: Option<String>,
     listen: Option<String>,
     open_loopback: Option<bool>,
+    plain_http: Option<bool>,
     log: Option<String>,
     log_format: Option<String>,
     #[serde(default)]
@@ -163,6 +170,8 @@ pub struct Config {
     pub listen: Setting<SocketAddr>,
     /// Let loopback callers in without a key.
     pub open_loopback: Setting<bool>,
+    /// Serve others without TLS.
+    pub plain_http: Setting<bool>,
     /// Log filter.
     pub log: Setting<String>,
     /// How log lines look.
@@ -274,6 +283,12 @@ impl Config {
             filed(file.open_loopback.map(|open| open.to_string())),
             "false".to_owned(),
         );
+        let plain = choose(
+            None,
+            var("ARTIFACT_PLAIN_HTTP"),
+            filed(file.plain_http.map(|plain| plain.to_string())),
+            "false".to_owned(),
+        );
         let log =
             choose(None, var("ARTIFACT_LOG").or_else(|| var("RUST_LOG")), filed(file.log), LOG.to_owned());
         let format = choose(None, var("ARTIFACT_LOG_FORMAT"), filed(file.log_format), "text".to_owned());
@@ -290,6 +305,7 @@ impl Config {
                 "is not an address such as 127.0.0.1:7000",
             )?,
             open_loopback: parsed("open_loopback", open, |text| text.parse().ok(), "must be true or false")?,
+            plain_http: parsed("plain_http", plain, |text| text.parse().ok(), "must be true or false")?,
             log,
             log_format: parsed("log_format", format, log_format, "must be text or json")?,
             access: access::Access::load(file.access, &path, env)?,
@@ -303,10 +319,28 @@ impl Config {
             cors: cors::Cors::load(file.cors, &path, env)?,
             tls: tls::Tls::load(file.tls, &path, env)?,
         };
-        if config.open_loopback.value && !config.listen.value.ip().is_loopback() {
-            return Err(ConfigError::OpenBeyondLoopback(config.listen.value));
-        }
+        config.check_address(config.listen.value)?;
         Ok(config)
+    }
+
+    /// Whether an address may be listened on: who comes without a key comes from this machine, and what others send and
+    /// get is encrypted.
+    ///
+    /// # Errors
+    /// [`ConfigError::OpenBeyondLoopback`], [`ConfigError::PlainBeyondLoopback`].
+    pub fn check_address(&self, address: SocketAddr) -> Result<(), ConfigError> {
+        if address.ip().is_loopback() {
+            return Ok(());
+        }
+        if self.open_loopback.value {
+            return Err(ConfigError::OpenBeyondLoopback(address));
+        }
+        let encrypted = self.tls.files().is_some() || !self.proxy.trusted.value.is_empty();
+        if encrypted || self.plain_http.value {
+            Ok(())
+        } else {
+            Err(ConfigError::PlainBeyondLoopback(address))
+        }
     }
 
     /// Whether the password of a database stands on the command line.
@@ -324,6 +358,7 @@ impl Config {
             ("database_url", url, self.database_url.origin.to_string()),
             ("listen", self.listen.value.to_string(), self.listen.origin.to_string()),
             ("open_loopback", self.open_loopback.value.to_string(), self.open_loopback.origin.to_string()),
+            ("plain_http", self.plain_http.value.to_string(), self.plain_http.origin.to_string()),
             ("log", self.log.value.clone(), self.log.origin.to_string()),
             ("log_format", format.to_owned(), self.log_format.origin.to_string()),
             ("feeds", shown_feeds(&self.feeds.value), self.feeds.origin.to_string()),
@@ -476,6 +511,26 @@ mod tests {
         let flags =
             Flags { open_loopback: true, listen: Some("0.0.0.0:7000".to_owned()), ..Flags::default() };
         assert!(matches!(Config::load(flags, &none), Err(ConfigError::OpenBeyondLoopback(_))));
+    }
+
+    #[test]
+    fn others_are_served_with_tls_or_behind_a_proxy_or_because_somebody_said_so() {
+        let load = |listen: &str, said: &'static [(&'static str, &'static str)]| {
+            let env = |name: &str| {
+                said.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned())
+            };
+            Config::load(Flags { listen: Some(listen.to_owned()), ..Flags::default() }, &env)
+        };
+        for others in ["0.0.0.0:7000", "[::]:7000", "192.0.2.7:80", "10.0.0.1:7000"] {
+            let refused = load(others, &[]).unwrap_err();
+            assert!(matches!(refused, ConfigError::PlainBeyondLoopback(_)), "{refused}");
+            load(others, &[("ARTIFACT_PLAIN_HTTP", "true")]).unwrap();
+            load(others, &[("ARTIFACT_PROXY__TRUSTED", "10.0.0.2/32")]).unwrap();
+            load(others, &[("ARTIFACT_TLS__CERTIFICATE", "/c"), ("ARTIFACT_TLS__KEY", "/k")]).unwrap();
+        }
+        for own in ["127.0.0.1:7000", "127.8.0.1:0", "[::1]:7000"] {
+            load(own, &[]).unwrap();
+        }
     }
 
     #[test]

@@ -1,8 +1,8 @@
 //! `artifact serve`.
 
-use super::{Context, Failure, say, systemd, tell};
+use super::{Context, Failure, say, systemd};
 use crate::app::stop_on_signals;
-use crate::config::{Config, ConfigError, process_environment};
+use crate::config::{Config, process_environment};
 use crate::http::auth::Access;
 use crate::http::tls::Certificates;
 use clap::Args;
@@ -77,31 +77,13 @@ async fn listeners(config: &Config) -> Result<(TcpListener, Option<TcpListener>)
         None => bind(config.listen.value).await?,
     };
     let address = service.local_addr()?;
-    if config.open_loopback.value && !address.ip().is_loopback() {
-        return Err(ConfigError::OpenBeyondLoopback(address).into());
-    }
-    let proxies = !config.proxy.trusted.value.is_empty();
-    if let Some(warning) = bare(address, config.tls.files().is_some(), proxies) {
-        tracing::warn!("{warning}");
-        tell(&format!("artifact: {warning}"));
-    }
+    config.check_address(address)?;
     let watch = match (handed.watch, config.metrics.listen.value) {
         (Some(listener), _) => Some(listener),
         (None, Some(address)) => Some(bind(address).await?),
         (None, None) => None,
     };
     Ok((service, watch))
-}
-
-/// What is to be said of an address that others reach without encryption, as far as can be seen from here.
-fn bare(address: SocketAddr, tls: bool, proxies: bool) -> Option<String> {
-    let encrypted = address.ip().is_loopback() || tls || proxies;
-    (!encrypted).then(|| {
-        format!(
-            "{address} is served without TLS: keys and figures can be read on the way. Set [tls], or put a proxy with TLS \
-             in front and name it in [proxy]"
-        )
-    })
 }
 
 async fn bind(address: SocketAddr) -> Result<TcpListener, Failure> {
@@ -131,27 +113,5 @@ fn allow_descriptors(connections: u64) {
             wanted,
             "there may be fewer connections than limits.connections: raise LimitNOFILE"
         );
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_address_for_others_without_encryption_is_warned_of() {
-        let said = |address: &str, tls, proxies| bare(address.parse().unwrap(), tls, proxies);
-        for others in ["0.0.0.0:7000", "[::]:7000", "192.0.2.7:80", "10.0.0.1:7000"] {
-            let warning = said(others, false, false).unwrap();
-            assert!(
-                warning.starts_with(others) && warning.contains("[tls]") && warning.contains("[proxy]"),
-                "{warning}"
-            );
-            assert_eq!(said(others, true, false), None);
-            assert_eq!(said(others, false, true), None);
-        }
-        for own in ["127.0.0.1:7000", "127.8.0.1:0", "[::1]:7000"] {
-            assert_eq!(said(own, false, false), None, "{own}");
-        }
     }
 }

@@ -169,6 +169,8 @@ fn a_wrong_configuration_is_wrong_usage_and_is_named() {
         ("listen = \"localhost\"\n", "listen"),
         ("database_url = \"mysql://u:hush@h/db\"\n", "postgres://"),
         ("open_loopback = true\nlisten = \"0.0.0.0:1\"\n", "--open-loopback"),
+        ("listen = \"0.0.0.0:1\"\n", "plain_http"),
+        ("plain_http = \"yes\"\n", "plain_http"),
         ("log_format = \"xml\"\n", "log_format"),
         ("not toml at all", "own.toml"),
     ];

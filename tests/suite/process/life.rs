@@ -163,6 +163,10 @@ async fn open_loopback_goes_with_loopback_addresses_only() {
         let said = place.run(&["serve", "--open-loopback", "--listen", listen]).failed(2);
         assert!(said.contains("--open-loopback needs a loopback address"), "{said}");
     }
+    for listen in ["0.0.0.0:0", "[::]:0"] {
+        let said = place.run(&["serve", "--listen", listen]).failed(2);
+        assert!(said.contains("[tls]") && said.contains("[proxy]") && said.contains("plain_http"), "{said}");
+    }
     assert!(!place.data().exists(), "a refused command line leaves nothing behind");
     let service = place.serve(&OPEN);
     service.api.get("/markets").await.expect(200);
