@@ -11,7 +11,7 @@ TYPOS := 1.52.0
 MOTO := 5.2.5
 DUCKDB := 2.0.1
 
-.PHONY: help run test check bench needs moto faults kills deny typos offline slow conformance
+.PHONY: help run test check bench needs moto faults kills parsers deny typos offline slow conformance
 
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -71,7 +71,7 @@ test: needs moto ## Format, lints, docs, the checklist, and every test on both d
 	total
 	exit "$$code"
 
-check: deny typos offline slow conformance faults kills ## Slower: licences and sources of dependencies, spelling, an offline release build, slow clients, the document of the API, faults and kills at length
+check: deny typos offline slow conformance faults kills parsers ## Slower: licences and sources of dependencies, spelling, an offline release build, slow clients, the document of the API, faults, kills and parsers at length
 
 bench: needs target/tools/duckdb-$(DUCKDB) ## Measure
 	scripts/with-postgres.sh cargo bench --locked --bench bench
@@ -94,6 +94,9 @@ faults: offline # Fifty power cuts, twenty kills in a migration, backups of 100 
 
 kills: # Two hundred kills under load and fifty ends, on databases one after another.
 	@ARTIFACT_TEST_LONG=1 scripts/with-postgres.sh cargo test --locked --test suite -- --nocapture process::kill process::life::sigterm
+
+parsers: # Nearly right files and messages, half a million for each parser.
+	PROPTEST_CASES=65536 cargo test --locked --lib -- odd_answers odd_it_is however_odd damaged_block left_as_it_is
 
 moto: target/tools/moto-$(MOTO) # Storage that speaks S3, for the tests of backups.
 

@@ -10,6 +10,8 @@ pub mod corporate_action;
 pub mod currency;
 pub mod decimal;
 pub mod fx;
+#[cfg(test)]
+pub(crate) mod hammer;
 pub mod hexadecimal;
 pub mod ids;
 pub mod interval;

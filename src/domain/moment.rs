@@ -133,7 +133,8 @@ pub fn parse_written(text: &str) -> Result<Written, MomentError> {
     }
     if text.len() == 10 {
         let day = NaiveDate::parse_from_str(text, "%Y-%m-%d").map_err(|_| MomentError::NotATime)?;
-        return Ok(Written::Day(day));
+        // Blanks in the place of digits are read, too.
+        return if text.contains(' ') { Err(MomentError::NotATime) } else { Ok(Written::Day(day)) };
     }
     match DateTime::parse_from_rfc3339(text) {
         Ok(time) => checked(time.to_utc()).map(Written::Moment),
@@ -342,5 +343,19 @@ mod tests {
         // In Havana the clocks skip midnight itself on that day.
         let skipped = start_of_day(day, Tz::America__Havana);
         assert_eq!(skipped.to_string(), "2026-03-08T05:00:00.000000Z");
+    }
+
+    #[test]
+    fn however_odd_a_time_is_what_it_is_read_as_is_read_again_from_how_it_is_written() {
+        let examples = ["2026-01-31T09:30:00.5+01:00", "2026-01-31", "2025-12-31T23:59:59.999999Z"];
+        crate::domain::hammer::hammer(&examples, |bytes| {
+            let Ok(text) = std::str::from_utf8(bytes) else { return };
+            if let Ok(moment) = Moment::parse_utc_default(text) {
+                assert_eq!(Moment::parse(&moment.to_string()), Ok(moment), "{text:?}");
+            }
+            if let Ok(Written::Day(day)) = parse_written(text) {
+                assert_eq!(day.to_string(), text);
+            }
+        });
     }
 }

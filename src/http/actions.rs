@@ -333,7 +333,7 @@ fn read_drafts(body: &[u8]) -> Result<(Vec<Draft>, bool), ApiError> {
                 drafts.push(Draft::read(&mut fields, pointer));
                 faults.extend(fields.faults(Unknown::Refused));
             }
-            Err(fault) => faults.extend(fault.errors),
+            Err(fault) => faults.push(fault),
         }
     }
     if faults.is_empty() { Ok((drafts, many)) } else { Err(ApiError::invalid(faults)) }
@@ -500,7 +500,7 @@ pub async fn void_action(
                         draft = Some(Draft::read(&mut inner, pointer));
                         fields.adopt(inner.faults(Unknown::Refused));
                     }
-                    Err(fault) => fields.adopt(fault.errors),
+                    Err(fault) => fields.adopt(vec![fault]),
                 }
             }
             fields.finish(Unknown::Refused)?;

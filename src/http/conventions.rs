@@ -73,7 +73,7 @@ impl GivenConventions {
         let mut inner = match Fields::of(raw, fields.pointer(name)) {
             Ok(inner) => inner,
             Err(fault) => {
-                fields.adopt(fault.errors);
+                fields.adopt(vec![fault]);
                 return Self::default();
             }
         };

@@ -123,18 +123,20 @@ impl<'a> Fields<'a> {
     /// # Errors
     /// [`Code::MalformedJson`] for what is not JSON, [`Code::InvalidRequest`] for JSON that is no object.
     pub fn of_body(body: &'a [u8]) -> Result<Self, ApiError> {
-        Self::of(parse(body)?, String::new())
+        Self::of(parse(body)?, String::new()).map_err(|fault| ApiError::invalid(vec![fault]))
     }
 
     /// The fields of a part of a body that stands at `pointer`.
     ///
     /// # Errors
-    /// [`Code::InvalidRequest`] when it is no object.
-    pub fn of(raw: &'a RawValue, pointer: String) -> Result<Self, ApiError> {
+    /// The fault of what is no object, or has a name that is no text (`\ud800`).
+    pub fn of(raw: &'a RawValue, pointer: String) -> Result<Self, FieldError> {
         if !raw.get().starts_with('{') {
-            return Err(ApiError::invalid(vec![wrong_type(&pointer, "an object")]));
+            return Err(wrong_type(&pointer, "an object"));
         }
-        let Members(members) = serde_json::from_str(raw.get()).map_err(|error| malformed(&error))?;
+        let Members(members) = serde_json::from_str(raw.get()).map_err(|error| {
+            FieldError::at(pointer.clone(), "malformed", format!("cannot be read: {error}"))
+        })?;
         let mut errors = Vec::new();
         let mut names = BTreeSet::new();
         for (name, _) in &members {

@@ -378,8 +378,8 @@ fn read_rows(done: &mut Done, now: Moment) -> Vec<(usize, Draft)> {
         let Ok(raw) = RawValue::from_string(text.clone()) else { continue };
         let mut fields = match Fields::of(&raw, pointer.clone()) {
             Ok(fields) => fields,
-            Err(error) => {
-                done.set(place, refused(error.errors));
+            Err(fault) => {
+                done.set(place, refused(vec![fault]));
                 continue;
             }
         };

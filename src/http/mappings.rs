@@ -85,8 +85,8 @@ fn by_field<T>(
     let Some(raw) = fields.raw(name) else { return found };
     let mut inner = match Fields::of(raw, fields.pointer(name)) {
         Ok(inner) => inner,
-        Err(error) => {
-            fields.adopt(error.errors);
+        Err(fault) => {
+            fields.adopt(vec![fault]);
             return found;
         }
     };

@@ -357,3 +357,25 @@ fn replay(kept: KeptAnswer, request: &KeyedRequest) -> Result<Answer, ApiError> 
         replayed: true,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_that_are_none_are_quoted_and_json_is_left_as_it_is() {
+        let quoted = |body: &'static [u8]| quote_non_numbers(Bytes::from_static(body));
+        assert_eq!(
+            &quoted(b"{\"a\":NaN,\"b\":[-Infinity,Infinity]}")[..],
+            b"{\"a\":\"NaN\",\"b\":[\"-Infinity\",\"Infinity\"]}"
+        );
+        let bodies =
+            [r#"{"note":"NaN is \"Infinity\" \\","price":1.5,"list":["-Infinity"]}"#, r#"{"price":NaN}"#];
+        crate::domain::hammer::hammer(&bodies, |body| {
+            let after = quote_non_numbers(Bytes::copy_from_slice(body));
+            if serde_json::from_slice::<Value>(body).is_ok() {
+                assert_eq!(after, body);
+            }
+        });
+    }
+}

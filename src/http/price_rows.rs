@@ -94,7 +94,7 @@ fn refuse_more(rows: usize) -> Result<(), ApiError> {
 }
 
 fn row(line: u64, pointer: String, raw: &RawValue, now: Moment) -> Row {
-    let read = Fields::of(raw, pointer.clone()).map_err(|error| error.errors).and_then(|mut fields| {
+    let read = Fields::of(raw, pointer.clone()).map_err(|fault| vec![fault]).and_then(|mut fields| {
         let sent = Sent::read_dated(&mut fields, now);
         let faults = fields.faults(Unknown::Refused);
         if faults.is_empty() { Ok(sent) } else { Err(faults) }
@@ -169,5 +169,28 @@ impl Row {
         let fault = self.read.as_ref().map_or(fault.clone(), |sent| sent.spelled(fault));
         let pointer = format!("{}{}", self.pointer, fault.pointer.as_deref().unwrap_or_default());
         FieldError { pointer: Some(pointer), ..fault }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_body_is_read_or_refused_however_odd_it_is() {
+        let bodies = [
+            r#"[{"symbol":"GOLD","price":"2050.10","timestamp":"2025-01-01T00:00:00Z","source":"x"},{"symbol":"b","close":1e3}]"#,
+            "symbol,timestamp,price,source\nGOLD,2025-01-01,2050.10,\n\"B,T\",2025-01-01T00:00:00+01:00,1,x\n",
+            "{\"symbol\":\"GOLD\",\"price\":1}\n\n{\"ticker\":\"GOLD\",\"price\":\"1\",\"interval\":\"1d\"}\n",
+        ];
+        let now = Moment::parse("2026-01-01T00:00:00Z").unwrap();
+        crate::domain::hammer::hammer(&bodies, |body| {
+            for shape in [Shape::Array, Shape::Csv, Shape::Ndjson] {
+                let Ok(rows) = read(body, shape, now) else { continue };
+                assert!(rows.is_sorted_by(|one, next| one.line < next.line), "a line of its own for each");
+                let faults = rows.iter().filter_map(|row| row.read.as_ref().err());
+                assert!(faults.into_iter().all(|faults| !faults.is_empty()));
+            }
+        });
     }
 }

@@ -261,7 +261,7 @@ pub async fn record_transactions(
                         drafts.push(Draft::read(&mut fields, pointer, now));
                         faults.extend(fields.faults(Unknown::Refused));
                     }
-                    Err(fault) => faults.extend(fault.errors),
+                    Err(fault) => faults.push(fault),
                 }
             }
             if !faults.is_empty() {
@@ -452,7 +452,7 @@ pub async fn void_transaction(
                             Some(draft)
                         }
                         Err(fault) => {
-                            fields.adopt(fault.errors);
+                            fields.adopt(vec![fault]);
                             None
                         }
                     }

@@ -18,6 +18,8 @@ pub mod kinds;
 mod kraken;
 mod kraken_v1;
 mod listen;
+#[cfg(test)]
+mod odd_answers;
 mod pace;
 mod session;
 pub mod status;

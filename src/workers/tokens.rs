@@ -295,3 +295,30 @@ impl<'a> Presented<'a> {
         Ok(claims)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_is_taken_apart_or_refused_however_odd_it_is() {
+        let parts = [
+            r#"{"alg":"EdDSA","kid":"k1","typ":"JWT"}"#,
+            r#"{"iss":"https://id.example","sub":"alice","aud":["artifact"],"exp":1767225600,"nbf":0,"iat":1767222000,"jti":"1","scope":"markets:read prices:read","scp":["admin"]}"#,
+        ];
+        let read = |header: &[u8], payload: &[u8]| {
+            let token =
+                format!("{}.{}.{}", URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode(payload), "c2ln");
+            let Ok(presented) = Presented::read(&token) else { return };
+            assert!(is_name(&presented.kid) && is_name(&presented.issuer) && is_name(&presented.claims.sub));
+            assert!(presented.claims.expires_at >= Moment(0).plus(LEEWAY));
+        };
+        crate::domain::hammer::hammer(&parts, |part| {
+            read(part, parts[1].as_bytes());
+            read(parts[0].as_bytes(), part);
+            if let Ok(token) = std::str::from_utf8(part) {
+                drop(Presented::read(token));
+            }
+        });
+    }
+}

@@ -138,4 +138,23 @@ mod tests {
             }
         }
     }
+
+    #[test]
+    fn however_odd_a_number_is_it_is_refused_or_keeps_its_digits() {
+        let examples = ["1234.5678", "-0.000000000000000001", "1.25E-3", "9999999999999999999999999999"];
+        crate::domain::hammer::hammer(&examples, |bytes| {
+            let Ok(text) = std::str::from_utf8(bytes) else { return };
+            if let Ok(number) = Decimal::parse_input(text) {
+                let written = number.to_string();
+                assert_eq!(Decimal::parse_input(&written), Ok(number), "{text:?}");
+                // Its digits are those that were given, but for zeros at either end.
+                let digits = |text: &str| {
+                    let plain = text.split(['e', 'E']).next().unwrap_or_default();
+                    let digits: String = plain.chars().filter(char::is_ascii_digit).collect();
+                    digits.trim_matches('0').to_owned()
+                };
+                assert_eq!(digits(&written), digits(text), "{text:?}");
+            }
+        });
+    }
 }

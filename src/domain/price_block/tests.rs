@@ -149,3 +149,17 @@ fn a_single_odd_number_does_not_widen_its_column() {
     assert!(odd.len() < plain * 5 / 4, "{} bytes, {plain} without", odd.len());
     assert_eq!(read(&odd).unwrap(), written(&[(key(1, ""), &ticks)]));
 }
+
+/// A page of the disk that lost a bit is told, and never brings the service down.
+#[test]
+fn a_damaged_block_is_refused_or_read_and_nothing_else() {
+    let mut some = ticks(300);
+    some[7].quote.price = "1234567890.123456789012345678".parse().unwrap();
+    some[9].withdrawn = true;
+    let blocks = [
+        encode(&[(key(1, ""), &some)]).unwrap(),
+        encode(&[(key(1, ""), &some[..3]), (key(2, "1d"), &some[3..40])]).unwrap(),
+        encode(&[(key(9, "1m"), &ticks(1))]).unwrap(),
+    ];
+    crate::domain::hammer::hammer(&blocks, |bytes| drop(read(bytes)));
+}

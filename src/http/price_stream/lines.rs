@@ -273,4 +273,32 @@ mod tests {
             }
         }
     }
+
+    #[test]
+    fn however_odd_a_line_is_both_ways_of_reading_agree() {
+        let lines = [
+            r#"{"symbol":"GOLD","price":"2050.10","timestamp":"2025-01-01T00:00:00Z","source":"x"}"#,
+            r#"{"symbol": "b t", "close": 1.5, "timestamp": "2025-01-02", "interval": "1m", "volume": 5, "open": "1"}"#,
+        ];
+        crate::domain::hammer::hammer(&lines, |line| {
+            // The mark of the order of bytes is taken off where a body begins.
+            let line = line.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(line);
+            let mut read = Lines::default();
+            // Patterns of a line like it are known.
+            for known in lines {
+                read.parse(known.as_bytes(), 0, now());
+            }
+            let known = read.take().rows.iter().count();
+            assert_eq!(known, lines.len());
+            read.parse(line, 0, now());
+            if line.contains(&b'\n') || line.trim_ascii().is_empty() {
+                return;
+            }
+            let Parsed { rows, refused, .. } = read.take();
+            match other(line, now()) {
+                Ok(general) => assert_eq!((shown(&rows), refused), (general, 0)),
+                Err(_) => assert_eq!((rows.iter().count(), refused), (0, 1)),
+            }
+        });
+    }
 }

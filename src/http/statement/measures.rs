@@ -313,8 +313,8 @@ fn written_span(fields: &mut Fields<'_>) -> Option<(Written, Written)> {
             fields.adopt(faults);
             Some((start?, end?))
         }
-        Err(error) => {
-            fields.adopt(error.errors);
+        Err(fault) => {
+            fields.adopt(vec![fault]);
             None
         }
     }
@@ -389,7 +389,7 @@ fn value_flows(mut fields: Fields<'_>) -> Result<StatementView, ApiError> {
             let faults = inner.faults(Unknown::Refused);
             fields.adopt(faults);
         }
-        Some(Err(error)) => fields.adopt(error.errors),
+        Some(Err(fault)) => fields.adopt(vec![fault]),
         None => fields.fault("values_in", "required", "is required"),
     }
     let asked = plain(&mut fields, &VALUE_FLOW, |name| VALUE_FLOW.contains(&name));

@@ -65,7 +65,7 @@ pub(super) fn objects<'a, T>(
                 found.extend(value.filter(|_| faults.is_empty()));
                 fields.adopt(faults);
             }
-            Err(error) => fields.adopt(error.errors),
+            Err(fault) => fields.adopt(vec![fault]),
         }
     }
     found

@@ -2,7 +2,9 @@ mod ndjson;
 mod real_files;
 mod times;
 
+use super::rate_table;
 use super::{BidAsk, Code, Field, Options, ParseError, Parsed, Row, Stamp, parse};
+use crate::domain::decimal::Decimal;
 use crate::domain::interval::Interval;
 
 fn parsed(text: &str, options: &Options) -> Parsed {
@@ -281,4 +283,55 @@ fn the_end_of_a_candle_needs_its_length() {
     assert_eq!(lines(&parsed(file, &options)), ["2 2026-02-28T00:00:00.000000Z 1 - - - -"]);
     options.stamp = Some(Stamp::Start);
     assert_eq!(lines(&parsed(file, &options)), ["2 2026-01-31T00:00:00.000000Z 1 - - - -"]);
+}
+
+#[test]
+fn a_file_is_read_or_refused_however_odd_it_is() {
+    let files = [
+        "time,open,high,low,close,volume\n2024-01-01T00:00:00Z,1,2,0.5,1.5,10\n2024-01-02,1,2,1,2,\n",
+        "Date;Close\n31.12.2024;1.234,5\n01.01.2025;\"7,5\"\n",
+        "timestamp\tbid_close\task_close\tsymbol\n1704067200\t1.5\t1.7\tGOLD\n1704067200000\t1\t2\tGOLD\n",
+        "{\"symbol\":\"GOLD\",\"timestamp\":\"2024-01-01T00:00:00Z\",\"price\":\"2050.10\"}\n{\"t\":1704067200,\"close\":1e3}\n",
+    ];
+    let zone = Some(chrono_tz::America::New_York);
+    let options = [
+        Options::default(),
+        Options {
+            time_zone: zone,
+            stamp: Some(Stamp::End),
+            interval: Some(Interval::Day),
+            ..Options::default()
+        },
+        sided(BidAsk::Mid),
+        mapped(Field::Price, "close"),
+    ];
+    crate::domain::hammer::hammer(&files, |file| {
+        let lines = file.split(|byte| matches!(byte, b'\n' | b'\r')).count();
+        for options in &options {
+            let Ok(parsed) = parse(file, options) else { continue };
+            for row in &parsed.rows {
+                let price = &row.quote.price;
+                assert_eq!(Decimal::parse_input(&price.to_string()).as_ref(), Ok(price));
+            }
+            let mut told =
+                parsed.rows.iter().map(|row| row.line).chain(parsed.refused.iter().map(|row| row.line));
+            assert!(
+                told.all(|line| (1..=lines).contains(&usize::try_from(line).unwrap())),
+                "of {lines} lines"
+            );
+        }
+    });
+}
+
+#[test]
+fn a_table_of_rates_is_read_or_refused_however_odd_it_is() {
+    let files = ["Date,USD,JPY,GBP,\n2024-01-02,1.0956,155.86,0.86645,\n2024-01-03,N/A,1,2,\n"];
+    crate::domain::hammer::hammer(&files, |file| {
+        if rate_table::is_one(file)
+            && let Ok(table) = rate_table::parse(file, "EUR", &Options::default())
+        {
+            let points = table.columns.iter().flat_map(|column| &column.points);
+            assert!(points.into_iter().all(|(_, _, rate)| *rate > Decimal::ZERO));
+        }
+    });
 }

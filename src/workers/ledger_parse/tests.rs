@@ -264,3 +264,29 @@ fn a_ghostfolio_export_is_read_through_its_versions() {
     assert_eq!((&rows(&file)[1]["symbol"], &rows(&file)[1]["account"]), (&json!("MSFT.US"), &json!("ibkr")));
     assert_eq!((file.passed_over, file.rows.len()), (1, 7));
 }
+
+#[test]
+fn a_file_is_read_or_refused_however_odd_it_is() {
+    let files = [
+        "date,type,symbol,quantity,price,fee,currency,note\n2024-01-02,BUY,GOLD,10,2050.10,1.5,USD,\"a, b\"\n2024-01-03,dividend,GOLD,,,,USD,\n",
+        "Datum;Typ;Wert\n02.01.2024;Kauf;-1.234,56\n",
+        "{\"type\":\"DEPOSIT\",\"amount\":\"1000\",\"executed_at\":\"2024-01-02T00:00:00Z\"}\n{\"id\":\"x\",\"type\":\"BUY\"}\n",
+        "{\"activities\":[{\"accountId\":null,\"comment\":null,\"fee\":0,\"quantity\":5,\"type\":\"BUY\",\"unitPrice\":1.5,\"currency\":\"USD\",\"dataSource\":\"YAHOO\",\"date\":\"2024-01-02T00:00:00.000Z\",\"symbol\":\"AAPL\"}]}",
+    ];
+    let mappings = [Mapping::default(), columns(&[(F::Amount, &["Wert"]), (F::Type, &["Typ"])])];
+    crate::domain::hammer::hammer(&files, |file| {
+        for mapping in &mappings {
+            let Ok(parsed) = parse(file, None, mapping) else { continue };
+            assert!(parsed.rows.is_sorted_by(|one, next| one.row < next.row));
+            for row in &parsed.rows {
+                match &row.fields {
+                    Ok(text) => {
+                        let raw = serde_json::from_str::<&serde_json::value::RawValue>(text).unwrap();
+                        assert!(raw.get().starts_with('{'), "{text}");
+                    }
+                    Err(faults) => assert!(!faults.is_empty()),
+                }
+            }
+        }
+    });
+}

@@ -192,3 +192,44 @@ fn a_table_is_read_by_the_names_of_its_columns() {
         assert!(said.starts_with(&wanted.replace(',', ";")), "{body}: {said}");
     }
 }
+
+#[test]
+fn a_body_is_read_or_refused_however_odd_it_is() {
+    let spec = json!({ "delimiter": ",",
+        "map": { "ts": { "at": "date", "unit": "date" }, "close": { "at": "value" }, "null": ["."] } });
+    let table = Mapping::read(&spec, Written::Csv, &[]).unwrap();
+    let json = mapping(&candles());
+    let bodies = [
+        "{\"data\":[[30,105944.20,\"1\"],[20,\"0.000000000000000001\"],[10,\".\"],[5,null]]}",
+        "date,value\n2024-01-02,3.95\n2024-01-03,.\n2024-01-04,-0.10\n",
+    ];
+    crate::domain::hammer::hammer(&bodies, |body| {
+        for mapping in [&table, &json] {
+            let mut faults = Vec::new();
+            let Ok(most) = mapping.rows_but(body, &mut faults) else { continue };
+            assert!(most.rows.is_sorted_by_key(|row| row.observed_at));
+            if let Ok(all) = mapping.rows(body) {
+                assert!(faults.is_empty());
+                assert_eq!(told(&all), told(&most));
+            }
+        }
+    });
+}
+
+#[test]
+fn a_mapping_is_taken_or_refused_however_odd_it_is() {
+    let specs = [
+        candles().to_string(),
+        json!({ "rows": { "at": "/a/b", "order": "asc", "keys": true },
+            "map": { "ts": { "at": "/t", "unit": "ms", "tz": "Europe/Berlin" }, "close": "/c", "scale": { "close": "0.01" }, "invert": true } })
+        .to_string(),
+    ];
+    crate::domain::hammer::hammer(&specs, |spec| {
+        let Ok(spec) = serde_json::from_slice::<Value>(spec) else { return };
+        for written in [Written::Json, Written::Csv] {
+            if let Ok(mapping) = Mapping::read(&spec, written, &[]) {
+                drop(mapping.rows(br#"{"data":[[30,105944.20,"1"]],"t":1,"c":2}"#));
+            }
+        }
+    });
+}

@@ -194,7 +194,7 @@ on_both! {
         let before = world.everything().await;
         let deep = format!("{{\"metadata\":{}{}}}", "[".repeat(70), "]".repeat(70));
         let deeper = "[".repeat(200_000);
-        let bodies: [(&[u8], u16, &str); 14] = [
+        let bodies: [(&[u8], u16, &str); 15] = [
             (b"", 400, "malformed_json"),
             (b"{", 400, "malformed_json"),
             (b"{\"a\":1,}", 400, "malformed_json"),
@@ -209,6 +209,8 @@ on_both! {
             (b"null", 422, "invalid_request"),
             (b"\"text\"", 422, "invalid_request"),
             (b"true", 422, "invalid_request"),
+            // A name that is no text.
+            (b"{\"\\ud800\":1}", 422, "invalid_request"),
         ];
         for line in [
             "POST /markets", "POST /assets", "POST /prices", "POST /fx", "POST /currencies", "POST /portfolios",

@@ -129,6 +129,26 @@ on_both! {
         ledger.app.stop().await;
     }
 
+    async fn a_part_that_cannot_be_read_refuses_the_whole(backend) {
+        let ledger = Ledger::new(backend, &old()).await;
+        let bought = ledger.post(&trade("buy", 5, "2026-02-01")).await.expect(201);
+        let before = ledger.list("?voided=true").await;
+        let good = trade("buy", 1, "2026-02-02").to_string();
+        let json = [("content-type", "application/json")];
+        let void = format!("{}/{}/void", ledger.path, bought["id"].as_str().unwrap());
+        for (path, body, pointer) in [
+            (&ledger.path, format!("[{good},{{\"\\ud800\":1}}]"), "/1"),
+            (&ledger.path, "{\"\\ud800\":1}".to_owned(), ""),
+            (&void, "{\"replacement\":{\"\\ud800\":1}}".to_owned(), "/replacement"),
+            (&void, format!("{{\"replacement\":[{good}]}}"), "/replacement"),
+        ] {
+            let reply = ledger.app.send("POST", path, &json, body.as_bytes()).await;
+            assert_eq!((reply.code(422).as_str(), reply.pointers()), ("invalid_request", vec![pointer.to_owned()]), "{body}");
+        }
+        assert_eq!(ledger.list("?voided=true").await, before);
+        ledger.app.stop().await;
+    }
+
     async fn a_later_row_that_would_break_is_named(backend) {
         let ledger = Ledger::new(backend, &old()).await;
         let bought = ledger.post(&trade("buy", 10, "2026-02-01")).await.expect(201);
