@@ -58,7 +58,7 @@ impl ActorKind {
 /// Who does something, and from where.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Actor {
-    /// Its name: `key:<prefix>`, `user:<id>`, `owner`, `loopback`, `system:<worker>`, `anonymous`.
+    /// Its name: `key:<prefix>`, `user:<name>@<owner>`, `owner`, `loopback`, `system:<worker>`, `anonymous`.
     pub name: String,
     /// Its kind.
     pub kind: ActorKind,

@@ -43,10 +43,10 @@ impl Grid {
 pub struct Series {
     /// Place of the source in the order of preference; sources that are not in it come after those that are.
     pub rank: usize,
-    /// Name of the source.
-    pub source: Arc<str>,
     /// Length of its candles, the longest first; `None` for ticks.
     pub made_of: Reverse<Option<Interval>>,
+    /// Name of the source.
+    pub source: Arc<str>,
 }
 
 /// One candle.
@@ -172,6 +172,11 @@ impl Rollup {
     /// Nothing yet.
     pub const fn new(grid: Grid) -> Self {
         Self { grid, current: None, series: Vec::new(), given_to: None, not_fitting: 0 }
+    }
+
+    /// The same, after a candle that ended at `end`.
+    pub const fn after(grid: Grid, end: Moment) -> Self {
+        Self { grid, current: None, series: Vec::new(), given_to: Some(end), not_fitting: 0 }
     }
 
     /// Takes up points, until one does not belong to the candle that is being made: then that candle is done. `None`

@@ -190,4 +190,40 @@ mod tests {
         superseded.sort_by_key(|v| (v.observed_at, v.seq));
         assert_eq!(superseded, at_once.superseded);
     }
+
+    fn kept(at: i64, seq: i64, (recorded, ended): (i64, i64), withdrawn: bool) -> Version {
+        let quote = Quote::new(Decimal::new(seq.into(), 0), crate::domain::price::Bar::default());
+        let (observed_at, recorded_at, ended_at) = (Moment(at), Moment(recorded), Moment(ended));
+        Version { observed_at, seq, recorded_at, ended_at, withdrawn, quote }
+    }
+
+    #[test]
+    fn a_version_is_known_from_when_it_was_learned_until_another_took_its_place() {
+        let ended = kept(1, 1, (10, 20), false);
+        assert_eq!(
+            [9, 10, 19, 20, 21].map(|at| ended.is_known(Moment(at))),
+            [false, true, true, false, false]
+        );
+        let last = kept(1, 1, (10, i64::MAX), false);
+        assert_eq!([9, 10, i64::MAX].map(|at| last.is_known(Moment(at))), [false, true, true]);
+    }
+
+    #[test]
+    fn of_each_point_the_version_that_was_learned_last_is_in_force_unless_it_withdraws() {
+        let of = |versions: &[Version], known_at: i64| -> Vec<i64> {
+            in_force(versions.to_vec(), Moment(known_at)).iter().map(|kept| kept.seq).collect()
+        };
+        let open = i64::MAX;
+        let plain = [kept(1, 1, (10, open), false), kept(2, 2, (11, open), false)];
+        assert_eq!((of(&plain, 10), of(&plain, 11)), (vec![1], vec![1, 2]));
+        // One point twice, in order of time and known both: only the later one holds.
+        let twice = [kept(1, 1, (10, open), false), kept(1, 2, (12, open), false)];
+        assert_eq!((of(&twice, 11), of(&twice, 12)), (vec![1], vec![2]));
+        let turned = [kept(2, 2, (10, open), false), kept(1, 1, (10, open), false)];
+        assert_eq!(of(&turned, 10), [1, 2]);
+        let hidden =
+            [kept(1, 1, (10, open), false), kept(1, 2, (12, open), true), kept(2, 3, (12, open), false)];
+        assert_eq!((of(&hidden, 11), of(&hidden, 12)), (vec![1], vec![3]));
+        assert_eq!(of(&[kept(1, 1, (10, open), true)], 10), [0; 0]);
+    }
 }

@@ -205,7 +205,8 @@ pub async fn list_audit(
         ("outcome" = Option<String>, Query, description = "done, denied or failed"),
         ("request_id" = Option<String>, Query, description = "Only rows of this request"),
     ),
-    responses((status = 200, description = "The rows", body = String, content_type = "application/x-ndjson")))]
+    responses((status = 200, description = "The rows",
+        content((String = "application/x-ndjson"), (String = "text/csv")))))]
 pub async fn export_audit(
     State(app): State<AppState>,
     caller: Caller<AuditRead>,

@@ -8,7 +8,7 @@ use crate::domain::ids::PortfolioId;
 use crate::http::AppState;
 use crate::http::credentials::identify;
 use crate::http::error::{ApiError, Code};
-use crate::http::recheck::Admitted;
+use crate::http::recheck::{self, Admitted};
 use crate::http::visit::Visit;
 use crate::telemetry::AUTH_FAILURES;
 use crate::workers::directory::{Identity, Standing};
@@ -161,10 +161,7 @@ impl<S> Caller<S> {
     /// # Errors
     /// [`Code::Unauthorized`].
     pub fn check_standing(&self, app: &AppState) -> Result<(), ApiError> {
-        if app.gate.directory.stands(&self.standing, app.clock.now()) {
-            return Ok(());
-        }
-        Err(ApiError::new(Code::Unauthorized, "the credential is no longer valid"))
+        recheck::check(app, &self.standing)
     }
 
     fn of(identity: Identity, parts: &Parts) -> Self {

@@ -158,12 +158,10 @@ impl From<BackupError> for ApiError {
 
 /// Runs what must come to its end although the caller may go away.
 async fn to_its_end<T: Send + 'static>(
-    work: impl Future<Output = Result<T, BackupError>> + Send + 'static,
-    actor: &Actor,
+    work: impl Future<Output = Result<T, ApiError>> + Send + 'static,
 ) -> Result<T, ApiError> {
     let ended = tokio::spawn(work).await;
-    let ended = ended.map_err(|_| ApiError::new(Code::Internal, "the service failed"))?;
-    ended.map_err(|error| failed(error, actor))
+    ended.map_err(|_| ApiError::new(Code::Internal, "the service failed"))?
 }
 
 /// Tells the audit trail of a deed outside the database.
@@ -203,13 +201,14 @@ pub async fn create_backup(
     mut query: Query,
 ) -> Result<Response, ApiError> {
     query.finish()?;
-    let service = AppState::clone(&app);
     let taking = async move {
-        let occasion = Occasion { reason: Reason::Manual, clock: &service.clock, random: service.random };
-        service.backups.create(&service.db, occasion).await
+        let occasion = Occasion { reason: Reason::Manual, clock: &app.clock, random: app.random };
+        let taken = app.backups.create(&app.db, occasion).await;
+        let kept = taken.map_err(|error| failed(error, &caller.actor))?;
+        tell(&app, caller.actor, "backup.create", kept.manifest.id).await?;
+        Ok(kept)
     };
-    let kept = to_its_end(taking, &caller.actor).await?;
-    tell(&app, caller.actor, "backup.create", kept.manifest.id).await?;
+    let kept = to_its_end(taking).await?;
     let location = format!("/backups/{}", kept.manifest.id);
     let body = BackupCreated { success: true, backup: kept.into() };
     let mut response = (StatusCode::CREATED, Json(body)).into_response();
@@ -250,17 +249,17 @@ pub async fn verify_backup(
     query.finish()?;
     let found = app.backups.find(&name).await.map_err(|error| failed(error, &caller.actor))?;
     let id = found.manifest.id;
-    let service = AppState::clone(&app);
     let drill = async move {
-        let (backups, secret) = (&service.backups, service.backups.settings().secret.clone());
-        match backups.verify(&id.to_string(), &secret, (&service.clock, service.random)).await {
-            Ok((_, drilled)) => Ok((drilled.tables, drilled.portfolios, drilled.audit_rows, Vec::new())),
-            Err(BackupError::Unsound(faults)) => Ok((0, None, 0, faults)),
-            Err(error) => Err(error),
-        }
+        let (backups, secret) = (&app.backups, app.backups.settings().secret.clone());
+        let found = match backups.verify(&id.to_string(), &secret, (&app.clock, app.random)).await {
+            Ok((_, drilled)) => (drilled.tables, drilled.portfolios, drilled.audit_rows, Vec::new()),
+            Err(BackupError::Unsound(faults)) => (0, None, 0, faults),
+            Err(error) => return Err(failed(error, &caller.actor)),
+        };
+        tell(&app, caller.actor, "backup.verify", id).await?;
+        Ok(found)
     };
-    let outcome = to_its_end(drill, &caller.actor).await?;
-    tell(&app, caller.actor, "backup.verify", id).await?;
+    let outcome = to_its_end(drill).await?;
     let (tables, portfolios, audit_rows, faults) = outcome;
     Ok(Json(BackupVerified { sound: faults.is_empty(), tables, portfolios, audit_rows, faults }))
 }

@@ -280,6 +280,7 @@ impl Asked {
         }
     }
 
+    /// The candles of an asset, or those from `from` on.
     async fn reader(&self, app: &AppState, asset: &Asset, from: Option<Moment>) -> Result<Reader, ApiError> {
         let mut tx = app.db.read().await?;
         let terms = assets::terms(&mut tx, &[asset.key], self.known_at).await?;
@@ -296,7 +297,7 @@ impl Asked {
         Ok(Reader { windows: Ahead::of(windows), rollup, runs: Vec::new(), ended: false })
     }
 
-    /// Lengthens the interval until there are at most so many candles from the first point to the last.
+    /// Lengthens the interval until there are at most so many candles.
     async fn fit(&mut self, app: &AppState, asset: &Asset, most: u32) -> Result<(), ApiError> {
         let range = PriceRange { limit: 1, ..self.range(asset) };
         let mut tx = app.db.read().await?;
@@ -304,16 +305,31 @@ impl Asked {
         let Some((_, first)) = first.into_iter().next() else { return Ok(()) };
         let mut last = prices::newest(&mut tx, &range, false, &[]).await?;
         last.extend(prices::newest(&mut tx, &range, true, &[]).await?);
+        drop(tx);
         let last = last.iter().map(|point| point.observed_at).max().unwrap_or(first.observed_at);
         let span = last.0.saturating_sub(first.observed_at.0);
+        let requested = self.grid.interval;
         let all = Interval::NAMES.iter().filter_map(|name| Interval::from_name(name));
-        let fits = |interval: &Interval| span / interval.shortest() + 2 <= i64::from(most);
-        let longer = all.filter(|interval| *interval >= self.grid.interval).find(fits);
-        self.grid.interval = longer.ok_or_else(|| {
-            let detail = "is less than the months from the first point to the last; give a shorter span";
-            ApiError::invalid(vec![FieldError::parameter("max_points", "out_of_range", detail)])
-        })?;
-        Ok(())
+        for interval in all.filter(|interval| *interval >= requested) {
+            self.grid.interval = interval;
+            // So many there can be; where that is too many, as many as there are.
+            if span / interval.shortest() + 2 <= i64::from(most) || self.are_few(app, asset, most).await? {
+                return Ok(());
+            }
+        }
+        let detail = "is less than there are months with points; give a shorter span";
+        Err(ApiError::invalid(vec![FieldError::parameter("max_points", "out_of_range", detail)]))
+    }
+
+    /// Whether there are at most so many candles.
+    async fn are_few(&self, app: &AppState, asset: &Asset, most: u32) -> Result<bool, ApiError> {
+        let mut reader = self.reader(app, asset, None).await?;
+        for _ in 0..most {
+            if reader.next().await?.is_none() {
+                return Ok(true);
+            }
+        }
+        Ok(reader.next().await?.is_none())
     }
 }
 
@@ -334,7 +350,8 @@ impl Asked {
         ("format" = Option<String>, Query, description = "ndjson or csv; JSON by pages when absent"),
         ("limit" = Option<i64>, Query, description = "Candles wanted, at most 10000"),
         ("cursor" = Option<String>, Query, description = "From the `Link` header of the page before")),
-    responses((status = 200, description = "Candles in order of time", body = CandlesView)))]
+    responses((status = 200, description = "Candles in order of time",
+        content((CandlesView = "application/json"), (CandleView = "application/x-ndjson"), (String = "text/csv")))))]
 pub async fn list_candles(
     State(app): State<AppState>,
     _: Caller<PricesRead>,
@@ -359,6 +376,8 @@ pub async fn list_candles(
     }
     let from = after.and_then(|after| Some(Moment(after.value.parse().ok()?)));
     let mut reader = asked.reader(&app, &asset, from).await?;
+    // A page goes on from the end of the last candle of the one before.
+    reader.rollup = from.map_or(Rollup::new(asked.grid), |end| Rollup::after(asked.grid, end));
     if let Some(format) = format {
         let name = format!("candles-{}", asset.id);
         return Ok(respond(
@@ -367,14 +386,19 @@ pub async fn list_candles(
             &name,
         ));
     }
-    let mut candles = Vec::new();
-    let mut more = None;
+    let mut candles: Vec<CandleView> = Vec::new();
+    let (mut more, mut not_fitting) = (None, 0);
     while let Some(candle) = reader.next().await? {
-        if candles.len() == limit {
-            more = Some(After { value: candle.start.0.to_string(), key: 0 });
+        if let Some(last) = candles.last().filter(|_| candles.len() == limit) {
+            more = Some(After { value: last.end.0.0.to_string(), key: 0 });
             break;
         }
+        // Up to the end of this candle: what comes after it is counted on the page it belongs to.
+        not_fitting = reader.rollup.not_fitting();
         candles.push(CandleView::of(candle, asked.now));
+    }
+    if more.is_none() {
+        not_fitting = reader.rollup.not_fitting();
     }
     let link = more.map(|after| query.next_link("candles", &after)).unwrap_or_default();
     let view = CandlesView {
@@ -384,7 +408,7 @@ pub async fn list_candles(
         requested_interval: requested.name().to_owned(),
         time_zone: asked.grid.zone.name().to_owned(),
         candles,
-        not_fitting: reader.rollup.not_fitting(),
+        not_fitting,
     };
     Ok((link, Json(view)).into_response())
 }

@@ -69,7 +69,8 @@ named_enum! {
         ("fees" = Option<String>, Query, description = "in_cost, separate, expensed or none"),
         ("taxes" = Option<String>, Query, description = "separate or in_cost"),
         ("short" = Option<String>, Query, description = "rejected, allowed or missing_basis_is_zero_cost")),
-    responses((status = 200, description = "The records", body = String, content_type = "application/x-ndjson")))]
+    responses((status = 200, description = "The records",
+        content((String = "application/x-ndjson"), (String = "text/csv")))))]
 pub async fn export_portfolio(
     State(app): State<AppState>,
     caller: Caller<PortfoliosRead>,

@@ -328,7 +328,7 @@ pub struct FeedRun {
     responses((status = 200, description = "What it came to", body = FeedRun)))]
 pub async fn run_feed(
     State(app): State<AppState>,
-    _: Caller<FeedsWrite>,
+    caller: Caller<FeedsWrite>,
     Extension(door): Extension<Door>,
     Path(name): Path<String>,
     posted: Posted,
@@ -344,6 +344,14 @@ pub async fn run_feed(
         Some(one) => Arc::new(one.named(&name)),
         None => Arc::clone(found(&app, &name)?),
     };
+    let said = serde_json::json!({ "since": since.map(Time) });
+    let told = app.db.writer().write(caller.actor, move |tx| {
+        Box::pin(async move {
+            tx.audit(Entry::created("feed.run", &name, &said));
+            Ok::<_, ApiError>(())
+        })
+    });
+    told.await?;
     run(&app, &feed, since).await
 }
 

@@ -9,6 +9,8 @@ use crate::http::credentials::API_KEY;
 use crate::http::error::{ApiError, Code};
 use crate::http::limits::Limits;
 use crate::http::meters::{Meters, Opened, Quota, Reading};
+use crate::http::recheck::Admitted;
+use crate::http::strangers::{Stranger, Strangers};
 use crate::telemetry::HTTP_TURNED_AWAY;
 use axum::extract::{MatchedPath, Request};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version, header};
@@ -87,6 +89,7 @@ pub struct Guard {
     pub origins: Vec<HeaderValue>,
     policies: Policies,
     meters: Meters,
+    strangers: Strangers,
     room: Semaphore,
 }
 
@@ -107,8 +110,8 @@ impl Guard {
             anonymous: Policy::new("anonymous", rates.anonymous),
             refused: Policy::new("refused", rates.refused),
         };
-        let room = Semaphore::new(limits.requests);
-        Self { limits, proxies, origins, policies, meters: Meters::default(), room }
+        let (room, strangers) = (Semaphore::new(limits.requests), Strangers::new(limits.requests));
+        Self { limits, proxies, origins, policies, meters: Meters::default(), strangers, room }
     }
 }
 
@@ -123,8 +126,10 @@ pub struct Admission<'a> {
     /// Who asks, unless nobody counts that.
     asked: Option<Asked>,
     charged: Option<(&'a Policy, Reading)>,
-    /// Its place among those that are served.
+    /// Its place among those that are served,
     _room: Option<SemaphorePermit<'a>>,
+    /// and among those of its address whose credential is not known.
+    _stranger: Option<Stranger<'a>>,
 }
 
 /// Lets a request in that is well-formed and within its limits.
@@ -142,7 +147,7 @@ pub fn admit<'a>(app: &'a AppState, request: &Request) -> Result<Admission<'a>, 
     let owner = request.extensions().get::<Door>() == Some(&Door::Owner);
     let watches = asks_how_it_is(request.uri().path());
     if owner || (watches && credential(request.headers()).is_none()) {
-        return Ok(Admission { guard, asked: None, charged: None, _room: None });
+        return Ok(Admission { guard, asked: None, charged: None, _room: None, _stranger: None });
     }
     let asked = Asked::of(app, request);
     let charged = match asked.guess(guard).and_then(|()| if watches { Ok(None) } else { asked.charge(guard) })
@@ -151,21 +156,30 @@ pub fn admit<'a>(app: &'a AppState, request: &Request) -> Result<Admission<'a>, 
         Err((policy, reading)) => return Err(Box::new(asked.too_many(policy, reading))),
     };
     if watches {
-        return Ok(Admission { guard, asked: Some(asked), charged, _room: None });
+        return Ok(Admission { guard, asked: Some(asked), charged, _room: None, _stranger: None });
     }
-    let Ok(room) = guard.room.try_acquire() else {
-        metrics::counter!(HTTP_TURNED_AWAY, "reason" => "concurrency").increment(1);
-        let detail = "too many requests are being served; nothing was done, try again";
-        return Err(Box::new(ApiError::new(Code::Busy, detail).into_response()));
+    let busy = |reason, detail: &str| {
+        metrics::counter!(HTTP_TURNED_AWAY, "reason" => reason).increment(1);
+        Box::new(ApiError::new(Code::Busy, detail).into_response())
     };
-    Ok(Admission { guard, asked: Some(asked), charged, _room: Some(room) })
+    let stranger = if app.access == Access::Keys && !asked.is_known(guard) {
+        let place = guard.strangers.enter(asked.address);
+        let detail = "too many requests of this address whose credential is not known are being served; nothing was done, try again";
+        Some(place.ok_or_else(|| busy("strangers", detail))?)
+    } else {
+        None
+    };
+    let Ok(room) = guard.room.try_acquire() else {
+        return Err(busy("concurrency", "too many requests are being served; nothing was done, try again"));
+    };
+    Ok(Admission { guard, asked: Some(asked), charged, _room: Some(room), _stranger: stranger })
 }
 
 impl Admission<'_> {
     /// Learns from the answer, and tells in it how the client stands.
-    pub fn ends(self, response: &mut Response) {
+    pub fn ends(self, admitted: &Admitted, response: &mut Response) {
         let Some(asked) = self.asked else { return };
-        asked.learn(self.guard, response.status());
+        asked.learn(self.guard, response.status(), admitted);
         if let Some((policy, reading)) = self.charged {
             asked.describe(policy, reading, response.headers_mut());
         }
@@ -204,11 +218,17 @@ impl Asked {
         }
     }
 
+    /// Whether what it shows was good before.
+    fn is_known(&self, guard: &Guard) -> bool {
+        self.shown.is_some_and(|shown| guard.meters.knows(shown))
+    }
+
     /// A guess must not be told from a key by trying: while the guesses of an address are used up, only a key that was
     /// good before is looked at. This holds for who watches the service, too.
     fn guess<'a>(&self, guard: &'a Guard) -> Result<(), (&'a Policy, Reading)> {
-        if let (Some(policy), Some(shown)) = (&guard.policies.refused, self.shown)
-            && !guard.meters.knows(shown)
+        if let Some(policy) = &guard.policies.refused
+            && self.shown.is_some()
+            && !self.is_known(guard)
         {
             let reading = guard.meters.look(policy.quota, self.refused, self.now);
             if !reading.fits {
@@ -239,15 +259,15 @@ impl Asked {
         Ok(last)
     }
 
-    /// Learns from the answer whether what was shown was good.
-    fn learn(&self, guard: &Guard, status: StatusCode) {
+    /// Learns from the answer whether what was shown was good. Where nobody looked at it nothing is learned.
+    fn learn(&self, guard: &Guard, status: StatusCode, admitted: &Admitted) {
         let Some(shown) = self.shown else { return };
         if status == StatusCode::UNAUTHORIZED {
             guard.meters.remember(shown, Opened::No);
             if let Some(policy) = &guard.policies.refused {
                 guard.meters.charge(policy.quota, self.refused, self.now);
             }
-        } else if status.is_success() {
+        } else if status.is_success() && admitted.is_known() {
             guard.meters.remember(shown, Opened::Yes);
         }
     }

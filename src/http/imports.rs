@@ -214,9 +214,14 @@ impl File {
             meter.note(tally);
             return Err(refuse_file(&refused));
         }
-        let key = prices::source(tx, source).await?;
-        let series = Series { asset: asset.key, source: key, interval, source_priority: &priority };
-        let outcomes = prices::record(tx, series, &points).await?;
+        // A file without a row leaves no source behind.
+        let outcomes = if points.is_empty() {
+            Vec::new()
+        } else {
+            let key = prices::source(tx, source).await?;
+            let series = Series { asset: asset.key, source: key, interval, source_priority: &priority };
+            prices::record(tx, series, &points).await?
+        };
         tally.add(source, Counts::of(&outcomes));
         meter.note(tally);
         let count = |wanted: Outcome| outcomes.iter().filter(|outcome| **outcome == wanted).count();

@@ -9,10 +9,9 @@ use crate::http::guard::{self, asks_how_it_is};
 use crate::http::metrics::Counted;
 use crate::http::recheck::{self, Admitted};
 use crate::http::visit::Visit;
-use crate::http::{assets, loopback, markets, portfolios, seats, security, tagged};
+use crate::http::{assets, loopback, markets, packing, portfolios, seats, security, tagged};
 use crate::workers::refusals::Refusal;
 use axum::Router;
-use axum::body::{Body, HttpBody as _};
 use axum::extract::{DefaultBodyLimit, MatchedPath, Request};
 use axum::http::{HeaderName, HeaderValue, Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Redirect, Response};
@@ -24,15 +23,11 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
-use tower::{Layer, Service, ServiceBuilder, ServiceExt as _, service_fn};
-use tower_http::compression::CompressionLayer;
+use tower::{Layer, Service, ServiceBuilder, service_fn};
 use tower_http::cors::CorsLayer;
-use tower_http::decompression::RequestDecompressionLayer;
 
 /// Largest body of an ordinary route, decompressed.
 pub const BODY_MAX: usize = 1 << 20;
-/// Smallest answer that is packed: what fits into one packet arrives no sooner for being shorter.
-const PACKED_MIN: u64 = 1_200;
 
 /// Where single prices are posted.
 const PRICES: &str = "/prices";
@@ -256,7 +251,7 @@ async fn in_standing(
 }
 
 /// Lets a request in that may come, and gives it room.
-async fn let_in(app: &AppState, request: Request, route: impl Route) -> Response {
+async fn let_in(app: &AppState, mut request: Request, route: impl Route) -> Response {
     if let Err(error) = loopback::check(app, &request) {
         return error.into_response();
     }
@@ -264,49 +259,32 @@ async fn let_in(app: &AppState, request: Request, route: impl Route) -> Response
         Ok(admission) => admission,
         Err(refused) => return *refused,
     };
+    let admitted = Admitted::default();
+    request.extensions_mut().insert(admitted.clone());
     let mut response = match seats::take(app, &request).await {
-        Ok(_seat) => served(app, request, route).await,
+        Ok(_seat) => served(app, request, route, &admitted).await,
         Err(error) => error.into_response(),
     };
-    admission.ends(&mut response);
+    admission.ends(&admitted, &mut response);
     response
 }
 
 /// The answer of a route, watched, tagged and packed.
-async fn served(app: &AppState, mut request: Request, route: impl Route) -> Response {
-    let admitted = Admitted::default();
-    request.extensions_mut().insert(admitted.clone());
+async fn served(app: &AppState, request: Request, route: impl Route, admitted: &Admitted) -> Response {
     let get = request.method() == Method::GET || request.method() == Method::HEAD;
     let wanted = request.headers().get(header::IF_NONE_MATCH).cloned();
     let accepted = request.headers().get(header::ACCEPT_ENCODING).cloned();
-    let response = if request.headers().contains_key(header::CONTENT_ENCODING) {
-        let route = route.map_request(|unpacked: Request<_>| unpacked.map(Body::new));
-        let Ok(response) = RequestDecompressionLayer::new().layer(route).oneshot(request).await;
-        response.map(Body::new)
-    } else {
-        asked(route, request).await
+    let response = match packing::unpacked(request) {
+        Ok(request) => asked(route, request).await,
+        Err(error) => error.into_response(),
     };
-    let mut response = recheck::watch(app, &admitted, response);
+    let mut response = recheck::watch(app, admitted, response);
     // They are put in one by one, and each time they outgrow their table it is made anew.
     response.headers_mut().reserve(HEADERS);
     if get {
         response = tagged::tag(response, wanted.as_ref()).await;
     }
-    packed(response, accepted).await
-}
-
-/// Packs an answer of some size as the caller takes it.
-async fn packed(response: Response, accepted: Option<HeaderValue>) -> Response {
-    if response.body().size_hint().exact().is_some_and(|size| size < PACKED_MIN) {
-        return response;
-    }
-    let mut request = Request::new(Body::empty());
-    request.headers_mut().extend(accepted.map(|accepted| (header::ACCEPT_ENCODING, accepted)));
-    let mut response = Some(response);
-    let given =
-        service_fn(|_: Request| std::future::ready(Ok::<_, Infallible>(response.take().unwrap_or_default())));
-    let Ok(packed) = CompressionLayer::new().layer(given).oneshot(request).await;
-    packed.map(Body::new)
+    packing::packed(response, accepted).await
 }
 
 fn panicked() -> Response {

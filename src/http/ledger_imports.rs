@@ -150,6 +150,7 @@ pub async fn import_transactions(
         assets?;
     }
     let bytes = body_bytes(body)?;
+    caller.check_standing(&app)?;
     let (format, newest_first) = (asked.format, mapping.newest_first);
     let parsed = tokio::task::spawn_blocking(move || ledger_parse::parse(&bytes, format, &mapping))
         .await

@@ -18,7 +18,7 @@ use crate::http::visit::Visit;
 use crate::http::wire::Time;
 use crate::storage::users::{self, Session, User};
 use crate::telemetry::{AUTH_FAILURES, LOGINS};
-use crate::workers::directory::Part;
+use crate::workers::directory::{Part, actor_of};
 use crate::workers::passwords::{NotHashed, Password};
 use crate::workers::sessions::{self, NewRefresh, Refreshed};
 use axum::extract::State;
@@ -31,6 +31,8 @@ use std::time::Duration;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
+/// Longest body of a login, in bytes: it is taken from whoever comes.
+pub const BODY_MAX: usize = 16 << 10;
 /// What everybody is told who does not get in.
 const WRONG: &str = "name or password is wrong";
 /// What everybody is told whose refresh token is not good.
@@ -140,7 +142,7 @@ fn nameless(visit: Option<&Visit>) -> Arc<Actor> {
 }
 
 fn as_user(visit: Option<&Visit>, user: &User) -> Arc<Actor> {
-    let actor = Actor::new(ActorKind::User, format!("user:{}", user.name));
+    let actor = Actor::new(ActorKind::User, actor_of(user));
     visit.map_or_else(|| Arc::new(actor.clone()), |visit| visit.by(actor.clone()))
 }
 
@@ -357,26 +359,26 @@ pub async fn change_own_password(
         Err(refusal) => return Ok(refusal),
     };
     let hash = salted(&app, new).await?;
-    let actor = as_user(visit, &user);
+    let (actor, now) = (as_user(visit, &user), app.clock.now());
     change(&app, actor, Part::Users, move |tx| {
         Box::pin(async move {
             if users::find(tx, user.id).await?.as_ref() != Some(&user) {
                 return Err(ApiError::new(Code::Unauthorized, WRONG));
             }
-            set_password(tx, user, hash).await
+            set_password(tx, user, hash, now).await
         })
     })
     .await?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 
-/// Gives a user another password, and ends its logins.
+/// Gives a user another password, and ends its logins: those before `valid_from`, by the clock that tokens are dated by.
 pub(super) async fn set_password(
     tx: &mut crate::storage::database::Tx,
     user: User,
     hash: String,
+    valid_from: Moment,
 ) -> Result<User, ApiError> {
-    let valid_from: Moment = tx.recorded_at()?;
     let changed = users::update(tx, User { password_hash: hash, valid_from, ..user }).await?;
     users::end_sessions(tx, changed.id, "password changed").await?;
     tx.audit(Entry::done("user.password", changed.id));

@@ -64,8 +64,19 @@ fn add_security(document: &mut Value) {
 /// Paths that need no credential: those that make one carry what they need in their body.
 pub const OPEN: [&str; 6] =
     ["/health", "/auth/login", "/auth/refresh", "/auth/logout", "/auth/password", "/.well-known/"];
-/// Paths whose requests or answers hold secrets: they are not kept, so an idempotency key does nothing.
-const SECRET: [&str; 4] = ["/keys", "/users", "/auth/", "/signing-keys"];
+/// Paths whose requests or answers hold secrets, which are not kept; that change nothing; or that are harmless to repeat: an
+/// idempotency key does nothing there.
+const UNKEPT: [&str; 9] = [
+    "/keys",
+    "/users",
+    "/auth/",
+    "/signing-keys",
+    "/fx/import",
+    "/pnl",
+    "/performance",
+    "/ingest/mappings/test",
+    "/ingest/feeds/",
+];
 
 /// Every operation may fail with a problem document; writes also take an idempotency key.
 fn add_failures(document: &mut Value) {
@@ -87,8 +98,9 @@ fn add_failures(document: &mut Value) {
                 });
                 responses.insert("default".to_owned(), problem);
             }
-            let secret = SECRET.iter().any(|secret| path.starts_with(secret));
-            let creates = method == "post" && operation.get("requestBody").is_some() && !secret;
+            let unkept = UNKEPT.iter().any(|unkept| path.starts_with(unkept))
+                || path.ends_with("/transactions:import");
+            let creates = method == "post" && operation.get("requestBody").is_some() && !unkept;
             if creates || (method == "delete" && path == "/prices") {
                 let parameters = operation.entry("parameters").or_insert_with(|| json!([]));
                 if let Some(list) = parameters.as_array_mut() {

@@ -16,7 +16,7 @@ use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
 /// Posts that wait which [`OutboxView`] lists; all of them are counted.
@@ -33,7 +33,7 @@ pub struct PostView {
     observed_at: Time,
     /// What is sent.
     #[schema(value_type = Object)]
-    body: Value,
+    body: Box<RawValue>,
     /// How often sending it, or those whose place it took, has failed.
     #[schema(example = 2)]
     tries: i64,
@@ -62,7 +62,7 @@ impl From<Post> for PostView {
             state,
             symbol,
             observed_at: Time(observed_at),
-            body: serde_json::from_str(&body).unwrap_or_default(),
+            body: RawValue::from_string(body).unwrap_or_default(),
             tries: post.tries,
             unanswered,
             status: post.status,

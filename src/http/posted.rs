@@ -6,6 +6,7 @@ use crate::http::AppState;
 use crate::http::digest::sha256;
 use crate::http::error::{ApiError, Code};
 use crate::http::query::Query;
+use crate::http::recheck::Admitted;
 use crate::storage::database::Tx;
 use crate::storage::idempotency::{self, KeptAnswer, KeyedRequest};
 use axum::body::Bytes;
@@ -39,10 +40,10 @@ pub struct Posted {
     key: Option<String>,
 }
 
-impl<S: Send + Sync> FromRequest<S> for Posted {
+impl FromRequest<AppState> for Posted {
     type Rejection = ApiError;
 
-    async fn from_request(mut request: Request, state: &S) -> Result<Self, ApiError> {
+    async fn from_request(mut request: Request, app: &AppState) -> Result<Self, ApiError> {
         let headers = std::mem::take(request.headers_mut());
         let key = idempotency_key(&headers)?;
         let route = match key {
@@ -55,7 +56,10 @@ impl<S: Send + Sync> FromRequest<S> for Posted {
         if !OLD_ROUTES.contains(&path) && !rows && !file {
             Query::of_uri(request.uri()).finish()?;
         }
-        let bytes = body_bytes(Bytes::from_request(request, state).await)?;
+        let admitted = request.extensions().get::<Admitted>().cloned().unwrap_or_default();
+        let bytes = body_bytes(Bytes::from_request(request, app).await)?;
+        // A body may come for as long as its limits let it.
+        admitted.check(app)?;
         let known = is_json(&headers) || file || (rows && (is_csv(&headers) || is_ndjson(&headers)));
         if !bytes.is_empty() && !known {
             return Err(ApiError::new(

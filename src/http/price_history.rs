@@ -148,7 +148,8 @@ impl Chunks for Records {
         ("limit" = Option<i64>, Query, description = "Rows wanted, at most 10000"),
         ("cursor" = Option<String>, Query, description = "From the `Link` header of the page before"),
     ),
-    responses((status = 200, description = "Price points", body = [PriceView])))]
+    responses((status = 200, description = "Price points",
+        content(([PriceView] = "application/json"), (PriceView = "application/x-ndjson"), (String = "text/csv")))))]
 pub async fn list_prices(
     State(app): State<AppState>,
     _: Caller<PricesRead>,

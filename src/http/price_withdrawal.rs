@@ -1,7 +1,7 @@
 //! Taking a price back: a version that hides the point; what was known before stays readable.
 
 use crate::domain::interval::Interval;
-use crate::domain::moment::Moment;
+use crate::domain::moment::{Moment, Written, parse_written, start_of_day};
 use crate::http::AppState;
 use crate::http::auth::{Caller, PricesWrite};
 use crate::http::error::{ApiError, Code, Problem};
@@ -13,6 +13,7 @@ use crate::storage::assets;
 use crate::storage::prices::{self, Series};
 use crate::workers::intake;
 use axum::extract::State;
+use chrono_tz::Tz;
 use serde::Serialize;
 use std::sync::Arc;
 use utoipa::ToSchema;
@@ -49,7 +50,10 @@ pub async fn withdraw_price(
 ) -> Result<Answer, ApiError> {
     let symbol = query.required("symbol");
     let timestamp = query.required("timestamp");
-    let at = Moment::parse_utc_default(&timestamp);
+    let at = parse_written(&timestamp).map(|written| match written {
+        Written::Moment(at) => at,
+        Written::Day(day) => start_of_day(day, Tz::UTC),
+    });
     if let (Err(error), false) = (at, timestamp.is_empty()) {
         query.fault("timestamp", "not_a_time", error.to_string());
     }

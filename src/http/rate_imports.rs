@@ -122,6 +122,7 @@ pub async fn import_rates(
     let asked = read_asked(&mut query);
     query.finish()?;
     let bytes = body_bytes(body)?;
+    caller.check_standing(&app)?;
     let (base, options) = (asked.base.clone(), asked.options.clone());
     let table = tokio::task::spawn_blocking(move || rate_table::parse(&bytes, &base, &options))
         .await

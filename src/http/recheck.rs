@@ -1,9 +1,11 @@
-//! Answers that take long: they end once their caller may not come in any more.
+//! Requests and answers that take long: they end once their caller may not come in any more.
 //!
-//! A request on an open connection is judged when it comes. What goes on after that, a stream or a long export, is
-//! looked at again with every piece and twice a second between pieces, so that a revoked key is felt there too.
+//! A request on an open connection is judged when it comes, and again when its body has come. What goes on after that, a
+//! stream or a long export, is looked at again with every piece and twice a second between pieces, so that a revoked key
+//! is felt there too.
 
 use crate::http::AppState;
+use crate::http::error::{ApiError, Code};
 use crate::workers::directory::Standing;
 use axum::body::{Body, Bytes, HttpBody};
 use axum::response::Response;
@@ -24,6 +26,33 @@ impl Admitted {
     pub fn by(&self, standing: &Standing) {
         self.0.get_or_init(|| standing.clone());
     }
+
+    /// Whether the caller was let in by something.
+    pub fn is_known(&self) -> bool {
+        self.0.get().is_some()
+    }
+
+    /// Refuses to go on once what let the caller in does not any more.
+    ///
+    /// # Errors
+    /// [`Code::Unauthorized`].
+    pub fn check(&self, app: &AppState) -> Result<(), ApiError> {
+        match self.0.get() {
+            Some(standing) => check(app, standing),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Refuses to go on for whom a credential does not let in any more.
+///
+/// # Errors
+/// [`Code::Unauthorized`].
+pub fn check(app: &AppState, standing: &Standing) -> Result<(), ApiError> {
+    if app.gate.directory.stands(standing, app.clock.now()) {
+        return Ok(());
+    }
+    Err(ApiError::new(Code::Unauthorized, "the credential is no longer valid"))
 }
 
 /// An answer was broken off, because its caller may not have the rest.

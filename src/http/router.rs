@@ -62,10 +62,14 @@ fn access() -> OpenApiRouter<AppState> {
         .routes(routes!(users::get_user, users::update_user))
         .routes(routes!(users::set_user_password))
         .routes(routes!(users::act_on_user))
-        .routes(routes!(login::login))
-        .routes(routes!(login::refresh))
-        .routes(routes!(login::logout))
-        .routes(routes!(login::change_own_password))
+        .merge(
+            OpenApiRouter::new()
+                .routes(routes!(login::login))
+                .routes(routes!(login::refresh))
+                .routes(routes!(login::logout))
+                .routes(routes!(login::change_own_password))
+                .layer(DefaultBodyLimit::max(login::BODY_MAX)),
+        )
         .routes(routes!(login::me))
         .routes(routes!(signing_keys::revoke_tokens))
         .routes(routes!(signing_keys::rotate_signing_key))

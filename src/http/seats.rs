@@ -24,6 +24,8 @@ const WAIT: Duration = Duration::from_secs(10);
 /// Routes that take a file or a document.
 const OF_FILES: [&str; 4] =
     ["/prices/import", "/fx/import", "/portfolios/{portfolio}/transactions:import", "/pnl"];
+/// Routes that take a body from whoever has no credential: it has a few KiB at most.
+const WITHOUT: &str = "/auth/";
 /// The route whose body is not held.
 const STREAM: &str = "/prices/stream";
 
@@ -52,7 +54,7 @@ impl Seats {
     /// Where a request has to wait for a seat.
     fn of(&self, request: &Request) -> Option<&Semaphore> {
         let route = request.extensions().get::<MatchedPath>().map(MatchedPath::as_str).unwrap_or_default();
-        if is_small(request) || route == STREAM {
+        if is_small(request) || route == STREAM || route.starts_with(WITHOUT) {
             return None;
         }
         Some(if OF_FILES.contains(&route) { &self.files } else { &self.bodies })

@@ -179,9 +179,11 @@ pub async fn revoke_tokens(
         }
     };
     fields.finish(Unknown::Refused)?;
+    let now = app.clock.now();
     let (revoked_at, expires_at) = change(&app, caller.actor, Part::Tokens, move |tx| {
         Box::pin(async move {
-            let revoked_at = tx.recorded_at()?;
+            // Tokens are dated by a clock that stamps may be behind.
+            let revoked_at = now.max(tx.recorded_at()?);
             let expires_at = revoked_at.plus(LIFETIME_MAX + 4 * LEEWAY);
             let said = serde_json::json!({ "issuer": issuer, "claim": claim, "value": value });
             let revocation = Revocation { issuer, claim: claim.to_owned(), value, revoked_at, expires_at };

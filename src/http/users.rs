@@ -297,10 +297,11 @@ pub async fn set_user_password(
     }
     fields.finish(Unknown::Refused)?;
     let hash = salted(&app, password).await?;
+    let now = app.clock.now();
     let user = change(&app, caller.actor, Part::Users, move |tx| {
         Box::pin(async move {
             let user = find(tx, &user.id.to_string()).await?;
-            set_password(tx, user, hash).await
+            set_password(tx, user, hash, now).await
         })
     });
     let user = user.await?;
@@ -327,6 +328,7 @@ pub async fn act_on_user(
     query.finish()?;
     let named = ACTIONS.iter().find(|(known, _)| *known == action);
     let (_, status) = *named.ok_or_else(|| ApiError::new(Code::NotFound, "Not Found"))?;
+    let now = app.clock.now();
     let user = change(&app, caller.actor, Part::Users, move |tx| {
         Box::pin(async move {
             let user = find(tx, &name).await?;
@@ -334,7 +336,7 @@ pub async fn act_on_user(
                 return Ok(user);
             }
             let before = UserView::from(&user);
-            let valid_from = if status == UserStatus::Disabled { tx.recorded_at()? } else { user.valid_from };
+            let valid_from = if status == UserStatus::Disabled { now } else { user.valid_from };
             let user = users::update(tx, User { status, valid_from, ..user }).await?;
             if status == UserStatus::Disabled {
                 users::end_sessions(tx, user.id, "user disabled").await?;

@@ -152,6 +152,14 @@ impl Tx {
         }
     }
 
+    /// The stamp of the last commit that its snapshot has.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn last_commit(&mut self) -> Result<Moment, StorageError> {
+        recall::last_commit(self).await
+    }
+
     /// The tick before its snapshot: what it reads is at least as new.
     pub const fn tick(&self) -> u64 {
         self.tick

@@ -494,6 +494,8 @@ impl Writer {
             .record(self.stamps.clock.elapsed().saturating_sub(began));
         self.stamps.end();
         if let Err(error) = &outcome {
+            // Where the audit trail ends is looked up again.
+            self.shared.chain.ends_at(None);
             metrics::counter!(telemetry::WRITER_COMMIT_FAILURES).increment(1);
             tracing::error!(error = %with_causes(error), "a commit failed; its writes were refused");
         }
@@ -558,7 +560,9 @@ impl Writer {
         let offered = outbox::offer(&mut tx, &self.shared.outlet).await?;
         prices::write_pending(&mut tx).await?;
         let head = audit::write_told(&mut tx, &self.shared.chain).await?;
-        let seq = tx.stamp.map_or(seq, |stamp| stamp.seq);
+        // Each commit takes a number, also one that gives none to a row: so that another process cannot have committed
+        // without being noticed.
+        let seq = tx.stamp.map_or(seq, |stamp| stamp.seq).max(first.saturating_add(1));
         on!(tx, conn => sqlx::query(NOTE).bind(seq).execute(conn).await.map(drop))?;
         *self.left() = [first, seq];
         let (touched, pending) = (std::mem::take(&mut tx.touched), std::mem::take(&mut tx.pending));
@@ -573,7 +577,6 @@ impl Writer {
         } else {
             // It may have been made and only its answer lost.
             self.shared.newest.doubt();
-            self.shared.chain.ends_at(None);
         }
         if offered {
             self.shared.outlet.wake();

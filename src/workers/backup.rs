@@ -34,6 +34,7 @@ use postgres::Programs;
 use schedule::{Keep, Schedule};
 use sealed::{Passphrase, Salts};
 use std::collections::BTreeMap;
+use std::fs::{File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
@@ -238,26 +239,37 @@ pub struct Occasion<'a> {
     pub random: Random,
 }
 
-/// A folder of its own, gone when dropped.
+/// A folder of its own, gone when dropped. The process that works in it holds a lock on it: its number says nothing in a
+/// container, where every process that serves has the same.
 #[derive(Debug)]
-struct Work(PathBuf);
+struct Work(PathBuf, #[expect(dead_code, reason = "held until the folder is gone")] File);
+
+/// Locks a folder until the file is closed; none when another process has it.
+fn locked_folder(path: &Path) -> io::Result<Option<File>> {
+    let folder = File::open(path)?;
+    match folder.try_lock() {
+        Ok(()) => Ok(Some(folder)),
+        Err(TryLockError::WouldBlock) => Ok(None),
+        Err(TryLockError::Error(error)) => Err(error),
+    }
+}
 
 impl Work {
-    /// Makes one, and removes those of processes that are no more.
+    /// Makes one, and removes those nobody works in any more.
     fn begin(directory: &Path, id: Uuid) -> Result<Self, BackupError> {
         let failed = |error| BackupError::File { path: directory.to_owned(), error };
         private_folder(directory)?;
         for entry in std::fs::read_dir(directory).map_err(failed)? {
             let path = entry.map_err(failed)?.path();
-            let name = path.file_name().unwrap_or_default().to_string_lossy();
-            let process = name.strip_prefix(WORK).and_then(|rest| rest.split('-').next());
-            if process.is_some_and(|id| !Path::new("/proc").join(id).exists()) {
+            let scratch = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(WORK));
+            if scratch && let Some(_left) = locked_folder(&path).map_err(failed)? {
                 std::fs::remove_dir_all(&path).map_err(failed)?;
             }
         }
         let path = directory.join(format!("{WORK}{}-{id}", std::process::id()));
         private_folder(&path)?;
-        Ok(Self(path))
+        let locked = locked_folder(&path).map_err(failed)?;
+        Ok(Self(path, locked.ok_or(BackupError::Busy)?))
     }
 }
 

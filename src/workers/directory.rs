@@ -90,6 +90,8 @@ pub enum Standing {
         issuer: String,
         /// What it says.
         token: Box<Believed>,
+        /// The version of the user it is about, of our own: what a user may do is another thing after a change.
+        version: Option<i64>,
     },
 }
 
@@ -156,6 +158,17 @@ fn reach_of(owner_id: &str, scopes: &Scopes, portfolios: Option<&str>) -> Arc<Re
     // An id that cannot be read is left out: that narrows, and never widens.
     let named = portfolios.map(|text| text.split(' ').filter_map(PortfolioId::parse).collect());
     Arc::new(Reach { owner_id: owner_id.to_owned(), any_owner: scopes.is_admin(), portfolios: named })
+}
+
+/// What a user is called in the audit trail, and for idempotency keys.
+fn named(name: &str, reach: &Reach) -> String {
+    format!("user:{}{}", escaped(name), mark_of(reach))
+}
+
+/// The same of a user who is not let in by a token yet.
+pub fn actor_of(user: &User) -> String {
+    let scopes = Scopes::parse(&user.scopes);
+    named(&user.name, &reach_of(&user.owner_id, &scopes, user.portfolios.as_deref()))
 }
 
 /// Prefix and secret of a presented key.
@@ -271,7 +284,8 @@ impl Directory {
 
     async fn read_parts(&self, db: &Database, parts: &[Part], now: Moment) -> Result<(), StorageError> {
         let mut tx = db.read().await?;
-        let since = now.plus(-(signing::ACCESS_MAX + LEEWAY));
+        // Stamps may be behind the clock, for as long as it is not followed.
+        let since = now.min(tx.last_commit().await?).plus(-(signing::ACCESS_MAX + LEEWAY));
         for part in parts {
             match part {
                 Part::Keys => {
@@ -351,11 +365,15 @@ impl Directory {
             let said: Scopes = token.scopes.iter().cloned().collect();
             let scopes = Arc::new(said.within(&user.scopes));
             return Ok(Identity {
-                actor: format!("user:{}{}", escaped(&user.user.name), mark_of(&user.reach)),
+                actor: named(&user.user.name, &user.reach),
                 key_prefix: None,
                 scopes,
                 reach: Arc::clone(&user.reach),
-                standing: Standing::Token { issuer, token: Box::new(token) },
+                standing: Standing::Token {
+                    issuer,
+                    token: Box::new(token),
+                    version: Some(user.user.version),
+                },
             });
         }
         let issuer = self.issuers.iter().find(|known| known.rules.issuer == read.issuer);
@@ -379,7 +397,7 @@ impl Directory {
             key_prefix: None,
             scopes: Arc::new(scopes),
             reach,
-            standing: Standing::Token { issuer: rules.issuer.clone(), token: Box::new(token) },
+            standing: Standing::Token { issuer: rules.issuer.clone(), token: Box::new(token), version: None },
         })
     }
 
@@ -407,9 +425,9 @@ impl Directory {
         match standing {
             Standing::Always => true,
             Standing::Key { prefix } => held(&self.keys).get(prefix).is_some_and(|known| known.is_open(now)),
-            Standing::Token { issuer, token } => {
+            Standing::Token { issuer, token, version } => {
                 let good = if *issuer == self.own.0 {
-                    self.user_of(token).is_some()
+                    self.user_of(token).is_some_and(|user| Some(user.user.version) == *version)
                 } else {
                     !self.is_revoked(issuer, token)
                 };

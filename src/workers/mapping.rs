@@ -354,9 +354,10 @@ impl Mapping {
     }
 }
 
-/// A quote the other way round: what was the lowest is the highest then. `None` when a price is zero.
+/// A quote the other way round, rounded to what a price may have: what was the lowest is the highest then. `None` when a
+/// price is zero.
 fn inverted(quote: Quote) -> Option<Quote> {
-    let over = |value: Decimal| Decimal::ONE.divide(&value);
+    let over = |value: Decimal| Decimal::ONE.divide_to_input(&value);
     let some = |value: Option<Decimal>| value.map_or(Some(None), |value| over(value).map(Some));
     let (price, Bar { open, high, low, volume }) = quote.into_parts();
     let bar = Bar { open: some(open)?, high: some(low)?, low: some(high)?, volume };

@@ -38,8 +38,11 @@ pub async fn record(
     base: Currency,
     pairs: &[(Currency, PairRates)],
 ) -> Result<RatesTaken, StorageError> {
-    let key = prices::source(tx, source).await?;
     let mut taken = RatesTaken::default();
+    if pairs.iter().all(|(_, points)| points.is_empty()) {
+        return Ok(taken);
+    }
+    let key = prices::source(tx, source).await?;
     let mut changed_from: Option<Moment> = None;
     // Of the rates that were recorded, a line each: quote, moment, rate.
     let mut hash = Sha256::new();

@@ -3,7 +3,7 @@
 //! Where the numbers fit, it is a long division in 128 bits that takes as many digits at a time as fit; else one of big
 //! integers. Both give the same digits, which a test holds.
 
-use super::{DIVISION_DIGITS, Decimal, POWERS, big_power_of_ten};
+use super::{DIVISION_DIGITS, Decimal, INPUT_DECIMALS, INPUT_DIGITS, POWERS, big_power_of_ten};
 use num_bigint::{BigInt, Sign};
 use num_integer::Integer as _;
 use num_traits::{Signed as _, Zero as _};
@@ -21,6 +21,35 @@ impl Decimal {
             return Some(Self::ZERO);
         }
         self.divide_in_words(divisor).or_else(|| self.divide_in_any_size(divisor))
+    }
+
+    /// The quotient as a number that may be entered: rounded half-even to [`INPUT_DECIMALS`] decimals, and to
+    /// [`INPUT_DIGITS`] significant digits where those are fewer. `None` when `divisor` is zero, or the quotient too large.
+    #[must_use]
+    pub fn divide_to_input(&self, divisor: &Self) -> Option<Self> {
+        if divisor.is_zero() {
+            return None;
+        }
+        let negative = self.is_negative() != divisor.is_negative();
+        let (numerator, denominator) = (self.big().abs(), divisor.big().abs());
+        let most = u32::try_from(INPUT_DIGITS).ok()?;
+        let mut decimals = u32::try_from(INPUT_DECIMALS).ok()?;
+        loop {
+            let (above, below) = (decimals + divisor.scale(), self.scale());
+            let scaled = &numerator * big_power_of_ten(above);
+            let over = &denominator * big_power_of_ten(below);
+            let (mut quotient, rest) = scaled.div_rem(&over);
+            let twice = rest * 2_u8;
+            if twice > over || (twice == over && quotient.is_odd()) {
+                quotient += 1_u8;
+            }
+            let digits = decimal_digits(&quotient);
+            if digits <= most {
+                let mantissa = if negative { -quotient } else { quotient };
+                return Some(Self::from_big(mantissa, decimals).normalized());
+            }
+            decimals = decimals.checked_sub(digits - most)?;
+        }
     }
 
     /// The same in 128 bits; `None` when that does not suffice.
@@ -134,6 +163,25 @@ mod tests {
         // Half and a hair goes up.
         let hair = d(&format!("1{}2501", "0".repeat(32)));
         assert_eq!(hair.divide(&d("1000")).unwrap().to_string(), format!("1{}3", "0".repeat(32)));
+    }
+
+    #[test]
+    fn a_quotient_that_is_to_be_entered_keeps_the_limits_of_what_is() {
+        for (one, other, wanted) in [
+            ("1", "3", "0.333333333333333333"),
+            ("2", "3", "0.666666666666666667"),
+            ("1", "123.45", "0.008100445524503848"),
+            ("-1", "8", "-0.125"),
+            // Half goes to the even neighbour.
+            ("0.0000000000000000005", "1", "0"),
+            ("0.0000000000000000015", "1", "0.000000000000000002"),
+            ("12345678901234567890", "7", "1763668414462081127.142857143"),
+            ("9999999999999999999999999999", "1", "9999999999999999999999999999"),
+        ] {
+            assert_eq!(d(one).divide_to_input(&d(other)).unwrap().to_string(), wanted, "{one} / {other}");
+        }
+        assert_eq!(d("1").divide_to_input(&Decimal::ZERO), None);
+        assert_eq!(d("9999999999999999999999999999").divide_to_input(&d("0.1")), None);
     }
 
     fn any_decimal() -> impl Strategy<Value = Decimal> {

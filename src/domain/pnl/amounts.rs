@@ -103,3 +103,21 @@ impl Neg for Amounts {
         Self { own: -self.own, base: self.base.map(|base| -base) }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn amounts(own: i128, base: Option<i128>) -> Amounts {
+        Amounts { own: Decimal::new(own, 0), base: base.map(|base| Decimal::new(base, 0)) }
+    }
+
+    #[test]
+    fn a_share_is_taken_of_each_side_also_where_one_is_nothing() {
+        let share = |whole: Amounts| whole.share(&Decimal::new(1, 0), &Decimal::new(4, 0));
+        assert_eq!(share(amounts(0, Some(8))), amounts(0, Some(2)));
+        assert_eq!(share(amounts(8, Some(0))), amounts(2, Some(0)));
+        assert_eq!(share(amounts(8, None)), amounts(2, None));
+        assert_eq!(share(amounts(0, None)), amounts(0, None));
+    }
+}

@@ -56,3 +56,28 @@ pub fn free_from(acquired_at: Moment, terms: Terms) -> Option<NaiveDate> {
     let days = u64::from(terms.holding_period) + 1;
     acquired_at.day_in(terms.zone)?.checked_add_days(Days::new(days))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn days_are_counted_from_date_to_date_where_the_portfolio_is() {
+        let at = |text: &str| Moment::parse(text).unwrap();
+        let (from, to) = (at("2026-03-28T22:30:00Z"), at("2026-03-29T22:30:00Z"));
+        // In Berlin the second is past midnight, by the clocks of summer; in Sydney both are a day later.
+        assert_eq!(days_between(from, to, Tz::UTC), Some(1));
+        assert_eq!(days_between(from, to, Tz::Europe__Berlin), Some(2));
+        assert_eq!(days_between(to, from, Tz::Europe__Berlin), Some(-2));
+        assert_eq!(days_between(from, at("2026-03-28T23:30:00Z"), Tz::Europe__Berlin), Some(1));
+        assert_eq!(days_between(from, from, Tz::Australia__Sydney), Some(0));
+    }
+
+    #[test]
+    fn units_are_free_on_the_day_after_the_holding_period() {
+        let terms = Terms { zone: Tz::Europe__Berlin, holding_period: 365 };
+        let free = free_from(Moment::parse("2024-02-28T23:30:00Z").unwrap(), terms).unwrap();
+        // Acquired on the 29th of February: 365 days later is the 28th, and the day after that free.
+        assert_eq!(free.to_string(), "2025-03-01");
+    }
+}

@@ -66,8 +66,11 @@ impl Backups {
                 }
             };
             let Some(archive) = manifest.archive.clone() else { continue };
-            if lengths.get(archive.name.as_str()) != Some(&archive.bytes) {
-                continue;
+            // The archive comes last: without it this is no backup. One of another length is a backup that was damaged.
+            let Some(length) = lengths.get(archive.name.as_str()) else { continue };
+            let whole = *length == archive.bytes;
+            if !whole {
+                tracing::error!(backup.id = %manifest.id, "{} has {length} bytes and not {}", archive.name, archive.bytes);
             }
             // Of this archive, and of none that had its name before.
             let stem = manifest.stem(&archive.sha256);
@@ -76,7 +79,7 @@ impl Backups {
                 manifest,
                 archive,
                 verified_at: mark.as_ref().map(|mark| mark.verified_at),
-                sound: mark.map(|mark| mark.faults.is_empty()),
+                sound: if whole { mark.map(|mark| mark.faults.is_empty()) } else { Some(false) },
             });
         }
         kept.sort_by_key(|kept| (kept.manifest.created_at, kept.manifest.id));

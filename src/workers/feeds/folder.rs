@@ -12,6 +12,7 @@ use crate::workers::feeds::definition::Pair;
 use crate::workers::feeds::failure::FeedError;
 use crate::workers::feeds::generic::{self, FileFormat, Folder, Generic};
 use crate::workers::feeds::session::Session;
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::io::{Read as _, Seek as _, SeekFrom};
 use std::os::unix::fs::MetadataExt as _;
@@ -142,12 +143,14 @@ fn take_rows(
     file: &Found,
     body: &[u8],
 ) -> Result<Option<String>, FeedError> {
-    let (mut rows, mut missing, mut faults) = (Vec::new(), 0, Vec::new());
+    let (mut rows, mut missing) = (Vec::new(), 0);
+    let (table, mut faults) =
+        if format == FileFormat::Csv { readable(body) } else { (Cow::Borrowed(body), Vec::new()) };
     let bodies: Vec<&[u8]> = match format {
         FileFormat::Ndjson => {
             body.split(|byte| *byte == b'\n').filter(|line| !line.trim_ascii().is_empty()).collect()
         }
-        FileFormat::Csv | FileFormat::Json => vec![body],
+        FileFormat::Csv | FileFormat::Json => vec![&table],
     };
     for (number, body) in (1_usize..).zip(bodies) {
         let mut own = Vec::new();
@@ -175,6 +178,22 @@ fn take_rows(
         generic::take(session, pair, own);
     }
     Ok(faults.into_iter().next())
+}
+
+/// The lines of a table that are text, and what is wrong with the others.
+fn readable(body: &[u8]) -> (Cow<'_, [u8]>, Vec<String>) {
+    if std::str::from_utf8(body).is_ok() {
+        return (Cow::Borrowed(body), Vec::new());
+    }
+    let (mut text, mut faults) = (Vec::with_capacity(body.len()), Vec::new());
+    for (number, line) in (1_usize..).zip(body.split_inclusive(|byte| *byte == b'\n')) {
+        if std::str::from_utf8(line).is_ok() {
+            text.extend_from_slice(line);
+        } else {
+            faults.push(format!("line {number}: is not UTF-8 text"));
+        }
+    }
+    (Cow::Owned(text), faults)
 }
 
 async fn blocking<T: Send + 'static>(
@@ -260,8 +279,10 @@ fn read_part(
         return Ok(Part { body, end: size, more: false });
     }
     let mut head = Vec::new();
-    if format == FileFormat::Csv && start > 0 {
-        head = first_line(&mut file, max)?;
+    if start > 0 {
+        if format == FileFormat::Csv {
+            head = first_line(&mut file, max)?;
+        }
         file.seek(SeekFrom::Start(start))?;
     }
     let wanted = (size - start).min(PART.min(max));
@@ -327,7 +348,22 @@ mod tests {
         assert_eq!(read(14, false), ("t,c\n".to_owned(), 14));
         assert_eq!(read(14, true), ("t,c\n3,3".to_owned(), size));
         assert_eq!(read(4, false), ("t,c\n1,10\n2,20\n".to_owned(), 14));
+        // Lines of JSON go on where they were left; they have no header.
+        let text = "{\"t\":1}\n{\"t\":2}\n";
+        std::fs::write(&path, text).unwrap();
+        let part = read_part(&path, FileFormat::Ndjson, (8, 16), 1 << 20, false).unwrap();
+        assert_eq!((part.body.as_slice(), part.end), (&b"{\"t\":2}\n"[..], 16));
+        let part = read_part(&path, FileFormat::Ndjson, (0, 16), 8, false).unwrap();
+        assert_eq!((part.body.as_slice(), part.end, part.more), (&b"{\"t\":1}\n"[..], 8, true));
         std::fs::remove_file(&path).unwrap();
+    }
+
+    #[test]
+    fn a_line_of_a_table_that_is_no_text_is_passed_over() {
+        let (text, faults) = readable(b"t,c\n1,10\n2,\xff\n3,30");
+        assert_eq!(text.as_ref(), b"t,c\n1,10\n3,30");
+        assert_eq!(faults, ["line 3: is not UTF-8 text"]);
+        assert!(matches!(readable(b"t,c\n"), (Cow::Borrowed(_), faults) if faults.is_empty()));
     }
 
     #[test]

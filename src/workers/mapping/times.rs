@@ -1,9 +1,9 @@
 //! Times as providers write them.
 
-use crate::domain::moment::{Moment, Written, first_moment, parse_written, start_of_day};
+use crate::domain::moment::{Moment, Written, parse_written, start_of_day};
 use crate::named_enum;
 use chrono::format::{Item, StrftimeItems};
-use chrono::{DateTime, NaiveDate, NaiveDateTime};
+use chrono::{DateTime, NaiveDate, NaiveDateTime, TimeZone as _};
 use chrono_tz::Tz;
 
 named_enum! {
@@ -61,19 +61,23 @@ impl TimeFormat {
                 Ok(Written::Day(day)) => Ok(start_of_day(day, zone)),
                 Ok(Written::Moment(_)) | Err(_) => Err(format!("`{text}` is not a day such as 2026-01-31")),
             },
-            Self::Own(format) => own(text, format, zone).ok_or_else(|| format!("`{text}` is not `{format}`")),
+            Self::Own(format) => own(text, format, zone),
         }
     }
 }
 
-fn own(text: &str, format: &str, zone: Tz) -> Option<Moment> {
+/// A time that the clocks of `zone` skip is refused; of one that they show twice it is the first.
+fn own(text: &str, format: &str, zone: Tz) -> Result<Moment, String> {
     if let Ok(at) = DateTime::parse_from_str(text, format) {
-        return Some(Moment(at.timestamp_micros()));
+        return Ok(Moment(at.timestamp_micros()));
     }
     if let Ok(local) = NaiveDateTime::parse_from_str(text, format) {
-        return first_moment(local, zone);
+        let shown = zone.from_local_datetime(&local).earliest();
+        let moment = shown.map(|at| Moment(at.timestamp_micros()));
+        return moment.ok_or_else(|| format!("`{text}` does not exist in {zone}, whose clocks skip it"));
     }
-    NaiveDate::parse_from_str(text, format).ok().map(|day| start_of_day(day, zone))
+    let day = NaiveDate::parse_from_str(text, format);
+    day.map(|day| start_of_day(day, zone)).map_err(|_| format!("`{text}` is not `{format}`"))
 }
 
 /// A count since 1970 with so many decimals to a microsecond, from its digits.
@@ -129,6 +133,22 @@ mod tests {
             read("fmt:%Y-%m-%d %H:%M:%S", "2024-01-02 09:30:00", new_york).as_deref(),
             Ok("2024-01-02T14:30:00.000000Z")
         );
+    }
+
+    #[test]
+    fn a_time_that_clocks_skip_is_refused_and_one_they_show_twice_is_the_first() {
+        let unit = "fmt:%Y-%m-%d %H:%M";
+        let read = |text: &str| read(unit, text, Tz::Europe__Berlin);
+        for (text, wanted) in [
+            ("2026-03-29 01:59", "2026-03-29T00:59:00.000000Z"),
+            ("2026-03-29 03:00", "2026-03-29T01:00:00.000000Z"),
+            ("2026-10-25 02:30", "2026-10-25T00:30:00.000000Z"),
+        ] {
+            assert_eq!(read(text).as_deref(), Ok(wanted));
+        }
+        for text in ["2026-03-29 02:00", "2026-03-29 02:59"] {
+            assert!(read(text).unwrap_err().contains("clocks skip it"), "{text}");
+        }
     }
 
     #[test]

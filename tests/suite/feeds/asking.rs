@@ -109,6 +109,12 @@ on_both! {
         let asked: Vec<String> = rest.asked().iter().map(|path| path.rsplit_once('=').unwrap().1.to_owned()).collect();
         assert_eq!(asked, ["1699919999", "1700000099"]);
         assert_eq!(app.get("/ingest/feeds/kraken").await.expect(200)["state"], "stopped");
+        let rows = app.get("/audit?action=feed.run").await.expect(200);
+        let told: Vec<_> = rows.as_array().unwrap().iter().map(|row| (&row["actor"], &row["object_id"], &row["after"]["since"])).collect();
+        assert_eq!(told, [
+            (&json!("loopback"), &json!("kraken"), &json!("2023-11-14T00:00:00.000000Z")),
+            (&json!("loopback"), &json!("kraken"), &json!(null)),
+        ]);
         let absent = app.post("/ingest/feeds/none/run", &json!({})).await;
         assert_eq!(absent.code(404), "feed_not_found");
         let foreign = json!({ "feed": { "kind": "fred", "symbols": ["DGS10"], "api_key": "x" } });

@@ -23,6 +23,58 @@ impl TestApp {
 }
 
 on_both! {
+    async fn pages_say_what_the_whole_says(backend) {
+        let app = TestApp::start(backend).await;
+        app.gold_and_bitcoin("0").await;
+        // Days of UTC fit into none of New York; ticks lie an hour apart, with holes.
+        let day = |day: u32| json!({ "symbol": "GOLD", "price": "5", "source": "d", "interval": "1d", "timestamp": format!("2026-01-{day:02}T00:00:00Z") });
+        let tick = |hour: u32| json!({ "symbol": "GOLD", "price": hour, "timestamp": format!("2026-01-{:02}T{:02}:30:00Z", 1 + hour / 24, hour % 24) });
+        let rows: Vec<Value> = (1..9).map(day).chain((0..180).filter(|hour| hour % 7 != 3 && !(40..90).contains(hour)).map(tick)).collect();
+        app.post("/prices/batch", &json!(rows)).await.expect(200);
+        for asked in ["interval=1h&tz=America/New_York", "interval=1d&tz=America/New_York", "interval=4h"] {
+            let whole = app.candles(&format!("{asked}&limit=10000")).await;
+            let (mut candles, mut not_fitting) = (Vec::new(), 0);
+            let mut next = Some(format!("/assets/GOLD/candles?{asked}&limit=3"));
+            while let Some(path) = next {
+                let page = app.get(&path).await;
+                let view = page.expect(200);
+                candles.extend(view["candles"].as_array().unwrap().iter().cloned());
+                not_fitting += view["not_fitting"].as_u64().unwrap();
+                next = page.next_page();
+            }
+            assert_eq!(json!(candles), whole["candles"], "{asked}");
+            assert_eq!(json!(not_fitting), whole["not_fitting"], "{asked}");
+        }
+        app.stop().await;
+    }
+
+    async fn without_a_priority_the_longest_candle_is_taken_whoever_says_so(backend) {
+        let app = TestApp::start(backend).await;
+        app.gold_and_bitcoin("0").await;
+        for (price, source, interval) in [("1", "aa", ""), ("2", "zz", "1d"), ("4", "mm", "1w"), ("9", "nn", "1M")] {
+            let body = json!({ "symbol": "GOLD", "price": price, "source": source, "interval": interval, "timestamp": "2024-01-01T00:00:00Z" });
+            app.post("/prices", &body).await.expect(200);
+        }
+        for (interval, wanted) in [("1h", ["1", "aa", "tick"]), ("1d", ["2", "zz", "1d"]), ("1w", ["4", "mm", "1w"]), ("1M", ["9", "nn", "1M"])] {
+            let view = app.candles(&format!("interval={interval}")).await;
+            assert_eq!(fields(&view["candles"][0], &["close", "source", "made_of"]), wanted, "{interval}");
+        }
+        app.stop().await;
+    }
+
+    async fn a_longer_interval_is_taken_only_where_there_are_more_candles(backend) {
+        let app = TestApp::start(backend).await;
+        app.gold_and_bitcoin("0").await;
+        let rows: Vec<Value> = (0..24).filter(|hour| *hour != 5)
+            .map(|hour| json!({ "symbol": "GOLD", "price": "1", "timestamp": format!("2018-01-03T{hour:02}:00:00Z") })).collect();
+        app.post("/prices/batch", &json!(rows)).await.expect(200);
+        for (asked, most, interval, count) in [("1h", 24, "1h", 23), ("1h", 23, "1h", 23), ("1h", 22, "2h", 12), ("1d", 1, "1d", 1), ("1h", 1, "1d", 1)] {
+            let view = app.candles(&format!("interval={asked}&max_points={most}")).await;
+            assert_eq!((view["interval"].as_str(), view["candles"].as_array().unwrap().len()), (Some(interval), count), "{asked} {most}");
+        }
+        app.stop().await;
+    }
+
     /// The figures of the day are those the exchange itself gives for it (`btcusd_coinbase_1d.csv`).
     #[ignore = "needs ../shared"]
     async fn a_days_minutes_are_that_day(backend) {
@@ -225,7 +277,7 @@ on_both! {
         assert_eq!(app.candles("interval=1h").await["candles"], json!([]));
         app.tick("1", "2016-01-01T00:00:00Z").await;
         app.tick("1", "2026-01-01T00:00:00Z").await;
-        let refused = app.get("/assets/GOLD/candles?interval=1h&max_points=20").await;
+        let refused = app.get("/assets/GOLD/candles?interval=1h&max_points=1").await;
         assert_eq!(refused.json()["errors"][0]["parameter"], "max_points");
         app.stop().await;
     }

@@ -19,6 +19,23 @@ fn portfolio() -> Value {
 }
 
 on_both! {
+    async fn a_file_without_a_row_leaves_no_source_behind(backend) {
+        let app = TestApp::start(backend).await;
+        app.gold_and_bitcoin("0").await;
+        let csv = [("content-type", "text/csv")];
+        for (number, (path, file)) in (0..).zip([
+            ("/prices/import?symbol=GOLD&source=", "time,close\n"),
+            ("/prices/import?symbol=GOLD&keep_going=true&source=", "time,close\n2026-01-01,x\n"),
+            ("/fx/import?source=", "date,USD\n2026-01-01,N/A\n"),
+            ("/fx/import?source=", "date,USD\n"),
+        ]) {
+            let done = app.send("POST", &format!("{path}new{number}"), &csv, file.as_bytes()).await.expect(200);
+            assert_eq!(done["stored"], 0, "{path}: {done}");
+        }
+        assert!(!app.get("/prices/sources").await.text().contains("new"));
+        app.stop().await;
+    }
+
     async fn a_file_and_a_withdrawal_are_done_once(backend) {
         let app = TestApp::start(backend).await;
         app.gold_and_bitcoin("0").await;

@@ -97,6 +97,56 @@ on_both! {
         app.stop().await;
     }
 
+    async fn a_key_counts_as_good_only_where_somebody_looked_at_it(backend) {
+        let rates = Rates { key: 0, address: 0, heavy: 0, anonymous: 0, refused: 5 };
+        let (app, _scratch) = guarded(backend, rates).await;
+        let get = async |key: &str, path: &str| app.send("GET", path, &[("x-api-key", key)], b"").await;
+        let wrong = |n: usize| format!("art_{n:012}_{}", "0".repeat(64));
+        // These ask for no key, and look at none.
+        for n in 0..50 {
+            get(&wrong(n), "/health/live").await.expect(200);
+            assert!(get(&wrong(n), "/docs").await.status.is_success());
+            assert!(get(&wrong(n), "/.well-known/jwks.json").await.status.is_success());
+        }
+        for n in 0..7 {
+            assert_eq!(get(&wrong(n), "/markets").await.status.as_u16(), if n < 5 { 401 } else { 429 }, "{n}");
+        }
+        app.stop().await;
+    }
+
+    async fn strangers_of_one_address_have_a_part_of_the_places(backend) {
+        let scratch = Scratch::new();
+        let location = fresh_location(backend, &scratch).await;
+        let clock = Clock::manual(Moment::parse(START).unwrap());
+        let rates = Rates { key: 0, address: 0, heavy: 0, anonymous: 0, refused: 0 };
+        let proxies = TrustedProxies { networks: vec!["127.0.0.1/32".parse().unwrap()], ..TrustedProxies::default() };
+        let guard = Guard::new(Limits { rates, requests: 16, ..Limits::default() }, proxies, Vec::new());
+        let app = TestApp::start_guarded(location, clock, Access::Keys, guard).await;
+        let key = app.app.admin_key("first").await.unwrap();
+        app.send("GET", "/markets", &[("x-api-key", &key)], b"").await.expect(200);
+        let mut held = Vec::new();
+        for _ in 0..2 {
+            let mut stream = TcpStream::connect(app.address).await.unwrap();
+            let head = "POST /auth/login HTTP/1.1\r\nhost: a\r\ncontent-type: application/json\r\ncontent-length: 100\r\n\r\n{";
+            stream.write_all(head.as_bytes()).await.unwrap();
+            held.push(stream);
+        }
+        let started = std::time::Instant::now();
+        while app.get("/markets").await.status != 503 {
+            assert!(started.elapsed().as_secs() < 20, "the places of strangers are not taken");
+        }
+        assert_eq!(app.get("/markets").await.code(503), "busy");
+        app.send("GET", "/markets", &[("x-forwarded-for", "192.0.2.9")], b"").await.expect(401);
+        for _ in 0..20 {
+            app.send("GET", "/markets", &[("x-api-key", &key)], b"").await.expect(200);
+        }
+        drop(held);
+        let large = format!("{{\"name\":\"{}\"}}", "a".repeat(20 << 10));
+        let json = [("content-type", "application/json"), ("x-forwarded-for", "192.0.2.9")];
+        assert_eq!(app.send("POST", "/auth/login", &json, large.as_bytes()).await.code(413), "body_too_large");
+        app.stop().await;
+    }
+
     async fn who_shows_no_key_has_a_quota_by_address(backend) {
         let rates = Rates { key: 0, address: 0, heavy: 0, anonymous: 10, refused: 0 };
         let (app, _scratch) = guarded(backend, rates).await;

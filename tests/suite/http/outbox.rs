@@ -37,6 +37,20 @@ async fn posting(backend: Backend, fickle: &Fickle) -> TestApp {
     TestApp::start_posting(backend, remote(fickle)).await
 }
 
+#[tokio::test]
+async fn what_waits_is_shown_with_its_digits() {
+    let fickle = Fickle::start(DOWN).await;
+    let app = posting(Backend::Sqlite, &fickle).await;
+    app.gold_and_bitcoin("0").await;
+    let price = r#"{"symbol":"GOLD","price":1234567890.123456789012345678,"volume":0.100000000000000001}"#;
+    app.send("POST", "/prices", &[("content-type", "application/json")], price.as_bytes()).await.expect(200);
+    let shown = app.get("/ingest/outbox").await.text();
+    for digits in ["1234567890.123456789012345678", "0.100000000000000001"] {
+        assert!(shown.contains(digits), "{shown}");
+    }
+    app.stop().await;
+}
+
 async fn add_market(app: &TestApp) {
     let body = json!({ "code": "M", "name": "M", "market_type": "CRYPTO_EXCHANGE", "timezone": "UTC" });
     app.post("/markets", &body).await.expect(201);

@@ -122,6 +122,22 @@ on_both! {
             assert!(!small.headers.contains_key("content-encoding"));
             assert_eq!(small.code(404), "market_not_found");
         }
+        // Files are packed one after the other, too, and no member is left out.
+        app.gold_and_bitcoin("0").await;
+        let line = |second: u32| format!("{{\"symbol\":\"GOLD\",\"price\":\"1\",\"timestamp\":\"2026-02-03T00:00:{second:02}Z\"}}\n");
+        let pack: [(&str, fn(&[u8]) -> Vec<u8>); 2] = [("gzip", gzip), ("zstd", zstd)];
+        for (first, (coding, pack)) in (0..).step_by(20).zip(pack) {
+            let both = [pack(line(first).as_bytes()), pack(line(first + 1).as_bytes())].concat();
+            let headers = [("content-type", "application/x-ndjson"), ("content-encoding", coding)];
+            let stored = app.send("POST", "/prices/batch", &headers, &both).await.expect(200)["stored"].clone();
+            assert_eq!(stored, 2, "{coding}");
+            let both = [pack(line(first + 2).as_bytes()), pack(line(first + 3).as_bytes())].concat();
+            let summary = app.send("POST", "/prices/stream", &headers, &both).await.expect(200);
+            assert_eq!(summary["stored"], 2, "{coding}: {summary}");
+            let garbage = [pack(line(first + 4).as_bytes()), b"no member".to_vec()].concat();
+            let refused = app.send("POST", "/prices/batch", &headers, &garbage).await;
+            assert_eq!(refused.code(400), "malformed_json", "{coding}");
+        }
         // A small file that unpacks to a large body is as large as that body.
         let bomb = app.send("GET", "/openapi.json", &[("accept-encoding", "gzip")], b"").await;
         assert!(bomb.body.len() < app.get("/openapi.json").await.body.len() / 2);

@@ -134,6 +134,7 @@ on_both! {
             assert_eq!(stamp.0, expected, "by a clock of {clock}");
             assert!(stamp.1 > last.1, "the sequence goes on");
             (last, written) = (stamp, written + 1);
+            assert_eq!(db.db.read().await.unwrap().last_commit().await.unwrap(), expected);
             let behind = db.db.stamps().clock_health().behind;
             assert_eq!(behind, expected > clock);
         }

@@ -107,3 +107,20 @@ fn named_lots_must_be_there_and_add_up() {
         [amounts("60"), amounts("10")]
     );
 }
+
+#[test]
+fn a_pick_of_an_entry_that_is_in_several_lots_goes_on_in_the_next() {
+    let mut open = opened(CostBasis::Specific, &[("2", "20", "0"), ("2", "30", "0"), ("5", "10", "0")]);
+    let transaction = open.0[0].transaction;
+    open.0[1].transaction = transaction;
+    let whole = open.clone();
+    let pick = LotPick { transaction, quantity: d("3") };
+    let pieces = open.take(&d("3"), CostBasis::Specific, false, &[pick]).unwrap();
+    let taken: Vec<(Decimal, Amounts)> =
+        pieces.into_iter().map(|piece| (piece.quantity, piece.gross)).collect();
+    assert_eq!(taken, [(d("2"), amounts("20")), (d("1"), amounts("15"))]);
+    let left: Vec<(u64, Decimal)> = open.0.iter().map(|lot| (lot.number, lot.quantity.clone())).collect();
+    assert_eq!(left, [(2, d("1")), (3, d("5"))]);
+    assert_eq!((open.quantity(), whole.quantity()), (d("6"), d("9")));
+    assert!(open != whole && whole == whole.clone());
+}

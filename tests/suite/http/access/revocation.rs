@@ -11,6 +11,7 @@ use hyper_util::rt::TokioIo;
 use serde_json::json;
 use std::convert::Infallible;
 use std::time::{Duration, Instant};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -144,6 +145,75 @@ on_both! {
         // The last four bytes of such a file are the length of what is in it.
         let length = u32::from_le_bytes(*packed.last_chunk().unwrap());
         assert_eq!(usize::try_from(length).unwrap(), plain.len());
+        guarded.app.stop().await;
+    }
+
+    async fn a_body_that_ends_after_its_key_was_revoked_does_nothing(backend) {
+        let guarded = Guarded::start(backend).await;
+        gold(&guarded).await;
+        let portfolio = json!({ "name": "p", "owner_id": "o", "initial_capital": "0" });
+        let portfolio = guarded.admin("POST", "/portfolios", &portfolio).await.expect(201)["id"].as_str().unwrap().to_owned();
+        let import = format!("/portfolios/{portfolio}/transactions:import");
+        for (path, kind, body) in [
+            ("/keys", "application/json", r#"{"name":"late","admin":true}"#),
+            ("/prices", "application/json", r#"{"symbol":"GOLD","price":"1"}"#),
+            ("/fx/import", "text/csv", "date,USD\n2026-01-02,1.1\n"),
+            (&import, "text/csv", "type,amount\ndeposit,5\n"),
+        ] {
+            let key = json!({ "name": "slow", "admin": true });
+            let key = guarded.admin("POST", "/keys", &key).await.expect(201)["key"].as_str().unwrap().to_owned();
+            let before = guarded.by(&guarded.admin, "GET", "/audit?limit=1000", None).await.expect(200).as_array().unwrap().len();
+            let mut stream = TcpStream::connect(guarded.app.address).await.unwrap();
+            let (first, rest) = body.split_at(5);
+            let head = format!(
+                "POST {path} HTTP/1.1\r\nhost: a\r\nconnection: close\r\nauthorization: Bearer {key}\r\ncontent-type: {kind}\r\ncontent-length: {}\r\n\r\n{first}",
+                body.len()
+            );
+            stream.write_all(head.as_bytes()).await.unwrap();
+            // It was let in once its last use is known.
+            let mine = format!("/keys/{}", id_of(&key));
+            let started = Instant::now();
+            while guarded.by(&guarded.admin, "GET", &mine, None).await.expect(200)["last_used_at"].is_null() {
+                assert!(started.elapsed() < PATIENCE, "{path}: the request was not looked at");
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+            guarded.by(&guarded.admin, "DELETE", &mine, None).await;
+            stream.write_all(rest.as_bytes()).await.unwrap();
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).await.unwrap();
+            assert!(answer.starts_with("HTTP/1.1 401 "), "{path}: {answer}");
+            let rows = guarded.by(&guarded.admin, "GET", "/audit?limit=1000", None).await.expect(200);
+            let since: Vec<&str> =
+                rows.as_array().unwrap()[before..].iter().map(|row| row["action"].as_str().unwrap()).collect();
+            assert_eq!(since, ["key.revoke", "access.authenticate"], "{path}");
+        }
+        guarded.app.stop().await;
+    }
+
+    async fn a_stream_ends_when_its_user_may_not_write_prices_any_more(backend) {
+        let guarded = Guarded::start(backend).await;
+        gold(&guarded).await;
+        let tokens = guarded.user("alice", &["prices:write"]).await;
+        let (feed, answer) = stream(&guarded, tokens["access_token"].as_str().unwrap()).await;
+        feed.send(price(1)).await.unwrap();
+        let body = json!({ "scopes": ["markets:read"] });
+        guarded.by(&guarded.admin, "PATCH", "/users/alice", Some(&body)).await.expect(200);
+        assert_eq!(answer.await.unwrap().0, 401);
+        guarded.app.stop().await;
+    }
+
+    async fn a_password_that_is_changed_while_the_clock_is_behind_lets_in(backend) {
+        let guarded = Guarded::start(backend).await;
+        let old = guarded.user("alice", &["markets:read"]).await;
+        let old = old["access_token"].as_str().unwrap();
+        guarded.by(old, "GET", "/markets", None).await.expect(200);
+        guarded.app.set_clock("2026-11-23T08:00:00Z");
+        let body = json!({ "password": "another battery horse staple" });
+        guarded.by(&guarded.admin, "POST", "/users/alice/password", Some(&body)).await.expect(200);
+        let login = json!({ "name": "alice", "password": "another battery horse staple" });
+        let new = guarded.by("", "POST", "/auth/login", Some(&login)).await.expect(200);
+        guarded.by(new["access_token"].as_str().unwrap(), "GET", "/markets", None).await.expect(200);
+        guarded.by(old, "GET", "/markets", None).await.expect(401);
         guarded.app.stop().await;
     }
 
