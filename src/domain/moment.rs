@@ -134,7 +134,8 @@ pub fn parse_written(text: &str) -> Result<Written, MomentError> {
     if text.len() == 10 {
         let day = NaiveDate::parse_from_str(text, "%Y-%m-%d").map_err(|_| MomentError::NotATime)?;
         // Blanks in the place of digits are read, too.
-        return if text.contains(' ') { Err(MomentError::NotATime) } else { Ok(Written::Day(day)) };
+        let plain = text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'-');
+        return if plain { Ok(Written::Day(day)) } else { Err(MomentError::NotATime) };
     }
     match DateTime::parse_from_rfc3339(text) {
         Ok(time) => checked(time.to_utc()).map(Written::Moment),

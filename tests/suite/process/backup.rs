@@ -144,8 +144,14 @@ on_both! {
         std::fs::write(&archive, &whole).unwrap();
         place.run(&["backup", "verify"]).ok();
         assert_eq!(place.run(&["backup", "list", "--json"]).json()[0]["sound"], json!(true));
-        // One that is shorter than its manifest says is no backup.
+        // One that is shorter than its manifest says was damaged; without an archive there is no backup.
         std::fs::write(&archive, &whole[..middle]).unwrap();
+        assert_eq!(place.run(&["backup", "list", "--json"]).json()[0]["sound"], json!(false));
+        for command in ["verify", "restore"] {
+            let said = place.run(&["backup", command]).failed(1);
+            assert!(said.contains("not the one its manifest names"), "{said}");
+        }
+        std::fs::remove_file(&archive).unwrap();
         assert_eq!(place.run(&["backup", "list", "--json"]).json(), json!([]));
     }
 }
