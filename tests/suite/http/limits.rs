@@ -127,8 +127,8 @@ on_both! {
         let mut held = Vec::new();
         for _ in 0..2 {
             let mut stream = TcpStream::connect(app.address).await.unwrap();
-            let head = "POST /auth/login HTTP/1.1\r\nhost: a\r\ncontent-type: application/json\r\ncontent-length: 100\r\n\r\n{";
-            stream.write_all(head.as_bytes()).await.unwrap();
+            let begun = "POST /auth/login HTTP/1.1\r\nhost: a\r\ncontent-type: application/json\r\ncontent-length: 100\r\n\r\n{";
+            stream.write_all(begun.as_bytes()).await.unwrap();
             held.push(stream);
         }
         let started = std::time::Instant::now();
