@@ -184,7 +184,9 @@ fn checked(time: DateTime<Utc>) -> Result<Moment, MomentError> {
     if !time.timestamp_subsec_nanos().is_multiple_of(1_000) {
         return Err(MomentError::TooPrecise);
     }
-    if time.timestamp_subsec_nanos() >= 1_000_000_000 {
+    // An offset can lead out of the years that RFC 3339 writes.
+    let written = (0..=9_999).contains(&chrono::Datelike::year(&time));
+    if time.timestamp_subsec_nanos() >= 1_000_000_000 || !written {
         return Err(MomentError::NotATime);
     }
     Ok(Moment(time.timestamp_micros()))
@@ -348,7 +350,14 @@ mod tests {
 
     #[test]
     fn however_odd_a_time_is_what_it_is_read_as_is_read_again_from_how_it_is_written() {
-        let examples = ["2026-01-31T09:30:00.5+01:00", "2026-01-31", "2025-12-31T23:59:59.999999Z"];
+        let examples = [
+            "2026-01-31T09:30:00.5+01:00",
+            "2026-01-31",
+            "2025-12-31T23:59:59.999999Z",
+            // In UTC these lie in years that cannot be written.
+            "9999-12-31T23:59:59-01:00",
+            "0000-01-01T00:00:00+01:00",
+        ];
         crate::domain::hammer::hammer(&examples, |bytes| {
             let Ok(text) = std::str::from_utf8(bytes) else { return };
             if let Ok(moment) = Moment::parse_utc_default(text) {
