@@ -11,10 +11,10 @@ TYPOS := 1.52.0
 MOTO := 5.2.5
 DUCKDB := 2.0.1
 
-.PHONY: help run test check bench needs moto faults kills parsers deny typos offline slow conformance
+.PHONY: help run test check bench needs moto faults kills parsers deny advisories typos offline slow conformance
 
 help: ## List the commands
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: ## Start a server with demonstration data
 	cargo run --release -- demo
@@ -108,6 +108,10 @@ target/tools/moto-$(MOTO):
 
 needs: ## Install what the tests start: scripts/needs.txt
 	@scripts/needs.sh test
+
+advisories: ## Look for known flaws in dependencies; needs the network. Each day: see SECURITY.md
+	@cargo deny --version >/dev/null 2>&1 || cargo install --locked cargo-deny@$(CARGO_DENY)
+	cargo deny --locked check advisories
 
 deny: # Without advisories: they need a clone of a database from the network.
 	@cargo deny --version >/dev/null 2>&1 || cargo install --locked cargo-deny@$(CARGO_DENY)

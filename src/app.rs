@@ -119,7 +119,8 @@ fn bucket_address(s3: &S3Config) -> Result<BucketAddress, BackupError> {
     };
     let endpoint = Some(s3.endpoint.value.clone()).filter(|endpoint| !endpoint.is_empty());
     let (bucket, prefix) = (s3.bucket.value.clone(), s3.prefix.value.clone());
-    Ok(BucketAddress { bucket, prefix, endpoint, region: s3.region.value.clone(), key })
+    let (region, authorities) = (s3.region.value.clone(), s3.authorities.value.1.clone());
+    Ok(BucketAddress { bucket, prefix, endpoint, region, key, authorities })
 }
 
 /// Why the data could not be opened.
@@ -270,6 +271,7 @@ impl App {
             draining,
             guard,
             limits,
+            described: true,
         });
         Ok(Self { state, directory, certificates: None, remote: None })
     }
@@ -284,6 +286,13 @@ impl App {
     #[must_use]
     pub fn guarded(mut self, guard: Guard) -> Self {
         Arc::make_mut(&mut self.state).guard = Arc::new(guard);
+        self
+    }
+
+    /// The same, with the pages and the document that describe it or without.
+    #[must_use]
+    pub fn described(mut self, described: bool) -> Self {
+        Arc::make_mut(&mut self.state).described = described;
         self
     }
 

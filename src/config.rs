@@ -4,8 +4,10 @@
 
 pub mod access;
 pub mod audit;
+mod authorities;
 pub mod backup;
 pub mod cors;
+mod encryption;
 mod feeds;
 pub mod health;
 mod keys;
@@ -103,10 +105,28 @@ pub enum ConfigError {
     OpenBeyondLoopback(SocketAddr),
     /// Keys and figures could be read on the way.
     #[error(
-        "listen: others reach {0}, and there is no TLS: set [tls], or put a proxy with TLS in front and name it in [proxy]; \
-         where something else encrypts what goes there, or nobody else gets there, say plain_http = true"
+        "{name}: others reach {address}, and there is no TLS: set [tls], or listen on loopback, behind a proxy on this \
+         machine too; where something else encrypts what goes there, or nobody else gets there, say unencrypted = true"
     )]
-    PlainBeyondLoopback(SocketAddr),
+    PlainBeyondLoopback {
+        /// The setting.
+        name: &'static str,
+        /// Where it listens.
+        address: SocketAddr,
+    },
+    /// What is sent to another machine could be read on the way.
+    #[error(
+        "{name}: what goes to {place} could be read on the way, or by somebody else there: let it {should}; where \
+         something else encrypts what goes there, or nobody else gets there, say unencrypted = true"
+    )]
+    Unencrypted {
+        /// The setting.
+        name: String,
+        /// Where it leads, without secrets.
+        place: String,
+        /// What it should say.
+        should: &'static str,
+    },
 }
 
 /// What flags said.
@@ -132,7 +152,8 @@ struct File {
     database_url: Option<String>,
     listen: Option<String>,
     open_loopback: Option<bool>,
-    plain_http: Option<bool>,
+    unencrypted: Option<bool>,
+    docs: Option<bool>,
     log: Option<String>,
     log_format: Option<String>,
     #[serde(default)]
@@ -170,8 +191,10 @@ pub struct Config {
     pub listen: Setting<SocketAddr>,
     /// Let loopback callers in without a key.
     pub open_loopback: Setting<bool>,
-    /// Serve others without TLS.
-    pub plain_http: Setting<bool>,
+    /// Let connections to and from other machines be without TLS.
+    pub unencrypted: Setting<bool>,
+    /// Serve the pages and the document that describe the service.
+    pub docs: Setting<bool>,
     /// Log filter.
     pub log: Setting<String>,
     /// How log lines look.
@@ -271,8 +294,7 @@ impl Config {
             file.data.map(|value| (path.as_path(), value)),
             PathBuf::from(DATA),
         );
-        let url =
-            choose(flags.database_url, var("ARTIFACT_DATABASE_URL"), filed(file.database_url), String::new());
+        let url = database_url(flags.database_url, filed(file.database_url), env)?;
         // The earlier service took a port alone.
         let port = var("INFRA_PORT").map(|(name, port)| (name, format!("127.0.0.1:{port}")));
         let listen =
@@ -280,15 +302,12 @@ impl Config {
         let open = choose(
             flags.open_loopback.then(|| "true".to_owned()),
             var("ARTIFACT_OPEN_LOOPBACK"),
-            filed(file.open_loopback.map(|open| open.to_string())),
+            filed(told(file.open_loopback)),
             "false".to_owned(),
         );
-        let plain = choose(
-            None,
-            var("ARTIFACT_PLAIN_HTTP"),
-            filed(file.plain_http.map(|plain| plain.to_string())),
-            "false".to_owned(),
-        );
+        let unencrypted =
+            choose(None, var("ARTIFACT_UNENCRYPTED"), filed(told(file.unencrypted)), "false".to_owned());
+        let docs = choose(None, var("ARTIFACT_DOCS"), filed(told(file.docs)), "true".to_owned());
         let log =
             choose(None, var("ARTIFACT_LOG").or_else(|| var("RUST_LOG")), filed(file.log), LOG.to_owned());
         let format = choose(None, var("ARTIFACT_LOG_FORMAT"), filed(file.log_format), "text".to_owned());
@@ -297,15 +316,16 @@ impl Config {
         let config = Self {
             backup,
             data,
-            database_url: database_url(url)?,
+            database_url: url,
             listen: parsed(
                 "listen",
                 listen,
                 |text| text.parse().ok(),
                 "is not an address such as 127.0.0.1:7000",
             )?,
-            open_loopback: parsed("open_loopback", open, |text| text.parse().ok(), "must be true or false")?,
-            plain_http: parsed("plain_http", plain, |text| text.parse().ok(), "must be true or false")?,
+            open_loopback: yes_or_no("open_loopback", open)?,
+            unencrypted: yes_or_no("unencrypted", unencrypted)?,
+            docs: yes_or_no("docs", docs)?,
             log,
             log_format: parsed("log_format", format, log_format, "must be text or json")?,
             access: access::Access::load(file.access, &path, env)?,
@@ -319,28 +339,8 @@ impl Config {
             cors: cors::Cors::load(file.cors, &path, env)?,
             tls: tls::Tls::load(file.tls, &path, env)?,
         };
-        config.check_address(config.listen.value)?;
+        config.check_connections()?;
         Ok(config)
-    }
-
-    /// Whether an address may be listened on: who comes without a key comes from this machine, and what others send and
-    /// get is encrypted.
-    ///
-    /// # Errors
-    /// [`ConfigError::OpenBeyondLoopback`], [`ConfigError::PlainBeyondLoopback`].
-    pub fn check_address(&self, address: SocketAddr) -> Result<(), ConfigError> {
-        if address.ip().is_loopback() {
-            return Ok(());
-        }
-        if self.open_loopback.value {
-            return Err(ConfigError::OpenBeyondLoopback(address));
-        }
-        let encrypted = self.tls.files().is_some() || !self.proxy.trusted.value.is_empty();
-        if encrypted || self.plain_http.value {
-            Ok(())
-        } else {
-            Err(ConfigError::PlainBeyondLoopback(address))
-        }
     }
 
     /// Whether the password of a database stands on the command line.
@@ -358,7 +358,8 @@ impl Config {
             ("database_url", url, self.database_url.origin.to_string()),
             ("listen", self.listen.value.to_string(), self.listen.origin.to_string()),
             ("open_loopback", self.open_loopback.value.to_string(), self.open_loopback.origin.to_string()),
-            ("plain_http", self.plain_http.value.to_string(), self.plain_http.origin.to_string()),
+            ("unencrypted", self.unencrypted.value.to_string(), self.unencrypted.origin.to_string()),
+            ("docs", self.docs.value.to_string(), self.docs.origin.to_string()),
             ("log", self.log.value.clone(), self.log.origin.to_string()),
             ("log_format", format.to_owned(), self.log_format.origin.to_string()),
             ("feeds", shown_feeds(&self.feeds.value), self.feeds.origin.to_string()),
@@ -428,7 +429,26 @@ fn parsed<T>(
     }
 }
 
-fn database_url(setting: Setting<String>) -> Result<Setting<Option<String>>, ConfigError> {
+/// A choice as it stands in the environment.
+fn told(choice: Option<bool>) -> Option<String> {
+    choice.map(|choice| choice.to_string())
+}
+
+fn yes_or_no(name: &'static str, setting: Setting<String>) -> Result<Setting<bool>, ConfigError> {
+    parsed(name, setting, |text| text.parse().ok(), "must be true or false")
+}
+
+/// The URL of PostgreSQL. It may hold a password, so it is looked for where secrets are.
+fn database_url(
+    flag: Option<String>,
+    filed: Option<(&Path, String)>,
+    env: Environment<'_>,
+) -> Result<Setting<Option<String>>, ConfigError> {
+    let found = secret::find(env, ("ARTIFACT_DATABASE_URL", "ARTIFACT_DATABASE_URL_FILE"))?;
+    let setting = match (flag, found) {
+        (None, Some((origin, value))) => Setting { value, origin },
+        (flag, _) => choose(flag, None, filed, String::new()),
+    };
     if setting.origin == Origin::Default {
         return Ok(Setting { value: None, origin: Origin::Default });
     }
@@ -511,26 +531,6 @@ mod tests {
         let flags =
             Flags { open_loopback: true, listen: Some("0.0.0.0:7000".to_owned()), ..Flags::default() };
         assert!(matches!(Config::load(flags, &none), Err(ConfigError::OpenBeyondLoopback(_))));
-    }
-
-    #[test]
-    fn others_are_served_with_tls_or_behind_a_proxy_or_because_somebody_said_so() {
-        let load = |listen: &str, said: &'static [(&'static str, &'static str)]| {
-            let env = |name: &str| {
-                said.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned())
-            };
-            Config::load(Flags { listen: Some(listen.to_owned()), ..Flags::default() }, &env)
-        };
-        for others in ["0.0.0.0:7000", "[::]:7000", "192.0.2.7:80", "10.0.0.1:7000"] {
-            let refused = load(others, &[]).unwrap_err();
-            assert!(matches!(refused, ConfigError::PlainBeyondLoopback(_)), "{refused}");
-            load(others, &[("ARTIFACT_PLAIN_HTTP", "true")]).unwrap();
-            load(others, &[("ARTIFACT_PROXY__TRUSTED", "10.0.0.2/32")]).unwrap();
-            load(others, &[("ARTIFACT_TLS__CERTIFICATE", "/c"), ("ARTIFACT_TLS__KEY", "/k")]).unwrap();
-        }
-        for own in ["127.0.0.1:7000", "127.8.0.1:0", "[::1]:7000"] {
-            load(own, &[]).unwrap();
-        }
     }
 
     #[test]

@@ -41,6 +41,7 @@ pub mod ledger_imports;
 pub mod limits;
 pub mod lines;
 pub mod login;
+pub mod login_sessions;
 pub mod loopback;
 pub mod mappings;
 pub mod markets;
@@ -72,6 +73,7 @@ pub mod returns;
 pub mod rights;
 pub mod router;
 pub mod seats;
+pub mod second_factor;
 pub mod security;
 pub mod several;
 pub mod signing_keys;
@@ -145,4 +147,6 @@ pub struct Service {
     pub guard: Arc<Guard>,
     /// From when on the service counts as unwell.
     pub limits: Arc<Limits>,
+    /// Whether the pages and the document that describe the service are served.
+    pub described: bool,
 }

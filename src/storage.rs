@@ -44,6 +44,7 @@ pub mod rates;
 mod recall;
 pub mod refusal;
 pub mod sealing;
+pub mod second_factors;
 pub mod series;
 pub mod snapshot;
 pub mod ticks;

@@ -2,11 +2,13 @@
 
 pub mod actions;
 pub mod adjusted_prices;
+pub mod arrivals;
 pub mod audit_trail;
 pub mod background;
 pub mod backlog;
 pub mod backup;
 pub mod bookkeeping;
+pub mod breached;
 pub mod csv_records;
 pub mod difference;
 pub mod directory;
@@ -34,6 +36,7 @@ pub mod records;
 pub mod refusals;
 pub mod rehearsal;
 pub mod sealing;
+pub mod second_factor;
 pub mod server_secret;
 pub mod sessions;
 pub mod tokens;

@@ -31,7 +31,7 @@ pub(super) async fn run(context: &Context) -> Result<(), Failure> {
     let certificates = config.tls.files().map(Certificates::load).transpose();
     let certificates = certificates.map_err(Failure::other)?.map(Arc::new);
     let app = super::open(config, access).await?.guarded(config.guard()).encrypted(certificates);
-    let app = app.with_limits(&config.health);
+    let app = app.with_limits(&config.health).described(config.docs.value);
     let (listener, watch) = match listeners(config).await {
         Ok(bound) => bound,
         Err(failure) => {

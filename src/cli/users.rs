@@ -39,6 +39,12 @@ pub(super) enum UsersCommand {
         /// Name or id
         user: String,
     },
+    /// Take a user's second factor away, for one who has lost it, and end its logins
+    #[command(after_help = "Example:\n  artifact users forget-factor alice")]
+    ForgetFactor {
+        /// Name or id
+        user: String,
+    },
     /// Let a user log in again
     #[command(after_help = "Example:\n  artifact users enable alice")]
     Enable {
@@ -101,7 +107,10 @@ pub(super) async fn run(context: &Context, command: UsersCommand) -> Result<(), 
     let given = match &command {
         UsersCommand::Create(CreateArgs { password_file, .. })
         | UsersCommand::Passwd { password_file, .. } => Some(password(password_file.as_deref())?),
-        UsersCommand::List | UsersCommand::Disable { .. } | UsersCommand::Enable { .. } => None,
+        UsersCommand::List
+        | UsersCommand::Disable { .. }
+        | UsersCommand::ForgetFactor { .. }
+        | UsersCommand::Enable { .. } => None,
     };
     let client = Client::connect(&context.config).await?;
     let done = on(context, &client, command, given.unwrap_or_default()).await;
@@ -128,6 +137,12 @@ async fn on(context: &Context, client: &Client, command: UsersCommand, given: St
         }
         UsersCommand::Disable { user } => act(client, &user, "disable").await?,
         UsersCommand::Enable { user } => act(client, &user, "enable").await?,
+        UsersCommand::ForgetFactor { user } => {
+            let path = format!("/users/{}/second-factor", step(&user));
+            client.send(Method::DELETE, &path, None).await?.success()?;
+            let said = format!("{user} has no second factor any more; its logins were ended");
+            (json!({ "name": user, "second_factor": false }), vec![said])
+        }
     };
     show(context, &value, &said)
 }

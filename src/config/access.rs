@@ -1,13 +1,17 @@
 //! `[access]`: the server's secret, tokens of our own, and issuers whose tokens are believed.
 
+use super::authorities;
+use super::encryption::can_be_read;
 use super::secret::{self, FileOf};
 use super::{ConfigError, Environment, Origin, Setting, choose, parsed};
 use crate::domain::access::{ADMIN, OwnersMeet, Scopes, check_owner_prefix};
 use crate::domain::moment::DAY;
 use crate::http::auth::SCOPES;
 use crate::workers::gate::Settings;
+use crate::workers::outbound::authorities::Authorities;
 use crate::workers::outbound::target::Target;
-use crate::workers::tokens::issuers::{IssuerRules, KeySource};
+use crate::workers::tokens::bare_type;
+use crate::workers::tokens::issuers::{IssuerRules, KeySource, Strength};
 use serde::Deserialize;
 use std::path::{Path, PathBuf};
 
@@ -31,6 +35,8 @@ pub(super) struct Section {
     refresh_days: Option<u32>,
     session_days: Option<u32>,
     signing_key_days: Option<u32>,
+    breached_passwords_file: Option<PathBuf>,
+    second_factor: Option<String>,
     #[serde(default)]
     issuers: Vec<IssuerSection>,
 }
@@ -47,6 +53,9 @@ struct IssuerSection {
     scopes: Vec<String>,
     owner_claim: Option<String>,
     owner_prefix: Option<String>,
+    authorities_file: Option<PathBuf>,
+    typ: Option<String>,
+    approved_only: Option<bool>,
 }
 
 /// Its settings.
@@ -66,6 +75,10 @@ pub struct Access {
     pub session_days: Setting<u32>,
     /// Days after which another key signs.
     pub signing_key_days: Setting<u32>,
+    /// Whether every user needs a second factor to log in.
+    pub second_factor_required: Setting<bool>,
+    /// File of passwords that have leaked.
+    pub breached_passwords_file: Setting<Option<PathBuf>>,
     /// Issuers whose tokens are believed.
     pub issuers: Setting<Vec<IssuerRules>>,
 }
@@ -109,6 +122,19 @@ impl Access {
                 within(1, 3_650),
                 "must be 1 to 3650",
             )?,
+            second_factor_required: parsed(
+                "access.second_factor",
+                text("ARTIFACT_ACCESS__SECOND_FACTOR", section.second_factor, "optional"),
+                |text| ["optional", "required"].contains(&text).then_some(text == "required"),
+                "must be optional or required",
+            )?,
+            breached_passwords_file: choose(
+                None,
+                var("ARTIFACT_ACCESS__BREACHED_PASSWORDS_FILE")
+                    .map(|(name, file)| (name, Some(PathBuf::from(file)))),
+                section.breached_passwords_file.map(|file| (path, Some(file))),
+                None,
+            ),
             issuers: issuers(section.issuers, path, env)?,
         };
         let own = &access.issuer.value;
@@ -126,6 +152,8 @@ impl Access {
         let file = self.secret_file.value.as_ref();
         let file =
             file.map_or_else(|| "(in the data directory)".to_owned(), |file| file.display().to_string());
+        let breached = self.breached_passwords_file.value.as_ref();
+        let breached = breached.map_or_else(|| "(none)".to_owned(), |file| file.display().to_string());
         let issuers: Vec<&str> = self.issuers.value.iter().map(|rules| rules.issuer.as_str()).collect();
         let number = |setting: &Setting<u32>| (setting.value.to_string(), setting.origin.to_string());
         let with = |name, (value, origin)| (name, value, origin);
@@ -137,6 +165,12 @@ impl Access {
             with("access.refresh_days", number(&self.refresh_days)),
             with("access.session_days", number(&self.session_days)),
             with("access.signing_key_days", number(&self.signing_key_days)),
+            (
+                "access.second_factor",
+                if self.second_factor_required.value { "required" } else { "optional" }.to_owned(),
+                self.second_factor_required.origin.to_string(),
+            ),
+            ("access.breached_passwords_file", breached, self.breached_passwords_file.origin.to_string()),
             ("access.issuers", issuers.join(", "), self.issuers.origin.to_string()),
         ]
     }
@@ -152,6 +186,8 @@ impl Access {
             session: i64::from(self.session_days.value) * DAY,
             signing_key: i64::from(self.signing_key_days.value) * DAY,
             issuers: self.issuers.value.clone(),
+            second_factor_required: self.second_factor_required.value,
+            breached_passwords_file: self.breached_passwords_file.value.clone(),
         }
     }
 }
@@ -177,7 +213,10 @@ fn issuers(
     let mut read: Vec<IssuerRules> = Vec::new();
     for section in sections {
         let name = section.issuer.clone();
-        let rules = issuer(section, env).map_err(|rule| fault(path, &name, rule))?;
+        let authorities = section.authorities_file.as_deref().map_or(Ok(Authorities::OfMachine), |file| {
+            authorities::of_file("access.issuers.authorities_file", file, &Origin::File(path.to_path_buf()))
+        })?;
+        let rules = issuer(section, authorities, env).map_err(|rule| fault(path, &name, rule))?;
         if read.iter().any(|known| known.issuer == rules.issuer) {
             return Err(fault(path, &name, "is there twice"));
         }
@@ -200,13 +239,17 @@ fn issuers(
     Ok(Setting { value: read, origin })
 }
 
-fn issuer(section: IssuerSection, env: Environment<'_>) -> Result<IssuerRules, &'static str> {
+fn issuer(
+    section: IssuerSection,
+    authorities: Authorities,
+    env: Environment<'_>,
+) -> Result<IssuerRules, &'static str> {
     let file = |text: String| {
         secret::path(&text, env).ok_or("names a credential, and there is no CREDENTIALS_DIRECTORY")
     };
     let keys = match (section.jwks_file, section.jwks_url, section.secret_file, section.kid) {
         (Some(jwks), None, None, None) => KeySource::File(file(jwks)?),
-        (None, Some(url), None, None) => KeySource::Url(checked_url(url)?),
+        (None, Some(url), None, None) => KeySource::Url { url: checked_url(url)?, authorities },
         (None, None, Some(secret), Some(kid)) if !kid.is_empty() => {
             KeySource::Secret { file: file(secret)?, kid }
         }
@@ -225,12 +268,17 @@ fn issuer(section: IssuerSection, env: Environment<'_>) -> Result<IssuerRules, &
     if !section.scopes.iter().all(known) {
         return Err("has a scope that does not exist; see GET /openapi.json or docs/ACCESS.md");
     }
+    if section.typ.as_deref().is_some_and(|typ| one_word(typ).is_none()) {
+        return Err("has a typ that is not one word, such as at+jwt");
+    }
     if one_word(&section.issuer).is_none() || one_word(&section.audience).is_none() {
         return Err("needs an issuer and an audience of one word each");
     }
     Ok(IssuerRules {
         issuer: section.issuer,
         audience: section.audience,
+        typ: section.typ.as_deref().map(bare_type),
+        strength: if section.approved_only == Some(true) { Strength::Approved } else { Strength::Usual },
         keys,
         ceiling: section.scopes.into_iter().collect::<Scopes>(),
         owner_claim: section.owner_claim.unwrap_or_else(|| "sub".to_owned()),
@@ -241,12 +289,11 @@ fn issuer(section: IssuerSection, env: Environment<'_>) -> Result<IssuerRules, &
 /// Keys that are fetched without encryption are anybody's.
 fn checked_url(url: String) -> Result<String, &'static str> {
     let target = Target::parse(&url).map_err(|_| "has a jwks_url that is no URL")?;
-    let shown = target.to_string();
-    let near = ["http://127.0.0.1", "http://[::1]", "http://localhost"];
-    let local = near.iter().any(|start| {
-        shown.strip_prefix(start).is_some_and(|rest| rest.is_empty() || rest.starts_with([':', '/']))
-    });
-    if shown.starts_with("https://") || local { Ok(url) } else { Err("has a jwks_url that is not https://") }
+    if target.is_web_socket() || can_be_read(&url) {
+        Err("has a jwks_url that is not https://")
+    } else {
+        Ok(url)
+    }
 }
 
 #[cfg(test)]
@@ -267,10 +314,17 @@ mod tests {
     fn an_issuer_needs_one_source_of_keys_and_a_ceiling() {
         let with = |more: &str| load(&format!("{ISSUER}{more}"), &[("CREDENTIALS_DIRECTORY", "/run/c")]);
         let keys = |more: &str| with(more).unwrap().issuers.value.remove(0).keys;
-        assert_eq!(keys("jwks_file = \"/etc/jwks\""), KeySource::File(PathBuf::from("/etc/jwks")));
-        assert_eq!(keys("jwks_url = \"https://idp/jwks\""), KeySource::Url("https://idp/jwks".to_owned()));
-        let secret = keys("secret_file = \"credential:jwt\"\nkid = \"one\"");
-        assert_eq!(secret, KeySource::Secret { file: PathBuf::from("/run/c/jwt"), kid: "one".to_owned() });
+        assert!(
+            matches!(keys("jwks_file = \"/etc/jwks\""), KeySource::File(file) if file == Path::new("/etc/jwks"))
+        );
+        assert!(matches!(
+            keys("jwks_url = \"https://idp/jwks\""),
+            KeySource::Url { url, authorities: Authorities::OfMachine } if url == "https://idp/jwks"
+        ));
+        assert!(matches!(
+            keys("secret_file = \"credential:jwt\"\nkid = \"one\""),
+            KeySource::Secret { file, kid } if file == Path::new("/run/c/jwt") && kid == "one"
+        ));
         assert!(with("").unwrap_err().contains("needs one of jwks_file"));
         assert!(with("secret_file = \"/s\"").unwrap_err().contains("kid"));
         assert!(with("jwks_file = \"/a\"\njwks_url = \"https://b\"").is_err());

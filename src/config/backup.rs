@@ -1,5 +1,6 @@
 //! Section `[backup]`: when backups are taken, where they go, how many are kept and what they are encrypted with.
 
+use super::authorities::{self, Named};
 use super::secret::{self, FileOf};
 use super::{ConfigError, Environment, Setting, choose, parsed};
 use crate::workers::backup::schedule::Schedule;
@@ -42,6 +43,7 @@ pub(super) struct Section {
     s3_endpoint: Option<String>,
     s3_region: Option<String>,
     s3_credentials_file: Option<String>,
+    s3_authorities_file: Option<PathBuf>,
 }
 
 /// Storage that speaks S3.
@@ -59,6 +61,8 @@ pub struct S3Config {
     pub credentials_file: Setting<Option<PathBuf>>,
     /// The same from the environment.
     pub credentials: Option<(String, String)>,
+    /// Whose certificates it may show.
+    pub authorities: Setting<Named>,
 }
 
 /// How backups are taken.
@@ -120,6 +124,10 @@ pub(super) fn load(env: Environment<'_>, file: Section, path: &Path) -> Result<B
             env,
         )?,
         credentials: env("AWS_ACCESS_KEY_ID").zip(env("AWS_SECRET_ACCESS_KEY")),
+        authorities: authorities::read(
+            "backup.s3_authorities_file",
+            place("ARTIFACT_BACKUP__S3_AUTHORITIES_FILE", file.s3_authorities_file),
+        )?,
     };
     Ok(BackupConfig {
         schedule: when("ARTIFACT_BACKUP__SCHEDULE", "backup.schedule", file.schedule, SCHEDULE)?,
@@ -198,6 +206,7 @@ impl BackupConfig {
                 place(&self.s3.credentials_file.value, "(none)"),
                 self.s3.credentials_file.origin.to_string(),
             ),
+            authorities::shown("backup.s3_authorities_file", &self.s3.authorities),
         ]
     }
 }

@@ -1,11 +1,12 @@
 //! `[outbox]`: the instance that prices are posted on to.
 
+use super::authorities::{self, Named};
 use super::{ConfigError, Environment, Origin, Setting, choose, secret};
 use crate::workers::outbound::{NoClient, Outbound};
 use crate::workers::outbound::{address::Reach, secret as secret_header, target::Target};
 use crate::workers::outbox::{Pace, Remote};
 use serde::Deserialize;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// The section of the file.
 #[derive(Debug, Default, Deserialize)]
@@ -13,6 +14,7 @@ use std::path::Path;
 pub(super) struct Section {
     url: Option<String>,
     key: Option<String>,
+    authorities_file: Option<PathBuf>,
 }
 
 /// Its settings.
@@ -22,11 +24,19 @@ pub struct Outbox {
     pub url: Setting<Option<Target>>,
     /// The key it asks for.
     key: Setting<Option<String>>,
+    /// Whose certificates it may show.
+    authorities: Setting<Named>,
 }
 
 impl Outbox {
     pub(super) fn load(section: Section, path: &Path, env: Environment<'_>) -> Result<Self, ConfigError> {
         let var = |name: &'static str| env(name).map(|value| (name, value));
+        let trusted = choose(
+            None,
+            var("ARTIFACT_OUTBOX__AUTHORITIES_FILE").map(|(name, file)| (name, Some(PathBuf::from(file)))),
+            section.authorities_file.map(|file| (path, Some(file))),
+            None,
+        );
         let url = var("INFRA_API_URL").or_else(|| var("ARTIFACT_OUTBOX__URL"));
         let url = choose(None, url, section.url.map(|url| (path, url)), String::new());
         let target = match url.value.as_str() {
@@ -46,7 +56,8 @@ impl Outbox {
             let (value, rule) = ("***".to_owned(), "must have visible ASCII characters only");
             return Err(ConfigError::Invalid { name: "outbox.key", origin: key.origin, value, rule });
         }
-        Ok(Self { url: Setting { value: target, origin: url.origin }, key })
+        let authorities = authorities::read("outbox.authorities_file", trusted)?;
+        Ok(Self { url: Setting { value: target, origin: url.origin }, key, authorities })
     }
 
     pub(super) fn shown(&self) -> Vec<(&'static str, String, String)> {
@@ -55,6 +66,7 @@ impl Outbox {
         vec![
             ("outbox.url", url, self.url.origin.to_string()),
             ("outbox.key", key.to_owned(), self.key.origin.to_string()),
+            authorities::shown("outbox.authorities_file", &self.authorities),
         ]
     }
 
@@ -65,7 +77,8 @@ impl Outbox {
     pub fn remote(&self) -> Result<Option<Remote>, NoClient> {
         let Some(url) = &self.url.value else { return Ok(None) };
         let key = self.key.value.as_deref().and_then(bearer);
-        Ok(Some(Remote::new(Outbound::new(Reach::Anywhere)?, url, key, Pace::USUAL)))
+        let client = Outbound::trusting(Reach::Anywhere, &self.authorities.value.1)?;
+        Ok(Some(Remote::new(client, url, key, Pace::USUAL)))
     }
 }
 
@@ -101,7 +114,11 @@ mod tests {
             "INFRA_API_KEY" => Some("hunter2".to_owned()),
             _ => None,
         };
-        let section = Section { url: Some("http://other".to_owned()), key: Some("other".to_owned()) };
+        let section = Section {
+            url: Some("http://other".to_owned()),
+            key: Some("other".to_owned()),
+            ..Section::default()
+        };
         let outbox = load(section, &env).unwrap();
         assert_eq!(outbox.url.origin, Origin::Environment("INFRA_API_URL"));
         assert_eq!(outbox.key.value.as_deref(), Some("hunter2"));
@@ -129,7 +146,8 @@ mod tests {
             assert!(error.starts_with("outbox.url (environment INFRA_API_URL)"), "{error}");
             assert!(!error.contains("hunter2"), "{error}");
         }
-        let error = load(Section { url: None, key: Some("a b".to_owned()) }, &|_| None).unwrap_err();
+        let error =
+            load(Section { key: Some("a b".to_owned()), ..Section::default() }, &|_| None).unwrap_err();
         assert!(!error.to_string().contains("a b"), "{error}");
     }
 }

@@ -180,6 +180,9 @@ pub enum WeakPassword {
     /// Others have it.
     #[error("must not be one of the 5,000 most common passwords")]
     Common,
+    /// It stands in the operator's list of passwords that have leaked.
+    #[error("must not be one that has leaked elsewhere")]
+    Leaked,
 }
 
 /// Holds a password to the rules.

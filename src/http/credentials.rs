@@ -89,6 +89,7 @@ pub async fn identify(parts: &Parts, app: &AppState) -> Result<Identity, ApiErro
         Presented::Token(token) => directory.by_token(token, now),
         Presented::Neither => Err(Refused::Key),
     };
+    let found = found.inspect(|identity| tell(parts, app, identity));
     found.map_err(|refused| {
         if let Presented::Key(key) = presented(&parts.headers) {
             remember(parts, key);
@@ -103,6 +104,24 @@ pub async fn identify(parts: &Parts, app: &AppState) -> Result<Identity, ApiErro
         };
         ApiError::new(Code::Unauthorized, detail)
     })
+}
+
+/// Tells the log who came in, with which credential and from where, once an hour each.
+fn tell(parts: &Parts, app: &AppState, identity: &Identity) {
+    let address = Visit::of(parts).address;
+    let (actor, key) = (identity.actor.as_str(), identity.key_prefix.as_deref());
+    if !app.gate.arrivals.is_new(actor, key, address, app.clock.elapsed()) {
+        return;
+    }
+    let by = match &identity.standing {
+        Standing::Always => "door",
+        Standing::Key { .. } => "api_key",
+        Standing::Token { version: Some(_), .. } => "access_token",
+        Standing::Token { version: None, .. } => "token_of_issuer",
+    };
+    let address = address.map(|address| address.to_string());
+    let (key, address) = (key.unwrap_or_default(), address.as_deref().unwrap_or_default());
+    tracing::info!(actor, by, key, address, "a credential was let in; not told again for an hour");
 }
 
 /// Remembers which key somebody claimed to have, for the audit trail.

@@ -96,6 +96,8 @@ codes! {
     UriTooLong = "uri_too_long", URI_TOO_LONG, "URI too long";
     /// The headers are too many or too large.
     HeadersTooLarge = "headers_too_large", REQUEST_HEADER_FIELDS_TOO_LARGE, "Headers too large";
+    /// Name and password are right, and a one-time password is needed as well.
+    SecondFactorRequired = "second_factor_required", UNAUTHORIZED, "Second factor required";
     /// A field breaks a rule.
     InvalidRequest = "invalid_request", UNPROCESSABLE_ENTITY, "Invalid request";
     /// A name outside an enumeration, on a route of the earlier service.
@@ -309,6 +311,7 @@ impl From<StorageError> for ApiError {
             | StorageError::MissingReference(_)
             | StorageError::Corrupt(_)
             | StorageError::Locked(_)
+            | StorageError::Md5
             | StorageError::NewerSchema { .. }
             | StorageError::Migration(_)
             | StorageError::Panicked

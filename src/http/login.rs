@@ -1,8 +1,9 @@
 //! Logging in with a password, going on with a refresh token, logging out.
 //!
-//! An unknown user, a wrong password and a user who may not log in get the same answer after the same work.
+//! An unknown user, a wrong password and a user who may not log in get the same answer after the same work. Whoever has the right password is told
+//! that a second factor is needed, and nothing before.
 
-use crate::domain::access::{UserStatus, check_password, user_name};
+use crate::domain::access::{UserStatus, user_name};
 use crate::domain::audit::{Actor, ActorKind, Entry};
 use crate::domain::moment::Moment;
 use crate::http::AppState;
@@ -13,13 +14,15 @@ use crate::http::fields::{Fields, Unknown};
 use crate::http::posted::Posted;
 use crate::http::query::Query;
 use crate::http::signing_keys;
-use crate::http::users::{salted, weak};
+use crate::http::users::{judge, salted};
 use crate::http::visit::Visit;
 use crate::http::wire::Time;
+use crate::storage::second_factors;
 use crate::storage::users::{self, Session, User};
 use crate::telemetry::{AUTH_FAILURES, LOGINS};
 use crate::workers::directory::{Part, actor_of};
 use crate::workers::passwords::{NotHashed, Password};
+use crate::workers::second_factor;
 use crate::workers::sessions::{self, NewRefresh, Refreshed};
 use axum::extract::State;
 use axum::http::{HeaderValue, StatusCode, header};
@@ -38,6 +41,35 @@ const WRONG: &str = "name or password is wrong";
 /// What everybody is told whose refresh token is not good.
 const NO_SESSION: &str = "the refresh token is not valid; log in again";
 
+/// What somebody shows who says to be a user.
+pub(super) struct Shown {
+    name: String,
+    password: Password,
+    /// A one-time password.
+    pub(super) otp: Option<String>,
+}
+
+impl Shown {
+    /// Reads it from a body.
+    pub(super) fn read(fields: &mut Fields<'_>) -> Self {
+        let name = fields.text("name", 255);
+        let password = read_password(fields, "password");
+        let otp = fields.opt_text("otp");
+        Self { name, password, otp }
+    }
+}
+
+/// Which second factor somebody has to show.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Factor {
+    /// The one in force; where the service demands one, there must be one.
+    Demanded,
+    /// The one in force, if there is one: to set up the first.
+    IfThereIsOne,
+    /// One that was set up and is not in force yet.
+    Pending,
+}
+
 /// A login.
 #[derive(Debug, ToSchema)]
 #[expect(dead_code, reason = "the shape of the request; fields are read one by one to collect every fault")]
@@ -46,6 +78,9 @@ pub struct Login {
     name: String,
     #[schema(example = "correct horse battery staple", format = Password)]
     password: String,
+    /// Where the user has a second factor.
+    #[schema(example = "492039")]
+    otp: Option<String>,
 }
 
 /// Going on with a login, or ending it.
@@ -66,6 +101,9 @@ pub struct PasswordChange {
     password: String,
     #[schema(example = "staple battery horse correct", format = Password)]
     new_password: String,
+    /// Where the user has a second factor.
+    #[schema(example = "492039")]
+    otp: Option<String>,
 }
 
 /// Tokens of a login.
@@ -141,19 +179,24 @@ fn nameless(visit: Option<&Visit>) -> Arc<Actor> {
     visit.map_or_else(|| Arc::new(actor.clone()), |visit| visit.by(actor.clone()))
 }
 
-fn as_user(visit: Option<&Visit>, user: &User) -> Arc<Actor> {
+pub(super) fn as_user(visit: Option<&Visit>, user: &User) -> Arc<Actor> {
     let actor = Actor::new(ActorKind::User, actor_of(user));
     visit.map_or_else(|| Arc::new(actor.clone()), |visit| visit.by(actor.clone()))
 }
 
-/// The user with this name and password; `Err` holds the answer to whoever is not let in.
-async fn proven(
+/// What everybody is told who does not get in.
+pub(super) fn wrong() -> ApiError {
+    ApiError::new(Code::Unauthorized, WRONG)
+}
+
+/// The user with this name, password and second factor; `Err` holds the answer to whoever has to wait.
+pub(super) async fn proven(
     app: &AppState,
     visit: Option<&Visit>,
-    name: &str,
-    password: Password,
+    Shown { name, password, otp }: Shown,
+    factor: Factor,
 ) -> Result<Result<User, Response>, ApiError> {
-    let spelled = user_name(name);
+    let spelled = user_name(&name);
     let counted = spelled.clone().unwrap_or_else(|| "\u{0}".to_owned());
     if let Err(wait) = app.gate.attempts.begin(&counted, address(visit), app.clock.elapsed()) {
         metrics::counter!(AUTH_FAILURES, "kind" => "login_throttled").increment(1);
@@ -167,10 +210,43 @@ async fn proven(
     let matches = app.gate.passwords.matches(password, kept).await?;
     let Some(user) = known.filter(|user| matches && user.status == UserStatus::Active) else {
         metrics::counter!(AUTH_FAILURES, "kind" => "login").increment(1);
-        return Err(ApiError::new(Code::Unauthorized, WRONG));
+        return Err(wrong());
     };
+    if let Err(refused) = second_proof(app, &user, otp.as_deref(), factor).await {
+        metrics::counter!(AUTH_FAILURES, "kind" => "second_factor").increment(1);
+        return Err(refused);
+    }
     app.gate.attempts.succeeded(&counted, address(visit));
     Ok(Ok(user))
+}
+
+/// Holds a user to a second factor. A one-time password is used up by that.
+async fn second_proof(app: &AppState, user: &User, otp: Option<&str>, asked: Factor) -> Result<(), ApiError> {
+    let needed = |detail| ApiError::new(Code::SecondFactorRequired, detail);
+    let kept = second_factors::find(&mut app.db.read().await?, user.id).await?;
+    let (salt, pending) = kept.map_or((None, None), |factor| (factor.salt, factor.pending));
+    let salt = if asked == Factor::Pending { pending } else { salt };
+    let Some(salt) = salt else {
+        return match asked {
+            Factor::Pending => Err(wrong()),
+            Factor::Demanded if app.gate.settings.second_factor_required => {
+                Err(needed("set up a second factor by POST /auth/second-factor"))
+            }
+            Factor::Demanded | Factor::IfThereIsOne => Ok(()),
+        };
+    };
+    let otp = otp.ok_or_else(|| needed("send a one-time password as `otp`"))?;
+    let secret = app.gate.directory.secret();
+    let step = second_factor::step(secret, (user.id, &salt), otp, app.clock.now()).ok_or_else(wrong)?;
+    if asked == Factor::Pending {
+        return Ok(());
+    }
+    let id = user.id;
+    let using = app
+        .db
+        .writer()
+        .housekeep(move |tx| Box::pin(async move { second_factors::use_step(tx, (id, &salt), step).await }));
+    if using.await? { Ok(()) } else { Err(wrong()) }
 }
 
 /// Tokens of a session, with a refresh token just made.
@@ -212,10 +288,9 @@ pub async fn login(
 ) -> Result<Response, ApiError> {
     let visit = visit.as_deref();
     let mut fields = Fields::of_body(&posted.bytes)?;
-    let name = fields.text("name", 255);
-    let password = read_password(&mut fields, "password");
+    let shown = Shown::read(&mut fields);
     fields.finish(Unknown::Refused)?;
-    let user = match proven(&app, visit, &name, password).await? {
+    let user = match proven(&app, visit, shown, Factor::Demanded).await? {
         Ok(user) => user,
         Err(refusal) => return Ok(refusal),
     };
@@ -228,7 +303,7 @@ pub async fn login(
             // The user may have been changed since its password was checked.
             let current = users::find(tx, user.id).await?;
             if current.as_ref() != Some(&user) {
-                return Err(ApiError::new(Code::Unauthorized, WRONG));
+                return Err(wrong());
             }
             let session = sessions::begin(tx, (id, user.id), &refresh, &gate.settings).await?;
             tx.audit(Entry::done("session.begin", session.id));
@@ -347,14 +422,11 @@ pub async fn change_own_password(
 ) -> Result<Response, ApiError> {
     let visit = visit.as_deref();
     let mut fields = Fields::of_body(&posted.bytes)?;
-    let name = fields.text("name", 255);
-    let password = read_password(&mut fields, "password");
+    let shown = Shown::read(&mut fields);
     let new = read_password(&mut fields, "new_password");
-    if let Err(rule) = check_password(new.text(), &name) {
-        weak(&mut fields, "new_password", rule);
-    }
+    judge(&app, &mut fields, ("new_password", &shown.name), &new).await?;
     fields.finish(Unknown::Refused)?;
-    let user = match proven(&app, visit, &name, password).await? {
+    let user = match proven(&app, visit, shown, Factor::Demanded).await? {
         Ok(user) => user,
         Err(refusal) => return Ok(refusal),
     };
@@ -363,7 +435,7 @@ pub async fn change_own_password(
     change(&app, actor, Part::Users, move |tx| {
         Box::pin(async move {
             if users::find(tx, user.id).await?.as_ref() != Some(&user) {
-                return Err(ApiError::new(Code::Unauthorized, WRONG));
+                return Err(wrong());
             }
             set_password(tx, user, hash, now).await
         })

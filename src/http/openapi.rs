@@ -62,8 +62,16 @@ fn add_security(document: &mut Value) {
 }
 
 /// Paths that need no credential: those that make one carry what they need in their body.
-pub const OPEN: [&str; 6] =
-    ["/health", "/auth/login", "/auth/refresh", "/auth/logout", "/auth/password", "/.well-known/"];
+pub const OPEN: [&str; 8] = [
+    "/health",
+    "/auth/login",
+    "/auth/refresh",
+    "/auth/logout",
+    "/auth/password",
+    "/auth/sessions/end",
+    "/auth/second-factor",
+    "/.well-known/",
+];
 /// Paths whose requests or answers hold secrets, which are not kept; that change nothing; or that are harmless to repeat: an
 /// idempotency key does nothing there.
 const UNKEPT: [&str; 9] = [

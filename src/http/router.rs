@@ -5,9 +5,10 @@ use crate::http::openapi::{self, Frame, Written};
 use crate::http::{
     AppState, actions, assets, attribution, audit, backups, candles, currencies, dead_letters, difference,
     docs, exports, feed_mappings, feeds, fx, gains, health, history, imports, ingest_queue, keys, layers,
-    ledger_imports, login, markets, metrics, outbox, pnl, portfolios, position_trades, positions,
-    price_batch, price_history, price_rows, price_sources, price_stream, price_withdrawal, prices,
-    rate_imports, record_files, returns, several, signing_keys, statement, transactions, users, values,
+    ledger_imports, login, login_sessions, markets, metrics, outbox, pnl, portfolios, position_trades,
+    positions, price_batch, price_history, price_rows, price_sources, price_stream, price_withdrawal, prices,
+    rate_imports, record_files, returns, second_factor, several, signing_keys, statement, transactions,
+    users, values,
 };
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
@@ -62,15 +63,21 @@ fn access() -> OpenApiRouter<AppState> {
         .routes(routes!(users::get_user, users::update_user))
         .routes(routes!(users::set_user_password))
         .routes(routes!(users::act_on_user))
+        .routes(routes!(second_factor::remove))
         .merge(
             OpenApiRouter::new()
                 .routes(routes!(login::login))
                 .routes(routes!(login::refresh))
                 .routes(routes!(login::logout))
                 .routes(routes!(login::change_own_password))
+                .routes(routes!(login_sessions::end_own_sessions))
+                .routes(routes!(second_factor::set_up))
+                .routes(routes!(second_factor::confirm))
+                .routes(routes!(second_factor::remove_own))
                 .layer(DefaultBodyLimit::max(login::BODY_MAX)),
         )
         .routes(routes!(login::me))
+        .routes(routes!(login_sessions::list_own_sessions))
         .routes(routes!(signing_keys::revoke_tokens))
         .routes(routes!(signing_keys::rotate_signing_key))
         .routes(routes!(signing_keys::jwks))
@@ -222,10 +229,16 @@ pub fn watch(app: &AppState) -> Router {
 
 /// The whole service as one router, for one door.
 pub fn service(app: &AppState, door: Door) -> Router {
-    let document: Arc<str> = openapi::document().to_string().into();
     let (routes, _) = routes().0.split_for_parts();
+    let routes = routes.with_state(AppState::clone(app));
+    let all = if app.described { routes.merge(description()) } else { routes };
+    layers::around(all, app, door)
+}
+
+/// The pages and the document that describe the service.
+fn description() -> Router {
+    let document: Arc<str> = openapi::document().to_string().into();
     let described = Router::new().route(docs::DOCUMENT, get(openapi::serve)).with_state(Written(document));
     let pages = Router::new().route("/docs", get(docs::browser)).route("/docs/problems", get(docs::problems));
-    let all = routes.with_state(AppState::clone(app)).merge(described).merge(pages).merge(docs::files());
-    layers::around(all, app, door)
+    described.merge(pages).merge(docs::files())
 }

@@ -14,8 +14,8 @@ const PAGE: HeaderValue = HeaderValue::from_static(
 /// What data may load, should a browser ever take it for a page: nothing, in nobody's frame.
 pub(super) const NOTHING: &str = "default-src 'none'; base-uri 'none'; frame-ancestors 'none'";
 const DATA: HeaderValue = HeaderValue::from_static(NOTHING);
-/// A year of nothing but TLS.
-const ALWAYS_TLS: HeaderValue = HeaderValue::from_static("max-age=31536000");
+/// A year of nothing but TLS, for the hosts below this one too.
+const ALWAYS_TLS: HeaderValue = HeaderValue::from_static("max-age=31536000; includeSubDomains");
 /// How long a browser may rely on what a preflight told it.
 const PREFLIGHT: Duration = Duration::from_mins(10);
 
@@ -109,7 +109,7 @@ mod tests {
         assert!(!json.contains_key("strict-transport-security"));
         let tagged = told(&[("content-type", "application/json"), ("etag", "\"1\"")], Encrypted(true));
         assert_eq!(tagged["cache-control"], "no-store");
-        assert_eq!(tagged["strict-transport-security"], "max-age=31536000");
+        assert_eq!(tagged["strict-transport-security"], "max-age=31536000; includeSubDomains");
         let own = told(
             &[("content-type", "text/csv; charset=utf-8"), ("cache-control", "public")],
             Encrypted(false),

@@ -115,9 +115,28 @@ impl From<&User> for UserView {
     }
 }
 
-/// A password that breaks a rule, as a fault of its field.
-pub(super) fn weak(fields: &mut Fields<'_>, name: &'static str, rule: WeakPassword) {
-    fields.fault(name, "weak_password", rule.to_string());
+/// Holds a user's new password to the rules; one it breaks is a fault of its field.
+///
+/// # Errors
+/// When the list of passwords that have leaked cannot be read: then none is taken.
+pub(super) async fn judge(
+    app: &AppState,
+    fields: &mut Fields<'_>,
+    (field, user): (&'static str, &str),
+    password: &Password,
+) -> Result<(), ApiError> {
+    let mut judged = check_password(password.text(), user);
+    if let (Ok(()), Some(breached)) = (judged, &app.gate.breached) {
+        let leaked = breached.holds(password.text()).await.map_err(|error| {
+            tracing::error!(%error, "the list of passwords that have leaked");
+            ApiError::new(Code::Internal, "the service failed")
+        })?;
+        judged = if leaked { Err(WeakPassword::Leaked) } else { Ok(()) };
+    }
+    if let Err(rule) = judged {
+        fields.fault(field, "weak_password", rule.to_string());
+    }
+    Ok(())
 }
 
 /// The hash of a new password, with a salt of its own.
@@ -127,7 +146,7 @@ pub(super) async fn salted(app: &AppState, password: Password) -> Result<String,
 }
 
 /// The user an id or a name names.
-async fn find(tx: &mut Tx, name: &str) -> Result<User, ApiError> {
+pub(super) async fn find(tx: &mut Tx, name: &str) -> Result<User, ApiError> {
     let found = match Uuid::try_parse(name) {
         Ok(id) => users::find(tx, id).await?,
         Err(_) => match user_name(name) {
@@ -156,9 +175,7 @@ pub async fn create_user(
         fields.fault("name", "malformed", "must have 1 to 64 letters, digits or ._@+-");
     }
     let password = read_password(&mut fields, "password");
-    if let Err(rule) = check_password(password.text(), &name) {
-        weak(&mut fields, "password", rule);
-    }
+    judge(&app, &mut fields, ("password", &name), &password).await?;
     let rights = Rights::read(&mut fields, Some(&name));
     fields.finish(Unknown::Refused)?;
     let password_hash = salted(&app, password).await?;
@@ -292,9 +309,7 @@ pub async fn set_user_password(
     let user = find(&mut app.db.read().await?, &name).await?;
     let mut fields = Fields::of_body(&posted.bytes)?;
     let password = read_password(&mut fields, "password");
-    if let Err(rule) = check_password(password.text(), &user.name) {
-        weak(&mut fields, "password", rule);
-    }
+    judge(&app, &mut fields, ("password", &user.name), &password).await?;
     fields.finish(Unknown::Refused)?;
     let hash = salted(&app, password).await?;
     let now = app.clock.now();

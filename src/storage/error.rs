@@ -38,6 +38,12 @@ pub enum StorageError {
     /// Another process owns the data.
     #[error("{0}")]
     Locked(String),
+    /// A server of PostgreSQL that takes passwords by a hash nobody should rely on.
+    #[error(
+        "PostgreSQL takes passwords by MD5: set password_encryption = 'scram-sha-256', set the role's password again, and \
+         demand scram-sha-256 in pg_hba.conf"
+    )]
+    Md5,
     /// The database was written by a newer version.
     #[error(
         "the database has schema {found}, newer than the {known} this binary knows; use the newer binary"
@@ -93,6 +99,7 @@ impl StorageError {
             Self::Conflict(_)
             | Self::MissingReference(_)
             | Self::Corrupt(_)
+            | Self::Md5
             | Self::NewerSchema { .. }
             | Self::Migration(_)
             | Self::Panicked

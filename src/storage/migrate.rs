@@ -75,11 +75,27 @@ pub async fn sqlite(pool: &SqlitePool) -> Result<(), StorageError> {
     SQLITE.run(pool).await.map_err(refused)
 }
 
-/// Migrates a PostgreSQL database.
+/// Whether precisely the migrations of this binary were applied to a PostgreSQL database, as they are here.
+async fn is_up_to_date(pool: &PgPool) -> Result<bool, StorageError> {
+    const APPLIED: &str = "SELECT version, checksum FROM _sqlx_migrations WHERE success ORDER BY version";
+    let mut connection = pool.acquire().await?;
+    if postgres_schema(&mut connection).await? != Some(newest()) {
+        return Ok(false);
+    }
+    let applied: Vec<(i64, Vec<u8>)> = sqlx::query_as(APPLIED).fetch_all(&mut *connection).await?;
+    let known = POSTGRES.iter().map(|migration| (migration.version, migration.checksum.as_ref()));
+    Ok(applied.iter().map(|(version, checksum)| (*version, checksum.as_slice())).eq(known))
+}
+
+/// Migrates a PostgreSQL database. One that is up to date is read and nothing else: a role that serves need not be one that
+/// may change the schema.
 ///
 /// # Errors
 /// [`StorageError::NewerSchema`], [`StorageError::Migration`], and those of carrying prices over.
 pub async fn postgres(pool: &PgPool) -> Result<(), StorageError> {
+    if is_up_to_date(pool).await? {
+        return Ok(());
+    }
     POSTGRES.run_to(BLOCKS_BESIDE_ROWS, pool).await.map_err(refused)?;
     let done: i64 = sqlx::query_scalar(ROWS_LEFT).bind(BLOCKS_BESIDE_ROWS).fetch_one(pool).await?;
     if done == 0 {

@@ -5,7 +5,7 @@ use crate::random::Random;
 use crate::storage::database::{DATABASE_FILE, Location, WriterPool};
 use crate::storage::error::StorageError;
 use crate::storage::{audit, audit_key, migrate, presence};
-use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
+use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions, PgSslMode};
 use sqlx::sqlite::{
     SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
 };
@@ -164,10 +164,41 @@ async fn refuse_damage(pool: &SqlitePool, directory: &Path) -> Result<(), Storag
     Err(StorageError::Damaged(format!("the database is damaged: {}", found.join("; "))))
 }
 
+/// The other side of a connection to PostgreSQL.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Peer {
+    /// The host; `None` where it is a socket of this machine.
+    pub host: Option<String>,
+    /// Whether it is refused without a certificate that is its own. A mode that encrypts only when the server likes, or
+    /// takes any certificate, is no better than none.
+    pub verified: bool,
+}
+
+/// Whom a URL of PostgreSQL asks, read as the connection reads it: with what the environment says of PostgreSQL. `None` for
+/// what is no URL.
+pub fn postgres_peer(url: &str) -> Option<Peer> {
+    let options = PgConnectOptions::from_str(url).ok()?;
+    let over_a_socket = options.get_socket().is_some() || options.get_host().starts_with('/');
+    let host = (!over_a_socket).then(|| options.get_host().to_owned());
+    Some(Peer { host, verified: matches!(options.get_ssl_mode(), PgSslMode::VerifyFull) })
+}
+
+/// Refuses a server that takes passwords by MD5. Since version 16 it tells how this session came in; before, it tells what
+/// passwords that are set now are kept as.
+async fn refuse_md5(session: &mut PgConnection) -> Result<(), StorageError> {
+    const TELLS: &str = "SELECT current_setting('server_version_num')::int >= 160000";
+    const CAME_IN: &str = "SELECT COALESCE(system_user LIKE 'md5:%', FALSE)";
+    const KEPT_AS: &str = "SELECT current_setting('password_encryption') = 'md5'";
+    let tells: bool = sqlx::query_scalar(TELLS).fetch_one(&mut *session).await?;
+    let md5: bool = sqlx::query_scalar(if tells { CAME_IN } else { KEPT_AS }).fetch_one(session).await?;
+    if md5 { Err(StorageError::Md5) } else { Ok(()) }
+}
+
 /// Opens a session that holds the lock of a PostgreSQL database.
 async fn lock_postgres(url: &str) -> Result<PgConnection, StorageError> {
     let options = PgConnectOptions::from_str(url)?.application_name("artifact");
     let mut session = PgConnection::connect_with(&options).await?;
+    refuse_md5(&mut session).await?;
     let tries = 30;
     for _ in 0..tries {
         let taken: bool = sqlx::query_scalar("SELECT pg_try_advisory_lock($1)")

@@ -46,6 +46,21 @@ pub struct Session {
     pub ended_at: Option<Moment>,
 }
 
+/// A login that goes on, as its user sees it.
+#[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
+pub struct OpenSession {
+    /// Its id.
+    pub id: Uuid,
+    /// When it began.
+    pub created_at: Moment,
+    /// When a refresh token of it was last used.
+    pub refreshed_at: Option<Moment>,
+    /// When its refresh token stops working.
+    pub refresh_by: Moment,
+    /// When it ends at the latest.
+    pub expires_at: Moment,
+}
+
 /// A refresh token as it is kept: the secret itself is not.
 #[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
 pub struct RefreshToken {
@@ -123,6 +138,18 @@ pub async fn begin_session(tx: &mut Tx, session: &Session, forget: Moment) -> Re
 pub async fn find_session(tx: &mut Tx, id: Uuid) -> Result<Option<Session>, StorageError> {
     const SQL: &str = "SELECT id, user_id, expires_at, ended_at FROM sessions WHERE id = $1";
     on!(tx, conn => sqlx::query_as(SQL).bind(id).fetch_optional(conn).await)
+}
+
+/// Logins of a user that can be gone on with at `now`, the newest first: at most a thousand.
+pub async fn open_sessions(tx: &mut Tx, user: Uuid, now: Moment) -> Result<Vec<OpenSession>, StorageError> {
+    const SQL: &str = "SELECT s.id, s.created_at, MAX(t.used_at) AS refreshed_at, \
+            MAX(CASE WHEN t.used_at IS NULL THEN t.expires_at END) AS refresh_by, s.expires_at \
+        FROM sessions s JOIN refresh_tokens t ON t.session_id = s.id \
+        WHERE s.user_id = $1 AND s.ended_at IS NULL AND s.expires_at > $2 \
+        GROUP BY s.id, s.created_at, s.expires_at \
+        HAVING MAX(CASE WHEN t.used_at IS NULL THEN t.expires_at END) > $2 \
+        ORDER BY s.created_at DESC, s.id LIMIT 1000";
+    on!(tx, conn => sqlx::query_as(SQL).bind(user).bind(now).fetch_all(conn).await)
 }
 
 /// Ends a login, for a reason; one that was ended before stays so.

@@ -16,7 +16,7 @@ use crate::storage::users::{self, User};
 use crate::workers::server_secret::{ServerSecret, is_plain};
 use crate::workers::tokens::issuers::Issuer;
 use crate::workers::tokens::signing::{self, Signer};
-use crate::workers::tokens::{Believed, LEEWAY, Presented, TokenFault, VerifyingKey};
+use crate::workers::tokens::{ACCESS_TYPE, Believed, LEEWAY, Presented, TokenFault, VerifyingKey};
 use sha2::{Digest as _, Sha256};
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
@@ -360,7 +360,7 @@ impl Directory {
         if read.issuer == self.own.0 {
             let key = held(&self.tokens).verifying.get(&read.kid).cloned().ok_or(TokenFault::UnknownKey)?;
             let issuer = read.issuer.clone();
-            let token = read.believe(&key, &self.own.1, now)?;
+            let token = read.believe(&key, (&self.own.1, Some(ACCESS_TYPE)), now)?;
             let user = self.user_of(&token).ok_or(TokenFault::Revoked)?;
             let said: Scopes = token.scopes.iter().cloned().collect();
             let scopes = Arc::new(said.within(&user.scopes));
@@ -383,7 +383,7 @@ impl Directory {
             return Err(TokenFault::UnknownKey);
         };
         let rules = &issuer.rules;
-        let token = read.believe(&key, &rules.audience, now)?;
+        let token = read.believe(&key, (&rules.audience, rules.typ.as_deref()), now)?;
         if self.is_revoked(&rules.issuer, &token) {
             return Err(TokenFault::Revoked);
         }

@@ -4,6 +4,8 @@ use crate::domain::moment::{DAY, Moment};
 use crate::random::Random;
 use crate::storage::database::Database;
 use crate::storage::error::StorageError;
+use crate::workers::arrivals::Arrivals;
+use crate::workers::breached::Breached;
 use crate::workers::directory::{Directory, Part};
 use crate::workers::jwks;
 use crate::workers::login_attempts::LoginAttempts;
@@ -21,7 +23,7 @@ const MINUTE: i64 = 60_000_000;
 const KEEP_USES: Duration = Duration::from_mins(1);
 
 /// How access is set up.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Settings {
     /// File with the server's secret; in the data directory when `None`.
     pub secret_file: Option<PathBuf>,
@@ -39,6 +41,10 @@ pub struct Settings {
     pub signing_key: i64,
     /// Others whose tokens are believed.
     pub issuers: Vec<IssuerRules>,
+    /// Whether every user needs a second factor to log in.
+    pub second_factor_required: bool,
+    /// File of passwords that have leaked, which nobody may have.
+    pub breached_passwords_file: Option<PathBuf>,
 }
 
 impl Default for Settings {
@@ -52,6 +58,8 @@ impl Default for Settings {
             session: 30 * DAY,
             signing_key: 90 * DAY,
             issuers: Vec::new(),
+            second_factor_required: false,
+            breached_passwords_file: None,
         }
     }
 }
@@ -70,6 +78,9 @@ pub enum GateError {
         /// Why they cannot be used.
         reason: String,
     },
+    /// The list of passwords that have leaked.
+    #[error("access.breached_passwords_file: {0}")]
+    Breached(std::io::Error),
     /// The database.
     #[error(transparent)]
     Storage(#[from] StorageError),
@@ -82,8 +93,12 @@ pub struct Gate {
     pub directory: Arc<Directory>,
     /// Hashes of passwords.
     pub passwords: Passwords,
+    /// Passwords nobody may have.
+    pub breached: Option<Breached>,
     /// Failed logins.
     pub attempts: LoginAttempts,
+    /// Who came in of late.
+    pub arrivals: Arrivals,
     /// How it is set up.
     pub settings: Settings,
 }
@@ -125,7 +140,10 @@ impl Gate {
             Err(error) => tracing::warn!(%error, "hashes of API keys were not renewed"),
         }
         directory.settle(db, now).await?;
-        Ok(Self { directory, passwords: Passwords::default(), attempts: LoginAttempts::default(), settings })
+        let breached = settings.breached_passwords_file.as_deref().map(Breached::open).transpose();
+        let breached = breached.map_err(GateError::Breached)?;
+        let (attempts, arrivals) = (LoginAttempts::default(), Arrivals::default());
+        Ok(Self { directory, passwords: Passwords::default(), breached, attempts, arrivals, settings })
     }
 }
 

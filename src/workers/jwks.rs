@@ -4,7 +4,10 @@ use crate::workers::directory::Directory;
 use crate::workers::outbound::address::Reach;
 use crate::workers::outbound::target::Target;
 use crate::workers::outbound::{Outbound, Outgoing};
-use crate::workers::tokens::issuers::{Issuer, JWKS_MAX, KeySource, Keys, KeysError, read_jwks, read_secret};
+use crate::workers::tokens::issuers::{
+    Issuer, IssuerRules, JWKS_MAX, KeySource, Keys, KeysError, read_jwks, read_secret,
+};
+use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,7 +24,7 @@ fn read_file(path: &Path) -> Result<Vec<u8>, KeysError> {
     std::fs::read(path).map_err(|error| KeysError::Unreadable(format!("{}: {error}", path.display())))
 }
 
-fn local(source: &KeySource) -> Result<Option<Keys>, KeysError> {
+fn local(rules: &IssuerRules) -> Result<Option<Keys>, KeysError> {
     let at = |path: &Path| {
         let place = path.display().to_string();
         move |error: KeysError| {
@@ -31,10 +34,10 @@ fn local(source: &KeySource) -> Result<Option<Keys>, KeysError> {
             KeysError::Unreadable(format!("{place} {error}"))
         }
     };
-    match source {
+    match &rules.keys {
         KeySource::Secret { file, kid } => read_secret(&read_file(file)?, kid).map(Some).map_err(at(file)),
-        KeySource::File(file) => read_jwks(&read_file(file)?).map(Some).map_err(at(file)),
-        KeySource::Url(_) => Ok(None),
+        KeySource::File(file) => read_jwks(&read_file(file)?, rules.strength).map(Some).map_err(at(file)),
+        KeySource::Url { .. } => Ok(None),
     }
 }
 
@@ -43,7 +46,7 @@ fn local(source: &KeySource) -> Result<Option<Keys>, KeysError> {
 /// # Errors
 /// [`KeysError`]; the keys it had stay.
 pub fn read_local(issuer: &Issuer) -> Result<(), KeysError> {
-    if let Some(keys) = local(&issuer.rules.keys)? {
+    if let Some(keys) = local(&issuer.rules)? {
         issuer.set_keys(keys);
     }
     Ok(())
@@ -58,16 +61,20 @@ async fn fetch(issuer: &Issuer, url: &str, client: &Outbound) -> Result<(), Keys
     if !answer.status.is_success() {
         return Err(unreadable(format!("the answer is {}", answer.status)));
     }
-    issuer.set_keys(read_jwks(&answer.body)?);
+    issuer.set_keys(read_jwks(&answer.body, issuer.rules.strength)?);
     Ok(())
 }
 
+/// The clients that fetch keys, by issuer: each trusts the authorities of its own.
+pub type Clients = HashMap<String, Outbound>;
+
 /// Reads the keys of every issuer anew; those whose keys cannot be read keep the ones they have.
-pub async fn read_all(directory: &Directory, client: Option<&Outbound>) {
+pub async fn read_all(directory: &Directory, clients: &Clients) {
     for issuer in directory.issuers() {
-        let read = match (&issuer.rules.keys, client) {
-            (KeySource::Url(url), Some(client)) => fetch(issuer, url, client).await,
-            (KeySource::Url(_), None) => Err(KeysError::Unreadable("no requests can be sent".to_owned())),
+        let name = &issuer.rules.issuer;
+        let read = match (&issuer.rules.keys, clients.get(name)) {
+            (KeySource::Url { url, .. }, Some(client)) => fetch(issuer, url, client).await,
+            (KeySource::Url { .. }, None) => Err(KeysError::Unreadable("no requests can be sent".to_owned())),
             (KeySource::File(_) | KeySource::Secret { .. }, _) => {
                 let reading = Arc::clone(issuer);
                 let read = tokio::task::spawn_blocking(move || read_local(&reading)).await;
@@ -75,17 +82,23 @@ pub async fn read_all(directory: &Directory, client: Option<&Outbound>) {
             }
         };
         if let Err(error) = read {
-            let issuer = &issuer.rules.issuer;
-            tracing::warn!(issuer, %error, "keys of an issuer were not read; those it had stay");
+            tracing::warn!(issuer = name, %error, "keys of an issuer were not read; those it had stay");
         }
     }
 }
 
-/// The client that fetches keys; the operator named their places, so private addresses are in reach.
-fn client_for(directory: &Directory) -> Option<Outbound> {
-    let fetched = directory.issuers().iter().any(|issuer| matches!(issuer.rules.keys, KeySource::Url(_)));
-    let made = fetched.then(|| Outbound::new(Reach::Anywhere))?;
-    made.inspect_err(|error| tracing::error!(%error, "keys of issuers cannot be fetched")).ok()
+/// The clients of those that are fetched; the operator named their places, so private addresses are in reach.
+fn clients_for(directory: &Directory) -> Clients {
+    let mut clients = Clients::new();
+    for issuer in directory.issuers() {
+        let KeySource::Url { authorities, .. } = &issuer.rules.keys else { continue };
+        let name = &issuer.rules.issuer;
+        match Outbound::trusting(Reach::Anywhere, authorities) {
+            Ok(client) => drop(clients.insert(name.clone(), client)),
+            Err(error) => tracing::error!(issuer = name, %error, "keys of an issuer cannot be fetched"),
+        }
+    }
+    clients
 }
 
 /// Keeps keys of issuers up to date until `stop` is cancelled.
@@ -93,10 +106,10 @@ pub async fn supervise(directory: Arc<Directory>, stop: CancellationToken) {
     if directory.issuers().is_empty() {
         return;
     }
-    let client = client_for(&directory);
+    let clients = clients_for(&directory);
     while !stop.is_cancelled() {
         tokio::select! {
-            () = read_all(&directory, client.as_ref()) => {}
+            () = read_all(&directory, &clients) => {}
             () = stop.cancelled() => return,
         }
         tokio::select! {

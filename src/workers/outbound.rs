@@ -6,12 +6,16 @@
 //! names itself. Nothing of a URL but scheme, host, port and path is ever shown.
 
 pub mod address;
+pub mod authorities;
+#[cfg(test)]
+pub(crate) mod canary;
 pub mod target;
 
 use address::{Forbidden, Reach};
+use authorities::Authorities;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::header::{HeaderMap, HeaderValue, LOCATION, RETRY_AFTER};
-use reqwest::{Client, Method, Response, StatusCode};
+use reqwest::{Client, ClientBuilder, Method, Response, StatusCode};
 use std::error::Error;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -241,28 +245,43 @@ impl std::fmt::Debug for Outbound {
 #[error("no requests can be sent: {0}")]
 pub struct NoClient(String);
 
+/// A client to be built that follows no redirect and tells nobody where it comes from.
+pub fn careful(authorities: &Authorities) -> ClientBuilder {
+    authorities
+        .given_to(Client::builder())
+        .redirect(reqwest::redirect::Policy::none())
+        .referer(false)
+        .user_agent(USER_AGENT)
+        .connect_timeout(CONNECT_MAX)
+}
+
 impl Outbound {
-    /// A client with this reach.
+    /// A client with this reach that trusts whom the machine trusts.
     ///
     /// # Errors
     /// [`NoClient`] when the machine has no certificates to trust.
     pub fn new(reach: Reach) -> Result<Self, NoClient> {
-        Self::with_names(reach, Arc::new(SystemNames))
+        Self::trusting(reach, &Authorities::OfMachine)
     }
 
-    /// The same with other names than the machine's.
+    /// A client with this reach that trusts these authorities. WebSockets are of feeds, whose services are known to
+    /// everybody: they go by the machine's.
     ///
     /// # Errors
     /// The same.
-    pub fn with_names(reach: Reach, names: Arc<dyn Resolve>) -> Result<Self, NoClient> {
+    pub fn trusting(reach: Reach, authorities: &Authorities) -> Result<Self, NoClient> {
+        Self::with_names(reach, Arc::new(SystemNames), authorities)
+    }
+
+    fn with_names(
+        reach: Reach,
+        names: Arc<dyn Resolve>,
+        authorities: &Authorities,
+    ) -> Result<Self, NoClient> {
         let guard = Guard { names, reach };
-        let client = Client::builder()
+        let client = careful(authorities)
             .dns_resolver(Arc::new(guard.clone()))
-            .redirect(reqwest::redirect::Policy::none())
             .no_proxy()
-            .referer(false)
-            .user_agent(USER_AGENT)
-            .connect_timeout(CONNECT_MAX)
             .pool_idle_timeout(Duration::from_secs(30))
             .build()
             .map_err(|error| NoClient(reason(&error.without_url())))?;

@@ -46,6 +46,9 @@ pub enum TokenFault {
     /// The signature is not that of the key.
     #[error("bad_signature")]
     BadSignature,
+    /// It is of another type: it tells who somebody is, renews others, or ends a login.
+    #[error("wrong_type")]
+    WrongType,
     /// It is for somebody else.
     #[error("wrong_audience")]
     WrongAudience,
@@ -70,6 +73,8 @@ pub enum KeyAlgorithm {
     Hs256,
     /// RSA PKCS #1 v1.5 with SHA-256.
     Rs256,
+    /// RSA PSS with SHA-256.
+    Ps256,
     /// Ed25519.
     EdDsa,
 }
@@ -80,6 +85,7 @@ impl KeyAlgorithm {
         match self {
             Self::Hs256 => "HS256",
             Self::Rs256 => "RS256",
+            Self::Ps256 => "PS256",
             Self::EdDsa => "EdDSA",
         }
     }
@@ -100,6 +106,7 @@ impl VerifyingKey {
         let algorithm = match self.algorithm {
             KeyAlgorithm::Hs256 => Algorithm::HS256,
             KeyAlgorithm::Rs256 => Algorithm::RS256,
+            KeyAlgorithm::Ps256 => Algorithm::PS256,
             KeyAlgorithm::EdDsa => Algorithm::EdDSA,
         };
         jsonwebtoken::crypto::verify(signature, message, &self.key, algorithm).unwrap_or(false)
@@ -120,11 +127,36 @@ struct Header {
 
 impl Header {
     fn is_plain(&self) -> bool {
-        let typed = self.typ.as_deref().is_none_or(|typ| {
-            ["jwt", "at+jwt", "application/at+jwt"].iter().any(|known| typ.eq_ignore_ascii_case(known))
-        });
-        typed && is_name(&self.kid) && REFUSED.iter().all(|name| !self.other.contains_key(*name))
+        is_name(&self.kid) && REFUSED.iter().all(|name| !self.other.contains_key(*name))
     }
+}
+
+/// The type of a token for access (RFC 9068, section 2.1).
+pub const ACCESS_TYPE: &str = "at+jwt";
+/// The type of a token that does not say what it is for.
+const PLAIN_TYPE: &str = "jwt";
+
+/// A type as it is compared: a header may leave `application/` out, and letters may be of any case (RFC 7515, 4.1.9).
+pub fn bare_type(typ: &str) -> String {
+    let typ = typ.to_ascii_lowercase();
+    typ.strip_prefix("application/").map_or(typ.clone(), str::to_owned)
+}
+
+/// Claims that no token for access has: those of ID tokens (OpenID Connect Core, 2 and 3.3.2.11), and of events, such as
+/// the end of a login (RFC 8417).
+const NOT_FOR_ACCESS: [&str; 5] = ["nonce", "at_hash", "c_hash", "s_hash", "events"];
+
+/// Whether claims are those of a token for access. Some issuers say what a token is for in a claim: `typ` (Keycloak) or
+/// `token_use` (Cognito).
+fn is_for_access(claims: &serde_json::Map<String, serde_json::Value>) -> bool {
+    let says = |name: &str, allowed: &[&str]| {
+        claims.get(name).is_none_or(|said| {
+            said.as_str().is_some_and(|said| allowed.iter().any(|known| bare_type(said) == *known))
+        })
+    };
+    NOT_FOR_ACCESS.iter().all(|name| !claims.contains_key(*name))
+        && says("typ", &["bearer", ACCESS_TYPE, PLAIN_TYPE])
+        && says("token_use", &["access"])
 }
 
 /// One text or a list of them.
@@ -168,6 +200,7 @@ pub struct Presented<'a> {
     pub kid: String,
     /// Who says it issued it.
     pub issuer: String,
+    typ: String,
     algorithm: String,
     message: &'a str,
     signature: &'a str,
@@ -263,6 +296,7 @@ impl<'a> Presented<'a> {
         Ok(Self {
             kid: header.kid,
             issuer: claims.iss,
+            typ: header.typ.as_deref().map_or_else(|| PLAIN_TYPE.to_owned(), bare_type),
             algorithm: header.alg,
             message,
             signature,
@@ -270,11 +304,17 @@ impl<'a> Presented<'a> {
         })
     }
 
-    /// Believes a token that this key has signed for this audience, at this moment.
+    /// Believes a token that this key has signed for access to this audience, at this moment. Where the issuer gives its
+    /// tokens a type, it must be that one.
     ///
     /// # Errors
     /// [`TokenFault`].
-    pub fn believe(self, key: &VerifyingKey, audience: &str, now: Moment) -> Result<Believed, TokenFault> {
+    pub fn believe(
+        self,
+        key: &VerifyingKey,
+        (audience, typ): (&str, Option<&str>),
+        now: Moment,
+    ) -> Result<Believed, TokenFault> {
         if self.algorithm != key.algorithm.name() {
             return Err(TokenFault::WrongAlgorithm);
         }
@@ -282,6 +322,10 @@ impl<'a> Presented<'a> {
             return Err(TokenFault::BadSignature);
         }
         let claims = self.claims;
+        let typed = typ.map_or([PLAIN_TYPE, ACCESS_TYPE].contains(&self.typ.as_str()), |typ| self.typ == typ);
+        if !typed || !is_for_access(&claims.other) {
+            return Err(TokenFault::WrongType);
+        }
         if !claims.audiences.iter().any(|named| named == audience) {
             return Err(TokenFault::WrongAudience);
         }

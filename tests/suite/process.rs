@@ -29,6 +29,7 @@ mod prometheus;
 mod proxies;
 mod raw_http;
 mod real_data;
+mod roles;
 mod runbook;
 mod schedule;
 mod slow;

@@ -1,19 +1,25 @@
 //! Where backups are kept: files that are whole or not there.
 
 use super::BackupError;
+use crate::workers::outbound::authorities::Authorities;
+use crate::workers::outbound::careful;
 use futures_util::TryStreamExt as _;
 use object_store::aws::{AmazonS3, AmazonS3Builder};
 use object_store::buffered::BufWriter;
+use object_store::client::{ClientOptions, HttpClient, HttpConnector};
 use object_store::path::Path as Key;
 use object_store::{ObjectStore as _, ObjectStoreExt as _};
 use std::fs::{self, File};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::io::AsyncWriteExt as _;
 
 /// Ending of a file that is not whole yet.
 const PARTIAL: &str = ".partial";
+/// Longest time a storage may say nothing.
+const SILENCE_MAX: Duration = Duration::from_secs(30);
 
 /// A place for backups.
 #[derive(Debug, Clone)]
@@ -45,6 +51,22 @@ pub struct BucketAddress {
     pub region: String,
     /// Id and secret of the access key.
     pub key: Option<(String, String)>,
+    /// Whose certificates it may show.
+    pub authorities: Authorities,
+}
+
+/// Makes the client of a storage: one that goes where it was sent and nowhere else. The client the storage would make by
+/// itself follows redirects, with the signature of a request and what is in its body.
+#[derive(Debug)]
+struct NoDetours(Authorities);
+
+impl HttpConnector for NoDetours {
+    fn connect(&self, _: &ClientOptions) -> object_store::Result<HttpClient> {
+        let made = careful(&self.0).read_timeout(SILENCE_MAX).build();
+        let client =
+            made.map_err(|error| object_store::Error::Generic { store: "S3", source: error.into() })?;
+        Ok(HttpClient::new(client))
+    }
 }
 
 impl Bucket {
@@ -53,11 +75,14 @@ impl Bucket {
     /// # Errors
     /// [`BackupError::Storage`] for an address that cannot be.
     pub fn at(address: BucketAddress) -> Result<Self, BackupError> {
-        let BucketAddress { bucket, prefix, endpoint, region, key } = address;
+        let BucketAddress { bucket, prefix, endpoint, region, key, authorities } = address;
         let shown = format!("s3://{bucket}/{prefix}");
-        let mut builder = AmazonS3Builder::new().with_bucket_name(bucket).with_region(region);
+        let mut builder = AmazonS3Builder::new()
+            .with_bucket_name(bucket)
+            .with_region(region)
+            .with_http_connector(NoDetours(authorities));
         if let Some(endpoint) = endpoint {
-            builder = builder.with_allow_http(endpoint.starts_with("http://")).with_endpoint(endpoint);
+            builder = builder.with_endpoint(endpoint);
         }
         if let Some((id, secret)) = key {
             builder = builder.with_access_key_id(id).with_secret_access_key(secret);
@@ -318,4 +343,39 @@ pub(super) async fn aside<T: Send + 'static>(
     tokio::task::spawn_blocking(work)
         .await
         .map_err(|error| BackupError::File { path: PathBuf::from("."), error: io::Error::other(error) })?
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::workers::outbound::canary::{Canary, ok, redirect};
+
+    #[tokio::test]
+    async fn a_storage_that_leads_elsewhere_is_not_followed() {
+        let elsewhere = Canary::answering(ok("no")).await;
+        for status in [301, 302, 303, 307, 308] {
+            let storage =
+                Canary::answering(redirect(status, &format!("http://127.0.0.1:{}/vault/x", elsewhere.port)))
+                    .await;
+            let bucket = Bucket::at(BucketAddress {
+                bucket: "vault".to_owned(),
+                prefix: "artifact".to_owned(),
+                endpoint: Some(format!("http://127.0.0.1:{}", storage.port)),
+                region: "us-east-1".to_owned(),
+                key: Some(("AKIDEXAMPLE".to_owned(), "hunter2".to_owned())),
+                authorities: Authorities::OfMachine,
+            });
+            let target = Target::Bucket(bucket.unwrap());
+            let put =
+                target.put("x".to_owned(), b"a backup".to_vec()).await.map_err(|error| error.to_string());
+            let got = target.get("x".to_owned()).await.map(drop).map_err(|error| error.to_string());
+            let listed = target.names().await.map(drop).map_err(|error| error.to_string());
+            for refused in [put, got, listed] {
+                let said = refused.unwrap_err();
+                assert!(said.contains("s3://vault/artifact") && !said.contains("hunter2"), "{said}");
+            }
+            assert!(storage.callers() >= 3);
+        }
+        assert_eq!(elsewhere.callers(), 0);
+    }
 }

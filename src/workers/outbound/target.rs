@@ -75,6 +75,16 @@ impl Target {
         matches!(self.0.scheme(), "ws" | "wss")
     }
 
+    /// Whether what is sent there is encrypted on the way, and the other side shows a certificate.
+    pub fn is_encrypted(&self) -> bool {
+        matches!(self.0.scheme(), "https" | "wss")
+    }
+
+    /// The host it names: a name or an address, an IPv6 one in brackets.
+    pub fn host(&self) -> Option<&str> {
+        self.0.host_str()
+    }
+
     /// The address it names, when it names one and not a host.
     pub(super) fn address(&self) -> Option<IpAddr> {
         let host = self.0.host_str()?;

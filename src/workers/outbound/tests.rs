@@ -1,73 +1,13 @@
 //! What the one way out lets through, held against listeners on this machine that count their callers.
 
+use super::canary::{Canary, ok, redirect};
 use super::*;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
 const TIME: Duration = Duration::from_secs(5);
 const ROOM: usize = 1_000;
-
-/// A server that gives each caller the same answer and counts them.
-struct Canary {
-    port: u16,
-    callers: Arc<AtomicUsize>,
-    serving: tokio::task::JoinHandle<()>,
-}
-
-impl Canary {
-    async fn answering(answer: impl Into<Vec<u8>>) -> Self {
-        let answer = answer.into();
-        let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, 0)).await.unwrap();
-        let port = listener.local_addr().unwrap().port();
-        let callers = Arc::new(AtomicUsize::new(0));
-        let count = Arc::clone(&callers);
-        let serving = tokio::spawn(async move {
-            while let Ok((mut stream, _)) = listener.accept().await {
-                count.fetch_add(1, Ordering::SeqCst);
-                let answer = answer.clone();
-                tokio::spawn(async move {
-                    let mut head = [0; 4_096];
-                    let taken = stream.read(&mut head).await.unwrap_or_default();
-                    // An answer of nothing is none: the caller waits.
-                    if taken > 0 && !answer.is_empty() {
-                        stream.write_all(&answer).await.unwrap_or_default();
-                        stream.shutdown().await.unwrap_or_default();
-                    } else {
-                        std::future::pending::<()>().await;
-                    }
-                });
-            }
-        });
-        Self { port, callers, serving }
-    }
-
-    fn callers(&self) -> usize {
-        self.callers.load(Ordering::SeqCst)
-    }
-
-    fn target(&self) -> Target {
-        Target::parse(&format!("http://127.0.0.1:{}/", self.port)).unwrap()
-    }
-}
-
-impl Drop for Canary {
-    fn drop(&mut self) {
-        self.serving.abort();
-    }
-}
-
-fn ok(body: &str) -> Vec<u8> {
-    format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}", body.len())
-        .into_bytes()
-}
-
-fn redirect(status: u16, to: &str) -> Vec<u8> {
-    format!("HTTP/1.1 {status} Go\r\nlocation: {to}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n")
-        .into_bytes()
-}
 
 /// Names that resolve to a list of addresses, one after the other at each question; the last one stays.
 #[derive(Debug)]
@@ -175,7 +115,7 @@ async fn a_name_is_judged_each_time_it_is_resolved() {
     assert_eq!(forbidden(error.as_ref()).unwrap().kind, "loopback");
     // The same through both clients: nothing is sent although the name was harmless when it was first asked for.
     let local = Names(Mutex::new(vec![vec![Ipv4Addr::LOCALHOST.into()]]));
-    let outbound = Outbound::with_names(Reach::Public, Arc::new(local)).unwrap();
+    let outbound = Outbound::with_names(Reach::Public, Arc::new(local), &Authorities::OfMachine).unwrap();
     for scheme in ["http", "ws"] {
         let target =
             Target::parse(&format!("{scheme}://prices.example:{}/?key=hunter2", canary.port)).unwrap();

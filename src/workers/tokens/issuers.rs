@@ -2,6 +2,7 @@
 
 use super::{KeyAlgorithm, VerifyingKey};
 use crate::domain::access::Scopes;
+use crate::workers::outbound::authorities::Authorities;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::DecodingKey;
@@ -14,6 +15,8 @@ use std::sync::{Arc, PoisonError, RwLock};
 pub const SECRET_MIN: usize = 32;
 /// Fewest bytes of the modulus of an RSA key: 2048 bits.
 const MODULUS_MIN: usize = 256;
+/// The same where 128 bits of security are demanded: 3072 bits (NIST SP 800-57, part 1, table 2).
+const MODULUS_APPROVED: usize = 384;
 /// Most bytes: 8192 bits; a longer one costs too much to verify with.
 const MODULUS_MAX: usize = 1024;
 /// Largest document of keys.
@@ -22,7 +25,7 @@ pub const JWKS_MAX: usize = 256 << 10;
 const KEYS_MAX: usize = 64;
 
 /// Where the keys of an issuer come from.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub enum KeySource {
     /// A shared secret for HS256, in a file, under this `kid`.
     Secret {
@@ -34,18 +37,37 @@ pub enum KeySource {
     /// A JWK set in a file.
     File(PathBuf),
     /// A JWK set at an address.
-    Url(String),
+    Url {
+        /// The address.
+        url: String,
+        /// Whose certificates it may show.
+        authorities: Authorities,
+    },
+}
+
+/// What keys for signatures must be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Strength {
+    /// What most issuers have: RS256 and PS256 from 2048 bits, and Ed25519.
+    Usual,
+    /// What OWASP ASVS 5.0 approves of (appendix C) with 128 bits of security: PS256 from 3072 bits, and Ed25519.
+    Approved,
 }
 
 /// What the configuration says of an issuer.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct IssuerRules {
     /// The `iss` of its tokens.
     pub issuer: String,
     /// The `aud` they must have.
     pub audience: String,
+    /// The type its tokens for access have, as [`super::bare_type`] writes it; `JWT` or `at+jwt`, or none, unless it is
+    /// named.
+    pub typ: Option<String>,
     /// Where its keys come from.
     pub keys: KeySource,
+    /// What they must be.
+    pub strength: Strength,
     /// The most its tokens may do, whatever they say.
     pub ceiling: Scopes,
     /// The claim that names the owner.
@@ -106,7 +128,7 @@ pub enum KeysError {
     #[error("has fewer than {SECRET_MIN} bytes")]
     ShortSecret,
     /// No key in it is one that is used here.
-    #[error("holds no key for RS256 or EdDSA with a kid")]
+    #[error("holds no key for EdDSA, PS256 or, unless approved_only is set, RS256 with a kid")]
     NoKey,
 }
 
@@ -131,11 +153,15 @@ struct Jwk {
 
 impl Jwk {
     /// Whether it is for signatures, of a kind that is used here.
-    fn is_ours(&self) -> bool {
+    fn is_ours(&self, strength: Strength) -> bool {
         let signs = self.usage.as_deref().is_none_or(|usage| usage == "sig")
             && self.key_ops.as_ref().is_none_or(|ops| ops.iter().any(|op| op == "verify"));
         let known = match self.kty.as_str() {
-            "RSA" => self.alg.as_deref().is_none_or(|alg| alg == "RS256"),
+            "RSA" => match self.alg.as_deref() {
+                Some("PS256") => true,
+                None | Some("RS256") => strength == Strength::Usual,
+                Some(_) => false,
+            },
             "OKP" => {
                 self.crv.as_deref() == Some("Ed25519")
                     && self.alg.as_deref().is_none_or(|alg| alg == "EdDSA" || alg == "Ed25519")
@@ -145,7 +171,7 @@ impl Jwk {
         signs && known
     }
 
-    fn verifying(&self) -> Result<VerifyingKey, &'static str> {
+    fn verifying(&self, strength: Strength) -> Result<VerifyingKey, &'static str> {
         let bytes = |text: &Option<String>| text.as_ref().and_then(|text| URL_SAFE_NO_PAD.decode(text).ok());
         if self.kty == "OKP" {
             let x = bytes(&self.x).filter(|x| x.len() == 32).ok_or("has no `x` of 32 bytes")?;
@@ -153,31 +179,37 @@ impl Jwk {
         }
         let (n, e) = (bytes(&self.n).ok_or("has no `n`")?, bytes(&self.e).ok_or("has no `e`")?);
         let n = n.iter().position(|byte| *byte != 0).and_then(|first| n.get(first..)).unwrap_or_default();
-        if !(MODULUS_MIN..=MODULUS_MAX).contains(&n.len()) {
-            return Err("has not 2048 to 8192 bits");
+        let (least, rule) = match strength {
+            Strength::Usual => (MODULUS_MIN, "has not 2048 to 8192 bits"),
+            Strength::Approved => (MODULUS_APPROVED, "has not 3072 to 8192 bits"),
+        };
+        if !(least..=MODULUS_MAX).contains(&n.len()) {
+            return Err(rule);
         }
         if e.len() > 4 || e.last().is_none_or(|last| last % 2 == 0) || e == [1] {
             return Err("has an exponent that is not safe");
         }
-        Ok(VerifyingKey { algorithm: KeyAlgorithm::Rs256, key: DecodingKey::from_rsa_raw_components(n, &e) })
+        let pss = self.alg.as_deref() == Some("PS256");
+        let algorithm = if pss { KeyAlgorithm::Ps256 } else { KeyAlgorithm::Rs256 };
+        Ok(VerifyingKey { algorithm, key: DecodingKey::from_rsa_raw_components(n, &e) })
     }
 }
 
-/// Reads a JWK set: its keys for RS256 and `EdDSA`. Keys of other kinds and without a `kid` are passed over; a secret in it
-/// is never used.
+/// Reads a JWK set: its keys for RS256, PS256 and `EdDSA`. An RSA key that does not say which is one for RS256. Keys of other
+/// kinds and without a `kid` are passed over; a secret in it is never used.
 ///
 /// # Errors
 /// [`KeysError`].
-pub fn read_jwks(document: &[u8]) -> Result<Keys, KeysError> {
+pub fn read_jwks(document: &[u8], strength: Strength) -> Result<Keys, KeysError> {
     if document.len() > JWKS_MAX {
         return Err(KeysError::TooLarge);
     }
     let set: JwkSet =
         serde_json::from_slice(document).map_err(|error| KeysError::Malformed(error.to_string()))?;
     let mut keys = Keys::new();
-    for jwk in set.keys.iter().filter(|jwk| jwk.is_ours()).take(KEYS_MAX) {
+    for jwk in set.keys.iter().filter(|jwk| jwk.is_ours(strength)).take(KEYS_MAX) {
         let Some(kid) = jwk.kid.clone().filter(|kid| !kid.is_empty()) else { continue };
-        let key = jwk.verifying().map_err(|rule| KeysError::Key { kid: kid.clone(), rule })?;
+        let key = jwk.verifying(strength).map_err(|rule| KeysError::Key { kid: kid.clone(), rule })?;
         if keys.insert(kid.clone(), key).is_some() {
             return Err(KeysError::Key { kid, rule: "is there twice" });
         }
@@ -213,8 +245,12 @@ mod tests {
     }
 
     fn read(keys: &Value) -> Result<Vec<String>, String> {
-        let keys =
-            read_jwks(json!({ "keys": keys }).to_string().as_bytes()).map_err(|error| error.to_string())?;
+        read_as(keys, Strength::Usual)
+    }
+
+    fn read_as(keys: &Value, strength: Strength) -> Result<Vec<String>, String> {
+        let document = json!({ "keys": keys }).to_string();
+        let keys = read_jwks(document.as_bytes(), strength).map_err(|error| error.to_string())?;
         let mut kids: Vec<String> =
             keys.iter().map(|(kid, key)| format!("{kid} {}", key.algorithm.name())).collect();
         kids.sort();
@@ -238,6 +274,21 @@ mod tests {
     }
 
     #[test]
+    fn where_only_what_is_approved_counts_keys_are_longer_and_padded_by_pss() {
+        let alg = |bytes: usize, kid: &str, alg: &str| {
+            let mut key = rsa(bytes, &[1, 0, 1]);
+            (key["kid"], key["alg"]) = (json!(kid), json!(alg));
+            key
+        };
+        let set = json!([okp("a"), alg(384, "p", "PS256"), alg(384, "r", "RS256"), rsa(512, &[1, 0, 1])]);
+        assert_eq!(read_as(&set, Strength::Approved).unwrap(), ["a EdDSA", "p PS256"]);
+        let short = json!([okp("a"), alg(383, "p", "PS256")]);
+        assert!(read_as(&short, Strength::Approved).unwrap_err().contains("`p` has not 3072"));
+        assert_eq!(read(&json!([alg(256, "p", "PS256")])).unwrap(), ["p PS256"]);
+        assert!(read_as(&json!([rsa(384, &[1, 0, 1])]), Strength::Approved).is_err());
+    }
+
+    #[test]
     fn weak_and_broken_keys_are_refused_by_name() {
         assert!(read(&json!([rsa(255, &[1, 0, 1])])).unwrap_err().contains("`r` has not 2048"));
         assert!(read(&json!([rsa(1025, &[1, 0, 1])])).is_err());
@@ -249,9 +300,9 @@ mod tests {
         short["x"] = json!("AAAA");
         assert!(read(&json!([short])).unwrap_err().contains("32 bytes"));
         assert!(
-            read_jwks(b"{}").is_err()
-                && read_jwks(b"[]").is_err()
-                && read_jwks(&vec![b' '; JWKS_MAX + 1]).is_err()
+            read_jwks(b"{}", Strength::Usual).is_err()
+                && read_jwks(b"[]", Strength::Usual).is_err()
+                && read_jwks(&vec![b' '; JWKS_MAX + 1], Strength::Usual).is_err()
         );
     }
 

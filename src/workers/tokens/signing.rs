@@ -2,7 +2,7 @@
 //!
 //! The database keeps the public halves alone. A key that was retired verifies for as long as a token of it can live.
 
-use super::{KeyAlgorithm, LEEWAY, VerifyingKey};
+use super::{ACCESS_TYPE, KeyAlgorithm, LEEWAY, VerifyingKey};
 use crate::domain::hexadecimal::hex;
 use crate::domain::moment::{HOUR, Moment};
 use crate::random::{NoRandomness, Random};
@@ -63,7 +63,8 @@ impl Signer {
 
     /// A signed token.
     pub fn sign(&self, claims: &impl Serialize) -> Option<String> {
-        let header = json!({ "alg": KeyAlgorithm::EdDsa.name(), "kid": self.kid, "typ": "JWT" }).to_string();
+        let header =
+            json!({ "alg": KeyAlgorithm::EdDsa.name(), "kid": self.kid, "typ": ACCESS_TYPE }).to_string();
         let claims = serde_json::to_string(claims).ok()?;
         let message = format!("{}.{}", URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode(claims));
         let signature = URL_SAFE_NO_PAD.encode(self.pair.sign(message.as_bytes()));

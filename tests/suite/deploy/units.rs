@@ -94,12 +94,21 @@ fn the_service_is_watched_and_its_secrets_are_files() {
     }
     for (name, unit) in units() {
         for line in unit.lines() {
-            let secret = line.starts_with("LoadCredential=");
+            let secret = line.starts_with("LoadCredential=") && line != "LoadCredential=";
             let at_home = line.contains(":/etc/artifact/credentials/");
             assert!(!secret || at_home, "{name}: {line}");
             // The environment of a process can be read by others.
             assert!(
                 !line.starts_with("EnvironmentFile") && !line.starts_with("SetCredential="),
+                "{name}: {line}"
+            );
+        }
+        // With the drop-in for secrets that are kept encrypted, each secret of the unit is lent from its encrypted file.
+        let encrypted = text("deploy/systemd/encrypted-credentials.conf");
+        let lent = unit.lines().filter_map(|line| line.strip_prefix("LoadCredential="));
+        for line in lent.filter(|_| name.ends_with(".service")) {
+            assert!(
+                encrypted.contains(&format!("LoadCredentialEncrypted={line}.encrypted\n")),
                 "{name}: {line}"
             );
         }

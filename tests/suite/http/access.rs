@@ -6,6 +6,7 @@ mod login;
 mod owners;
 mod revocation;
 mod scopes;
+mod second_factor;
 mod trail;
 
 use crate::support::{Backend, Reply, START, Scratch, TestApp, fresh_location};
@@ -14,10 +15,12 @@ use artifact::domain::access::Scopes;
 use artifact::domain::moment::Moment;
 use artifact::http::auth::Access;
 use artifact::workers::gate::Settings;
-use artifact::workers::tokens::issuers::{IssuerRules, KeySource};
+use artifact::workers::tokens::issuers::{IssuerRules, KeySource, Strength};
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::rsa::KeySize;
-use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair as _, RSA_PKCS1_SHA256, RsaKeyPair};
+use aws_lc_rs::signature::{
+    Ed25519KeyPair, KeyPair as _, RSA_PKCS1_SHA256, RSA_PSS_SHA256, RsaEncoding, RsaKeyPair,
+};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use hmac::{Hmac, KeyInit as _, Mac as _};
@@ -122,7 +125,8 @@ impl Idp {
         let n = self.rsa.public_key().modulus().big_endian_without_leading_zero().to_vec();
         json!({ "keys": [
             { "kty": "OKP", "crv": "Ed25519", "kid": "ed", "use": "sig", "alg": "EdDSA", "x": b64(self.ed.public_key()) },
-            { "kty": "RSA", "kid": "rs", "use": "sig", "alg": "RS256", "n": b64(n), "e": "AQAB" },
+            { "kty": "RSA", "kid": "rs", "use": "sig", "alg": "RS256", "n": b64(&n), "e": "AQAB" },
+            { "kty": "RSA", "kid": "ps", "use": "sig", "alg": "PS256", "n": b64(n), "e": "AQAB" },
         ] })
     }
 
@@ -133,6 +137,8 @@ impl Idp {
         let rules = |issuer: &str, keys| IssuerRules {
             issuer: issuer.to_owned(),
             audience: "artifact-api".to_owned(),
+            typ: None,
+            strength: Strength::Usual,
             keys,
             ceiling: Scopes::parse(scopes),
             owner_claim: "sub".to_owned(),
@@ -149,8 +155,10 @@ impl Idp {
             "hs" => hs256(&self.secret, message),
             "ed" => self.ed.sign(message).as_ref().to_vec(),
             _ => {
+                let padding: &dyn RsaEncoding =
+                    if kind == "ps" { &RSA_PSS_SHA256 } else { &RSA_PKCS1_SHA256 };
                 let mut signature = vec![0; self.rsa.public_modulus_len()];
-                self.rsa.sign(&RSA_PKCS1_SHA256, &SystemRandom::new(), message, &mut signature).unwrap();
+                self.rsa.sign(padding, &SystemRandom::new(), message, &mut signature).unwrap();
                 signature
             }
         }
@@ -183,6 +191,7 @@ fn header(kind: &str) -> Value {
     let alg = match kind {
         "hs" => "HS256",
         "ed" => "EdDSA",
+        "ps" => "PS256",
         _ => "RS256",
     };
     json!({ "alg": alg, "kid": kind, "typ": "JWT" })

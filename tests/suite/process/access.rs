@@ -42,6 +42,7 @@ on_both! {
         assert!(place.run(&["users", "disable", "alice"]).ok().contains("alice is disabled"));
         assert!(place.run(&["users", "list"]).ok().contains("disabled"));
         place.run(&["users", "enable", "alice"]).ok();
+        assert!(place.run(&["users", "forget-factor", "alice"]).ok().contains("no second factor any more"));
         let kid = place.run(&["signing-keys", "rotate", "--json"]).json()["kid"].as_str().unwrap().to_owned();
         assert!(place.run(&["signing-keys", "list"]).ok().contains(&kid));
         service.api.key = Some(key);
@@ -73,6 +74,7 @@ async fn what_makes_no_sense_on_the_command_line_is_told() {
         (vec!["users", "create", "alice", "--admin", "--password-file", "absent"], 1, "absent"),
         (vec!["users", "create", "alice", "--admin", "--password", "canary"], 2, "unexpected argument"),
         (vec!["users", "disable", "nobody"], 1, "User not found"),
+        (vec!["users", "forget-factor", "nobody"], 1, "User not found"),
     ] {
         let password = place.file("password", PASSWORD);
         let arguments: Vec<&str> =

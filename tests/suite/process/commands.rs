@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use std::path::Path;
 
 /// Every command, as `--help` is asked for it.
-const COMMANDS: [&[&str]; 39] = [
+const COMMANDS: [&[&str]; 40] = [
     &["serve"],
     &["demo"],
     &["seed"],
@@ -36,6 +36,7 @@ const COMMANDS: [&[&str]; 39] = [
     &["users", "list"],
     &["users", "passwd"],
     &["users", "disable"],
+    &["users", "forget-factor"],
     &["users", "enable"],
     &["signing-keys"],
     &["signing-keys", "list"],
@@ -125,7 +126,7 @@ fn configuration_is_shown_with_its_origins_and_without_passwords() {
     std::fs::create_dir_all(&data).unwrap();
     let file = data.join("artifact.toml");
     std::fs::write(&file, "listen = \"127.0.0.1:7111\"\nlog = \"warn\"\n").unwrap();
-    let url = "postgres://book:hush%2Fhush@db.example:5433/books?sslmode=require";
+    let url = "postgres://book:hush%2Fhush@db.example:5433/books?sslmode=verify-full";
     let mut command = program(&scratch.0, &["config", "show", "--json", "--data", "data"]);
     command.env("ARTIFACT_DATABASE_URL", url).env("ARTIFACT_LOG_FORMAT", "json");
     let ran = finish(command, b"");
@@ -147,6 +148,22 @@ fn configuration_is_shown_with_its_origins_and_without_passwords() {
         of("database_url"),
         pair("postgres://book:***@db.example:5433/books", "environment ARTIFACT_DATABASE_URL")
     );
+    // It holds a password, so it may stand in a file, or be a credential that the service manager lends.
+    std::fs::write(scratch.0.join("ARTIFACT_DATABASE_URL"), format!("{url}\n")).unwrap();
+    for (name, value, origin) in [
+        ("ARTIFACT_DATABASE_URL_FILE", "ARTIFACT_DATABASE_URL", "environment ARTIFACT_DATABASE_URL_FILE"),
+        ("CREDENTIALS_DIRECTORY", ".", "file ./ARTIFACT_DATABASE_URL"),
+    ] {
+        let mut command = program(&scratch.0, &["config", "show", "--json", "--data", "data"]);
+        command.env(name, value);
+        let ran = finish(command, b"");
+        assert!(!ran.out.contains("hush"), "{ran:?}");
+        let shown = &ran.json()["database_url"];
+        assert_eq!(
+            (shown["value"].as_str(), shown["origin"].as_str()),
+            (Some("postgres://book:***@db.example:5433/books"), Some(origin))
+        );
+    }
     let text = run(&scratch.0, &["config", "show", "--data", "data"]).ok();
     assert!(
         text.lines().any(|line| line.starts_with("listen") && line.ends_with("(file data/artifact.toml)"))
@@ -169,8 +186,12 @@ fn a_wrong_configuration_is_wrong_usage_and_is_named() {
         ("listen = \"localhost\"\n", "listen"),
         ("database_url = \"mysql://u:hush@h/db\"\n", "postgres://"),
         ("open_loopback = true\nlisten = \"0.0.0.0:1\"\n", "--open-loopback"),
-        ("listen = \"0.0.0.0:1\"\n", "plain_http"),
-        ("plain_http = \"yes\"\n", "plain_http"),
+        ("listen = \"0.0.0.0:1\"\n", "unencrypted"),
+        ("unencrypted = \"yes\"\n", "unencrypted"),
+        (
+            "[[feeds]]\nname = \"x\"\nkind = \"kraken\"\nsymbols = { \"BTC-USD\" = \"BTC/USD\" }\nws_url = \"ws://h\"",
+            "feeds.x.ws_url",
+        ),
         ("log_format = \"xml\"\n", "log_format"),
         ("not toml at all", "own.toml"),
     ];

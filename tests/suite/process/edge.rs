@@ -66,6 +66,53 @@ async fn who_reaches_for_the_portfolio_of_another_is_named_in_the_log() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_credential_that_is_let_in_is_in_the_log_once_an_hour() {
+    let place = Place::new(Backend::Sqlite).await;
+    let config = place.file("log.toml", "log_format = \"json\"\n");
+    let mut service = place.serve(&[&CLOSED[..], &["--config", &config]].concat());
+    service.api.key = service.printed_key();
+    let other = json!({ "name": "other", "owner_id": "bob", "scopes": ["markets:read"] });
+    let other = service.api.post("/keys", &other).await.expect(201);
+    service.api.key = other["key"].as_str().map(str::to_owned);
+    for _ in 0..5 {
+        service.api.get("/markets").await.expect(200);
+    }
+    let user =
+        json!({ "name": "alice", "password": "correct horse battery staple", "scopes": ["markets:read"] });
+    service.api.key = service.printed_key();
+    service.api.post("/users", &user).await.expect(201);
+    service.api.key = None;
+    let login = json!({ "name": "alice", "password": "correct horse battery staple" });
+    let tokens = service.api.post("/auth/login", &login).await.expect(200);
+    let bearer = format!("Bearer {}", tokens["access_token"].as_str().unwrap());
+    service.api.attempt("GET", "/markets", &[("authorization", &bearer)], b"").await.unwrap().expect(200);
+    let let_in = "a credential was let in";
+    assert!(
+        logged(&service, &[let_in, "\"by\":\"access_token\"", "\"actor\":\"user:alice", "127.0.0.1"]).await
+    );
+    let lines = service.err.all();
+    let of = |part: &str| lines.iter().filter(|line| line.contains(let_in) && line.contains(part)).count();
+    let (key, secret) = (other["id"].as_str().unwrap(), other["key"].as_str().unwrap());
+    assert_eq!(of(&format!("\"key\":\"{key}\"")), 1, "five reads, one line: {lines:#?}");
+    assert_eq!(of("\"by\":\"api_key\""), 2, "the first key and the other");
+    assert!(lines.iter().all(|line| !line.contains(secret.rsplit('_').next().unwrap())), "no secret");
+    service.stop();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_describes_the_service_can_be_left_out() {
+    let place = Place::new(Backend::Sqlite).await;
+    let mut command = place.command(&[&["serve"], OPEN.as_slice()].concat());
+    command.env("ARTIFACT_DOCS", "false");
+    let service = Service::start(command);
+    for path in ["/docs", "/docs/problems", "/docs/ui/index.html", "/openapi.json"] {
+        assert_eq!(service.api.get(path).await.code(404), "not_found", "{path}");
+    }
+    service.api.get("/markets").await.expect(200);
+    service.stop();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_wrong_proxy_section_is_told_with_its_rule() {
     let place = Place::new(Backend::Sqlite).await;
     let wrong = place.file("wrong.toml", "[proxy]\ntrusted = [\"everybody\"]\n");

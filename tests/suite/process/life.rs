@@ -165,7 +165,7 @@ async fn open_loopback_goes_with_loopback_addresses_only() {
     }
     for listen in ["0.0.0.0:0", "[::]:0"] {
         let said = place.run(&["serve", "--listen", listen]).failed(2);
-        assert!(said.contains("[tls]") && said.contains("[proxy]") && said.contains("plain_http"), "{said}");
+        assert!(said.contains("[tls]") && said.contains("unencrypted = true"), "{said}");
     }
     assert!(!place.data().exists(), "a refused command line leaves nothing behind");
     let service = place.serve(&OPEN);

@@ -2,6 +2,10 @@
 
 use super::{Place, Service, ended, signal};
 use crate::support::Backend;
+use artifact::workers::outbound::address::Reach;
+use artifact::workers::outbound::authorities::Authorities;
+use artifact::workers::outbound::target::Target;
+use artifact::workers::outbound::{Outbound, Outgoing};
 use serde_json::json;
 use std::net::{SocketAddr, TcpListener as StdListener};
 use std::path::Path;
@@ -52,6 +56,41 @@ pub(super) fn certificate(folder: &Path, name: &str) -> (String, String) {
         .unwrap();
     assert!(made.success());
     (certificate.display().to_string(), key.display().to_string())
+}
+
+/// An authority of one's own, and a certificate for localhost from it: the files of the authority, the certificate and
+/// its key.
+fn from_an_authority(folder: &Path) -> [String; 3] {
+    let file = |name: &str| folder.join(name).display().to_string();
+    let [authority, authority_key] = [file("authority.pem"), file("authority.key")];
+    let [leaf, leaf_key] = [file("leaf.pem"), file("leaf.key")];
+    let made = |more: &[&str], key: &str, out: &str| {
+        let kind = [
+            "req",
+            "-x509",
+            "-newkey",
+            "ec",
+            "-pkeyopt",
+            "ec_paramgen_curve:prime256v1",
+            "-nodes",
+            "-days",
+            "2",
+        ];
+        let ends = ["-keyout", key, "-out", out];
+        let made = Command::new("openssl").args(kind).args(more).args(ends).stderr(Stdio::null()).status();
+        assert!(made.unwrap().success());
+    };
+    made(&["-subj", "/CN=authority"], &authority_key, &authority);
+    let names = [
+        "-subj",
+        "/CN=leaf",
+        "-addext",
+        "subjectAltName=DNS:localhost",
+        "-addext",
+        "basicConstraints=CA:FALSE",
+    ];
+    made(&[&names[..], &["-CA", &authority, "-CAkey", &authority_key]].concat(), &leaf_key, &leaf);
+    [authority, leaf, leaf_key]
 }
 
 /// A proxy, ended when it is dropped.
@@ -279,7 +318,7 @@ async fn tls_of_its_own_with_a_certificate_that_is_renewed() {
         client.get(format!("https://localhost:{}/health/live", address.port())).send().await.unwrap();
     assert_eq!(
         (answer.status().as_u16(), answer.headers()["strict-transport-security"].to_str().unwrap()),
-        (200, "max-age=31536000")
+        (200, "max-age=31536000; includeSubDomains")
     );
     assert!(subject(address).contains("first"), "{}", subject(address));
 
@@ -336,4 +375,46 @@ async fn a_handshake_that_is_not_ended_is_ended() {
         tokio::time::timeout(Duration::from_secs(10), BufReader::new(stream).read_line(&mut line)).await;
     assert!(end.is_ok(), "it waits for ever");
     service.stop();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_internal_is_known_by_its_authority_and_by_no_other() {
+    let place = Place::new(Backend::Sqlite).await;
+    let [authority, leaf, key] = from_an_authority(place.folder());
+    let (stranger, _) = certificate(place.folder(), "stranger");
+    let config = place.file("tls.toml", &format!("[tls]\ncertificate = \"{leaf}\"\nkey = \"{key}\"\n"));
+    let service = serve_tls(&place, &config);
+    let port = service.api.address.port();
+    let asked = async |host: &str, authorities: &Authorities| {
+        let target = Target::parse(&format!("https://{host}:{port}/health/live")).unwrap();
+        let client = Outbound::trusting(Reach::Anywhere, authorities).unwrap();
+        let answer = client.send(&Outgoing::get(target, Duration::from_secs(10), 1_000)).await;
+        answer.map(|answer| answer.status.as_u16()).map_err(|error| error.to_string())
+    };
+    let named = |file: &str| Authorities::of_file(Path::new(file)).unwrap();
+    assert_eq!(asked("localhost", &named(&authority)).await, Ok(200));
+    for (host, authorities) in [
+        ("localhost", Authorities::OfMachine),
+        ("localhost", named(&stranger)),
+        // The right authority, and a host that the certificate does not name.
+        ("127.0.0.1", named(&authority)),
+    ] {
+        let said = asked(host, &authorities).await.unwrap_err();
+        assert!(said.contains("certificate"), "{host} {authorities:?}: {said}");
+    }
+    service.stop();
+    for (section, setting) in [
+        ("[outbox]\nauthorities_file", "outbox.authorities_file"),
+        ("[backup]\ns3_authorities_file", "backup.s3_authorities_file"),
+    ] {
+        let config = place.file("own.toml", &format!("{section} = \"{key}\"\n"));
+        let said = place.run(&["config", "check", "--config", &config]).failed(2);
+        assert!(said.contains(setting) && said.contains("holds no certificate"), "{said}");
+        let config = place.file("own.toml", &format!("{section} = \"{authority}\"\n"));
+        let shown = place.run(&["config", "show", "--config", &config]).ok();
+        assert!(
+            shown.lines().any(|line| line.contains(setting) && line.contains("authority.pem")),
+            "{shown}"
+        );
+    }
 }

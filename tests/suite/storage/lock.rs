@@ -10,6 +10,7 @@ use artifact::storage::database::{Database, Location};
 use artifact::storage::error::StorageError;
 use artifact::storage::markets::{self, MarketFilter, MarketSort};
 use artifact::storage::page::Page;
+use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection};
 use std::os::unix::fs::PermissionsExt as _;
 use std::time::Duration;
 
@@ -24,6 +25,26 @@ async fn everything(db: &Database) -> String {
     let page = Page::first(MarketSort::CreatedAt, 100);
     let mut tx = db.read().await.unwrap();
     shown(&markets::list(&mut tx, &MarketFilter::default(), &page).await.unwrap())
+}
+
+#[tokio::test]
+async fn a_server_that_keeps_passwords_by_md5_is_refused() {
+    let scratch = Scratch::new();
+    let location = fresh_location(Backend::Postgres, &scratch).await;
+    let Location::Postgres { url, .. } = &location else { panic!("no PostgreSQL") };
+    let (_, name) = url.rsplit_once('/').unwrap();
+    let clock = Clock::manual(Moment::parse(crate::support::START).unwrap());
+    let mut admin = PgConnection::connect(url).await.unwrap();
+    for (kept, refused) in [("md5", true), ("scram-sha-256", false)] {
+        let set = format!("ALTER DATABASE {name} SET password_encryption = '{kept}'");
+        admin.execute(AssertSqlSafe(set)).await.unwrap();
+        let opened = Database::open(&location, clock.clone()).await;
+        assert_eq!(matches!(opened, Err(StorageError::Md5)), refused, "{kept}");
+        if let Ok(db) = opened {
+            db.close().await;
+        }
+    }
+    admin.close().await.unwrap();
 }
 
 on_both! {

@@ -6,6 +6,7 @@ use crate::support::TestDb;
 use artifact::domain::access::UserStatus;
 use artifact::domain::moment::{DAY, Moment};
 use artifact::storage::error::StorageError;
+use artifact::storage::second_factors::{self, SecondFactor};
 use artifact::storage::users::{self, RefreshToken, Session, User};
 use uuid::Uuid;
 
@@ -102,6 +103,35 @@ on_both! {
         assert!(session(&db, other.id).await.is_none() && session(&db, late.id).await.is_some());
     }
 
+    async fn logins_are_open_until_they_are_ended_or_cannot_be_gone_on_with(backend) {
+        let db = TestDb::open(backend).await;
+        let (alice, bob) = (insert(&db, user("alice")).await, insert(&db, user("bob")).await);
+        let (soon, later) = (m("2026-12-01T00:00:00Z"), m("2026-12-20T00:00:00Z"));
+        let refresh = async |session: &Session, expires_at: Moment| {
+            let token = RefreshToken { id: uuid(), session_id: session.id, secret_hash: "hmac:a:b".to_owned(), expires_at, used_at: None };
+            let kept = token.clone();
+            db.write(move |tx| Box::pin(async move { users::insert_refresh(tx, &kept).await })).await;
+            token.id
+        };
+        let (first, second) = (begin(&db, alice.id, later).await, begin(&db, alice.id, later).await);
+        let foreign = begin(&db, bob.id, later).await;
+        let used = refresh(&first, soon).await;
+        db.write(move |tx| Box::pin(async move { users::use_refresh(tx, used).await })).await;
+        refresh(&first, later).await;
+        refresh(&second, soon).await;
+        refresh(&foreign, later).await;
+        let open = async |at: Moment| users::open_sessions(&mut read(&db).await, alice.id, at).await.unwrap();
+        let found = open(soon.plus(-1)).await;
+        assert_eq!(found.iter().map(|session| session.id).collect::<Vec<_>>(), [second.id, first.id], "the newest first");
+        assert_eq!((found[0].refreshed_at, found[0].refresh_by, found[0].expires_at), (None, soon, later));
+        assert!(found[1].refreshed_at > Some(found[1].created_at), "{found:?}");
+        assert_eq!(found[1].refresh_by, later, "that of the token which is still good");
+        assert_eq!(open(soon).await.iter().map(|session| session.id).collect::<Vec<_>>(), [first.id], "the other was not refreshed in time");
+        assert_eq!(open(later).await, []);
+        db.write(move |tx| Box::pin(async move { users::end_session(tx, first.id, "logged out").await })).await;
+        assert_eq!(open(soon).await, []);
+    }
+
     async fn a_refresh_token_is_used_once_and_goes_with_its_session(backend) {
         let db = TestDb::open(backend).await;
         let alice = insert(&db, user("alice")).await;
@@ -121,5 +151,27 @@ on_both! {
         db.clock.set(later.plus(2 * DAY));
         begin(&db, alice.id, later.plus(9 * DAY)).await;
         assert!(find().await.is_none());
+    }
+
+    async fn a_second_factor_is_in_force_once_proven_and_each_step_is_used_once(backend) {
+        let db = TestDb::open(backend).await;
+        let alice = insert(&db, user("alice")).await.id;
+        let find = async || second_factors::find(&mut read(&db).await, alice).await.unwrap();
+        let begin = async |salt: &'static str| db.write(move |tx| Box::pin(async move { second_factors::begin(tx, alice, salt).await })).await;
+        let confirm = async |salt: &'static str, step| db.write(move |tx| Box::pin(async move { second_factors::confirm(tx, (alice, salt), step).await })).await;
+        let using = async |salt: &'static str, step| db.write(move |tx| Box::pin(async move { second_factors::use_step(tx, (alice, salt), step).await })).await;
+        let remove = async || db.write(move |tx| Box::pin(async move { second_factors::remove(tx, alice).await })).await;
+        assert_eq!(find().await, None);
+        begin("a").await;
+        assert!(!using("a", 7).await, "it is not in force");
+        assert!(!confirm("b", 7).await && confirm("a", 7).await);
+        assert!(!using("a", 7).await && !using("a", 6).await && using("a", 8).await && !using("a", 8).await);
+        begin("b").await;
+        begin("c").await;
+        assert_eq!(find().await, Some(SecondFactor { salt: Some("a".to_owned()), pending: Some("c".to_owned()), last_step: 8 }));
+        assert!(using("a", 9).await && !confirm("b", 1).await && confirm("c", 1).await);
+        assert!(!using("a", 10).await && using("c", 2).await, "steps are those of the factor");
+        assert!(remove().await && !remove().await);
+        assert_eq!(find().await, None);
     }
 }

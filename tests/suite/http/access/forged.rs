@@ -20,7 +20,7 @@ const ALGORITHMS: [&str; 25] = [
 ];
 
 /// What a header may not ask for.
-fn asks(idp: &Idp) -> [(&'static str, Value); 14] {
+fn asks(idp: &Idp) -> [(&'static str, Value); 16] {
     let url = json!("https://attacker.test/keys");
     [
         ("jku", url.clone()),
@@ -37,6 +37,8 @@ fn asks(idp: &Idp) -> [(&'static str, Value); 14] {
         ("typ", json!("")),
         ("typ", json!(7)),
         ("typ", json!("dpop+jwt")),
+        ("typ", json!("logout+jwt")),
+        ("typ", json!("secevent+jwt")),
     ]
 }
 
@@ -62,7 +64,7 @@ fn headers(idp: &Idp, kind: &str, now: Moment) -> Forgeries {
     for kid in kids {
         list.push((format!("kid {kid:?}"), changed("kid", json!(kid))));
     }
-    for other in ["hs", "ed", "rs"].iter().filter(|other| **other != kind) {
+    for other in ["hs", "ed", "rs", "ps"].iter().filter(|other| **other != kind) {
         list.push((format!("kid of {other}"), changed("kid", json!(other))));
     }
     for kid in [Value::Null, json!(1), json!([kind]), json!({ "kid": kind })] {
@@ -115,6 +117,15 @@ fn wrong_values(kind: &str, good: &Value, seconds: i64) -> Vec<(&'static str, Va
         ("aud", json!(["other"])),
         ("aud", json!([["artifact-api"]])),
         ("aud", json!(7)),
+        // Tokens of the same issuer, for the same audience, by the same key, that are for something else.
+        ("nonce", json!("n-0S6_WzA2Mj")),
+        ("at_hash", json!("77QmUPtjPfzWtF2AnpK9RQ")),
+        ("c_hash", json!("LDktKdoQak3Pk0cnXxCltA")),
+        ("events", json!({ "http://schemas.openid.net/event/backchannel-logout": {} })),
+        ("typ", json!("ID")),
+        ("typ", json!("Refresh")),
+        ("typ", json!(7)),
+        ("token_use", json!("id")),
         ("sub", json!("")),
         ("sub", json!("  ")),
         ("sub", json!(7)),
@@ -352,7 +363,7 @@ on_both! {
         let idp = Idp::new();
         let guarded = Guarded::start_with(backend, |folder| idp.trusted(folder, "portfolios:read markets:read")).await;
         let now = guarded.app.clock.now();
-        for kind in ["rs", "ed"] {
+        for kind in ["rs", "ps", "ed"] {
             guarded.by(&idp.token(kind, &json!({}), now), "GET", "/auth/me", None).await.expect(200);
             let forged = [headers(&idp, kind, now), wrong_claims(&idp, kind, now), broken(&idp, kind, now), confused(&idp, now)].concat();
             refuse_all(&guarded, forged, 127).await;
@@ -367,7 +378,7 @@ on_both! {
         let seconds = now.0 / 1_000_000;
         for over in [json!({ "exp": seconds - 29 }), json!({ "nbf": seconds + 30 }), json!({ "iat": seconds + 30 }),
             json!({ "aud": ["other", "artifact-api"] }), json!({ "jti": null, "iat": null }), json!({ "scope": null, "scp": ["markets:read"] })] {
-            for kind in ["hs", "ed", "rs"] {
+            for kind in ["hs", "ed", "rs", "ps"] {
                 guarded.by(&idp.token(kind, &over, now), "GET", "/auth/me", None).await.expect(200);
             }
         }
@@ -386,6 +397,36 @@ on_both! {
         assert_eq!(guarded.app.send("GET", "/auth/me", &[("x-api-key", &token)], b"").await.code(401), "unauthorized");
         let both = [(lower[0].0, lower[0].1.as_str()), ("x-api-key", guarded.admin.as_str())];
         assert_eq!(guarded.app.send("GET", "/auth/me", &both, b"").await.code(401), "unauthorized");
+        guarded.app.stop().await;
+    }
+
+    async fn an_issuer_that_gives_its_tokens_a_type_is_held_to_it(backend) {
+        let idp = Idp::new();
+        let guarded = Guarded::start_with(backend, |folder| {
+            let mut settings = idp.trusted(folder, "markets:read");
+            settings.issuers[1].typ = Some("at+jwt".to_owned());
+            settings
+        })
+        .await;
+        let now = guarded.app.clock.now();
+        let typed = |kind: &str, typ: Value| {
+            let mut header = header(kind);
+            header["typ"] = typ;
+            idp.signed(kind, &header.to_string(), &claims(kind, now).to_string())
+        };
+        // RFC 9068, 2.1: the type with or without `application/`; RFC 7515, 4.1.9: in any letters.
+        for good in ["at+jwt", "application/at+jwt", "AT+JWT"] {
+            guarded.by(&typed("ed", json!(good)), "GET", "/auth/me", None).await.expect(200);
+        }
+        for other in [json!("JWT"), Value::Null] {
+            let reply = guarded.by(&typed("rs", other.clone()), "GET", "/auth/me", None).await;
+            assert_eq!(reply.code(401), "unauthorized", "{other}");
+        }
+        guarded.by(&typed("hs", json!("JWT")), "GET", "/auth/me", None).await.expect(200);
+        // What says in its claims that it is for access, is.
+        for said in [json!({ "typ": "Bearer" }), json!({ "token_use": "access" })] {
+            guarded.by(&idp.token("hs", &said, now), "GET", "/auth/me", None).await.expect(200);
+        }
         guarded.app.stop().await;
     }
 }

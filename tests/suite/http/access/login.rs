@@ -2,6 +2,7 @@
 
 use super::{Guarded, PASSWORD};
 use crate::on_both;
+use artifact::workers::gate::Settings;
 use serde_json::{Value, json};
 
 fn text<'a>(tokens: &'a Value, name: &str) -> &'a str {
@@ -133,6 +134,71 @@ on_both! {
         let by_time = guarded.login("alice", PASSWORD).await.expect(200);
         guarded.app.set_clock("2026-11-30T12:00:21Z");
         assert_eq!(refresh(&guarded, text(&by_time, "refresh_token")).await.status, 401, "unused for a week");
+        guarded.app.stop().await;
+    }
+
+    async fn a_password_that_has_leaked_elsewhere_is_refused(backend) {
+        // SHA-1 of "correct horse battery staple" and of "hunter2 hunter2 hunter2", by `sha1sum`.
+        const LEAKED: &str = "ABF7AAD6438836DBE526AA231ABDE2D0EEF74D42:216\r\n";
+        let guarded = Guarded::start_with(backend, |folder| {
+            let file = folder.join("leaked.txt");
+            std::fs::write(&file, LEAKED).unwrap();
+            Settings { breached_passwords_file: Some(file), ..Settings::default() }
+        })
+        .await;
+        let user = |password: &str| json!({ "name": "alice", "password": password, "scopes": ["markets:read"] });
+        let refused = guarded.admin("POST", "/users", &user("correct horse battery staple")).await;
+        assert_eq!(refused.pointers(), ["/password"]);
+        assert!(refused.text().contains("has leaked elsewhere"), "{}", refused.text());
+        let good = "staple battery horse correct";
+        guarded.admin("POST", "/users", &user(good)).await.expect(201);
+        let set = guarded.admin("POST", "/users/alice/password", &json!({ "password": "correct horse battery staple" })).await;
+        assert_eq!(set.pointers(), ["/password"]);
+        let own = json!({ "name": "alice", "password": good, "new_password": "correct horse battery staple" });
+        assert_eq!(guarded.by("", "POST", "/auth/password", Some(&own)).await.pointers(), ["/new_password"]);
+        guarded.login("alice", good).await.expect(200);
+        guarded.app.stop().await;
+    }
+
+    async fn a_user_sees_its_own_logins_and_ends_them_with_its_password(backend) {
+        let guarded = Guarded::start(backend).await;
+        let first = guarded.user("alice", &["markets:read"]).await;
+        let foreign = guarded.user("bob", &["markets:read"]).await;
+        guarded.app.set_clock("2026-11-23T12:01:00Z");
+        let second = guarded.login("alice", PASSWORD).await.expect(200);
+        let third = guarded.login("alice", PASSWORD).await.expect(200);
+        guarded.app.set_clock("2026-11-23T12:02:00Z");
+        let second = refresh(&guarded, text(&second, "refresh_token")).await.expect(200);
+        let list = async |tokens: &Value| {
+            let seen = guarded.by(text(tokens, "access_token"), "GET", "/auth/sessions", None).await.expect(200);
+            seen["sessions"].as_array().unwrap().clone()
+        };
+        let seen = list(&second).await;
+        assert_eq!(seen.len(), 3, "{seen:?}");
+        let current: Vec<&Value> = seen.iter().filter(|session| session["current"] == true).collect();
+        assert_eq!(current.len(), 1, "{seen:?}");
+        assert_eq!((text(current[0], "began_at"), text(current[0], "refreshed_at")), ("2026-11-23T12:01:00.000000Z", "2026-11-23T12:02:00.000000Z"));
+        // A week after the refresh, and 30 days after the login: docs/ACCESS.md.
+        assert_eq!((text(current[0], "refresh_by"), text(current[0], "expires_at")), ("2026-11-30T12:02:00.000000Z", "2026-12-23T12:01:00.000000Z"));
+        // Commits of one moment are told apart by microseconds.
+        assert!(text(&seen[2], "began_at").starts_with("2026-11-23T12:00:00.00000"), "{seen:?}");
+        assert_eq!(seen[2]["refreshed_at"], Value::Null);
+        assert_eq!(guarded.by(&guarded.admin, "GET", "/auth/sessions", None).await.expect(200)["sessions"], json!([]), "a key has no logins");
+
+        let end = async |body: Value| guarded.by("", "POST", "/auth/sessions/end", Some(&body)).await;
+        let of = |name: &str, password: &str, session: &Value| json!({ "name": name, "password": password, "session_id": session["id"] });
+        let theirs = &list(&foreign).await[0];
+        assert_eq!(end(of("alice", "wrong horse battery staple", &seen[2])).await.code(401), "unauthorized");
+        assert_eq!(end(of("alice", PASSWORD, theirs)).await.code(404), "not_found", "another user's");
+        assert_eq!(end(json!({ "name": "alice", "password": PASSWORD, "session_id": "mine" })).await.pointers(), ["/session_id"]);
+        assert_eq!((status(&guarded, &first).await, status(&guarded, &foreign).await), (200, 200));
+        assert_eq!(end(of("alice", PASSWORD, &seen[2])).await.status, 204);
+        assert_eq!(end(of("alice", PASSWORD, &seen[2])).await.code(404), "not_found", "it has ended");
+        assert_eq!((status(&guarded, &first).await, status(&guarded, &second).await), (401, 200));
+        assert_eq!(end(json!({ "name": "alice", "password": PASSWORD })).await.status, 204);
+        assert_eq!((status(&guarded, &second).await, status(&guarded, &third).await, status(&guarded, &foreign).await), (401, 401, 200));
+        let rows = guarded.by(&guarded.admin, "GET", "/audit?action=session.end", None).await.expect(200);
+        assert_eq!(rows.as_array().map(Vec::len), Some(3), "{rows}");
         guarded.app.stop().await;
     }
 

@@ -9,6 +9,7 @@ use hyper::client::conn::http1::SendRequest;
 use hyper::{Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use serde_json::json;
+use std::collections::HashMap;
 use std::convert::Infallible;
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -278,10 +279,10 @@ on_both! {
         assert_eq!(guarded.by(&new, "GET", "/markets", None).await.status, 401);
         std::fs::write(guarded.scratch.0.join("jwks.json"), "{ broken").unwrap();
         let directory = &guarded.app.app.state.gate.directory;
-        artifact::workers::jwks::read_all(directory, None).await;
+        artifact::workers::jwks::read_all(directory, &artifact::workers::jwks::Clients::new()).await;
         assert_eq!(guarded.by(&old, "GET", "/markets", None).await.status, 200, "what cannot be read changes nothing");
         std::fs::write(guarded.scratch.0.join("jwks.json"), after.jwks().to_string()).unwrap();
-        artifact::workers::jwks::read_all(directory, None).await;
+        artifact::workers::jwks::read_all(directory, &artifact::workers::jwks::Clients::new()).await;
         assert_eq!(guarded.by(&new, "GET", "/markets", None).await.status, 200);
         assert_eq!(guarded.by(&old, "GET", "/markets", None).await.status, 401, "a key that is gone verifies nothing");
         guarded.app.stop().await;
@@ -292,6 +293,7 @@ on_both! {
 async fn keys_are_fetched_from_an_address_and_asked_for_when_a_token_names_a_new_one() {
     use artifact::workers::outbound::Outbound;
     use artifact::workers::outbound::address::Reach;
+    use artifact::workers::outbound::authorities::Authorities;
     use artifact::workers::tokens::issuers::KeySource;
     let idp = Idp::new();
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -312,7 +314,8 @@ async fn keys_are_fetched_from_an_address_and_asked_for_when_a_token_names_a_new
     });
     let guarded = Guarded::start_with(crate::support::Backend::Sqlite, |folder| {
         let mut settings = idp.trusted(folder, "markets:read");
-        settings.issuers[1].keys = KeySource::Url(format!("http://{address}/jwks"));
+        settings.issuers[1].keys =
+            KeySource::Url { url: format!("http://{address}/jwks"), authorities: Authorities::OfMachine };
         settings
     })
     .await;
@@ -320,14 +323,14 @@ async fn keys_are_fetched_from_an_address_and_asked_for_when_a_token_names_a_new
     let token = idp.token("rs", &json!({}), now);
     let status = async || guarded.by(&token, "GET", "/markets", None).await.status.as_u16();
     let directory = &guarded.app.app.state.gate.directory;
-    let client = Outbound::new(Reach::Anywhere).unwrap();
-    artifact::workers::jwks::read_all(directory, Some(&client)).await;
+    let clients = HashMap::from([(PUBLIC.to_owned(), Outbound::new(Reach::Anywhere).unwrap())]);
+    artifact::workers::jwks::read_all(directory, &clients).await;
     assert_eq!(status().await, 401, "the issuer is down, the service is not");
     *served.lock().unwrap() = (200, idp.jwks().to_string());
-    artifact::workers::jwks::read_all(directory, Some(&client)).await;
+    artifact::workers::jwks::read_all(directory, &clients).await;
     assert_eq!(status().await, 200);
     *served.lock().unwrap() = (404, "{}".to_owned());
-    artifact::workers::jwks::read_all(directory, Some(&client)).await;
+    artifact::workers::jwks::read_all(directory, &clients).await;
     assert_eq!(status().await, 200, "what cannot be read changes nothing");
     guarded.app.stop().await;
     stop.cancel();

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Routes that need no credential, or bring what they need in their body.
-const OPEN: [&str; 8] = [
+const OPEN: [&str; 12] = [
     "GET /health",
     "GET /health/live",
     "GET /health/ready",
@@ -17,10 +17,14 @@ const OPEN: [&str; 8] = [
     "POST /auth/refresh",
     "POST /auth/logout",
     "POST /auth/password",
+    "POST /auth/sessions/end",
+    "POST /auth/second-factor",
+    "POST /auth/second-factor/confirm",
+    "POST /auth/second-factor/remove",
 ];
 
 /// Routes that every credential may use.
-const ANYONE: [&str; 1] = ["GET /auth/me"];
+const ANYONE: [&str; 2] = ["GET /auth/me", "GET /auth/sessions"];
 
 /// The scope that each other route demands, by how its path begins. The longest beginning counts.
 const DEMANDED: &[(&str, &str)] = &[
@@ -67,6 +71,7 @@ const DEMANDED: &[(&str, &str)] = &[
     ("DELETE /keys", "admin"),
     ("GET /users", "admin"),
     ("POST /users", "admin"),
+    ("DELETE /users", "admin"),
     ("PATCH /users", "admin"),
     ("POST /auth/revocations", "admin"),
     ("POST /signing-keys/rotate", "admin"),
