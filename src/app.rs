@@ -252,7 +252,8 @@ impl App {
         let trail =
             audit_trail(&db, location.directory(), (backups.settings().audit.after, clock.now())).await;
         let limits = Arc::new(Limits::usual(location.directory()));
-        let (refusals, feeds, guard) = (Arc::default(), Arc::default(), Arc::default());
+        let (refusals, feeds, guard, vitals) =
+            (Arc::default(), Arc::default(), Arc::default(), Arc::default());
         let state = Arc::new(Service {
             db,
             presents,
@@ -272,6 +273,7 @@ impl App {
             guard,
             limits,
             described: true,
+            vitals,
         });
         Ok(Self { state, directory, certificates: None, remote: None })
     }

@@ -104,6 +104,7 @@ use crate::workers::ingest_queue::Queue;
 use crate::workers::present::Presents;
 use crate::workers::records::RecordFiles;
 use crate::workers::refusals::Refusals;
+use crate::workers::vitals::Vitals;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
@@ -149,4 +150,6 @@ pub struct Service {
     pub limits: Arc<Limits>,
     /// Whether the pages and the document that describe the service are served.
     pub described: bool,
+    /// The look at the database that everybody who asks shares.
+    pub vitals: Arc<Vitals>,
 }

@@ -41,3 +41,4 @@ pub mod server_secret;
 pub mod sessions;
 pub mod tokens;
 pub mod values;
+pub mod vitals;

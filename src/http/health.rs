@@ -8,9 +8,8 @@ use crate::http::credentials;
 use crate::http::error::{ApiError, Code};
 use crate::http::query::Query;
 use crate::http::wire::Time;
-use crate::storage::error::StorageError;
-use crate::storage::usage;
 use crate::workers::backlog::{self, Backlog, seconds_since};
+use crate::workers::vitals::{Found, within};
 use axum::Json;
 use axum::extract::{FromRequestParts, State};
 use axum::http::StatusCode;
@@ -29,9 +28,6 @@ const QUEUE_AGE_MAX: u64 = 60;
 const OUTBOX_AGE_MAX: u64 = 900;
 /// Farthest the anchors of the audit trail may be behind: they are looked after every 30 s.
 const ANCHOR_BEHIND_MAX: Duration = Duration::from_mins(1);
-
-/// Longest a check may take before it counts as failed: all are made at once, and an answer comes within a second.
-const CHECK: Duration = Duration::from_millis(600);
 
 /// From when on the service counts as unwell.
 #[derive(Debug, Clone)]
@@ -283,36 +279,27 @@ fn backup(app: &AppState) -> BackupCheck {
     }
 }
 
-/// What a check found, unless it failed or took too long.
-async fn within<T, E>(check: impl Future<Output = Result<T, E>>) -> Option<T> {
-    tokio::time::timeout(CHECK, check).await.ok().and_then(Result::ok)
-}
-
-async fn disk(limits: &Limits) -> DiskCheck {
-    let directory = limits.directory.clone();
-    let looked = within(tokio::task::spawn_blocking(move || usage::of_directory(&directory))).await;
-    let free_bytes = looked.and_then(|usage| usage.disk).map(|disk| disk.free_bytes);
+fn disk(limits: &Limits, free_bytes: Option<u64>) -> DiskCheck {
     let free_min_bytes = limits.disk_free_min_bytes;
     DiskCheck { ok: free_bytes.is_some_and(|free| free >= free_min_bytes), free_bytes, free_min_bytes }
 }
 
-async fn look(app: &AppState) -> Checks {
-    let write = app.db.writer().housekeep(|_| Box::pin(async { Ok::<_, StorageError>(()) }));
-    let (write, database, migrations, disk, backlog) = tokio::join!(
-        within(write),
-        within(app.db.engine()),
-        within(app.db.is_migrated()),
-        disk(&app.limits),
-        within(backlog::look(&app.db))
-    );
+/// Looks at the service. The look at the database is shared among all who ask; what waits is told in detail alone, so
+/// that a stranger's question does not read the database.
+async fn look(app: &AppState, in_detail: InDetail) -> Checks {
+    let vitals = app.vitals.look(&app.db, app.limits.directory.clone());
+    let waiting = async { if in_detail.0 { within(backlog::look(&app.db)).await } else { None } };
+    let (Found { write, engine, migrated, free_bytes }, backlog) = tokio::join!(vitals, waiting);
     let clock = app.db.stamps().clock_health();
+    let writes_stopped = app.db.halted().is_some();
     Checks {
-        database_write: write.is_some(),
-        database,
+        // What stopped writes since the look is known at once.
+        database_write: write && !writes_stopped,
+        database: engine,
         schema: crate::storage::migrate::newest(),
-        migrations: migrations == Some(true),
-        disk,
-        writes_stopped: app.db.halted().is_some(),
+        migrations: migrated,
+        disk: disk(&app.limits, free_bytes),
+        writes_stopped,
         queue: queue(app, backlog.as_ref()),
         feeds: feeds(app),
         outbox: outbox(app, backlog.as_ref()),
@@ -370,11 +357,11 @@ fn answer(health: Health) -> Response {
 ///
 /// It cannot when the database takes no write or answers no read, the schema is another one, there is no room left, or
 /// the service is stopping. What only needs somebody's attention is in `warnings`. Without a credential only `status` and
-/// `timestamp` are told.
+/// `timestamp` are told. The database is looked at once a second at most, whoever asks: what was found holds that long.
 #[utoipa::path(get, path = "/health", operation_id = "health", tag = "operations",
     responses((status = 200, description = "It can", body = Health), (status = 503, description = "It cannot", body = Health)))]
 pub async fn health(State(app): State<AppState>, in_detail: InDetail) -> Response {
-    let checks = look(&app).await;
+    let checks = look(&app, in_detail).await;
     let well = checks.is_healthy();
     answer(checks.told(&app, well, in_detail))
 }
@@ -385,7 +372,7 @@ pub async fn health(State(app): State<AppState>, in_detail: InDetail) -> Respons
 #[utoipa::path(get, path = "/health/ready", operation_id = "health_ready", tag = "operations",
     responses((status = 200, description = "They may", body = Health), (status = 503, description = "They may not", body = Health)))]
 pub async fn ready(State(app): State<AppState>, in_detail: InDetail) -> Response {
-    let checks = look(&app).await;
+    let checks = look(&app, in_detail).await;
     let well = checks.is_ready();
     answer(checks.told(&app, well, in_detail))
 }
@@ -424,7 +411,7 @@ pub async fn accept_clock(
     });
     tell.await?;
     app.db.stamps().accept_clock();
-    let checks = look(&app).await;
+    let checks = look(&app, InDetail(true)).await;
     let well = checks.is_healthy();
     Ok(Json(checks.told(&app, well, InDetail(true))))
 }

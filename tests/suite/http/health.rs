@@ -1,7 +1,7 @@
 //! Whether the service says how it is.
 
 use crate::on_both;
-use crate::support::{Backend, START, Scratch, TestApp, fresh_location, is_at_least};
+use crate::support::{Backend, START, Scratch, TestApp, fresh_location, is_at_least, request};
 use artifact::app::App;
 use artifact::clock::Clock;
 use artifact::domain::moment::Moment;
@@ -9,12 +9,15 @@ use artifact::http::auth::{Access, Door};
 use artifact::http::health::Limits;
 use artifact::http::router;
 use artifact::storage::error::StorageError;
+use artifact::workers::vitals::HOLDS;
 use axum::body::Body;
 use http_body_util::BodyExt as _;
 use hyper::Request;
 use serde_json::{Value, json};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
 use tower::ServiceExt as _;
 
 on_both! {
@@ -74,21 +77,85 @@ on_both! {
     }
 }
 
+/// Asks until the service says so; what was found holds for a second.
+async fn comes_to(app: &TestApp, status: u16) {
+    let began = Instant::now();
+    while app.get("/health").await.status.as_u16() != status {
+        assert!(began.elapsed() < Duration::from_secs(5), "/health does not come to {status}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// Has the writer hang in a commit until it is let go.
+async fn hang(app: &TestApp) -> (oneshot::Sender<()>, JoinHandle<Result<(), StorageError>>) {
+    let (release, held) = oneshot::channel::<()>();
+    let db = app.app.state.db.clone();
+    let hanging = tokio::spawn(async move {
+        let let_go = |_| StorageError::NotCommitted("let go".to_owned());
+        db.writer().housekeep(move |_| Box::pin(async move { held.await.map_err(let_go) })).await
+    });
+    // The clock moves on until the commit under way has taken some time.
+    while app.app.state.db.writer_lives(Duration::ZERO) {
+        app.clock.set(Moment(app.clock.now().0 + 1));
+        tokio::task::yield_now().await;
+    }
+    (release, hanging)
+}
+
 on_both! {
+    async fn a_look_is_shared_so_that_no_strangers_question_costs_a_commit(backend) {
+        let scratch = Scratch::new();
+        let location = fresh_location(backend, &scratch).await;
+        let clock = Clock::manual(Moment::parse(START).unwrap());
+        let app = TestApp::start_on(location, clock, Access::Keys).await;
+        // The first commit is stamped with the clock, and while it stands each further one a microsecond later.
+        app.app.admin_key("first").await.unwrap();
+        let stamp = || app.app.state.db.stamps().latest().0;
+        let (before, began) = (stamp(), Instant::now());
+        for _ in 0..40 {
+            app.get("/health").await.expect(200);
+            app.get("/health/ready").await.expect(200);
+        }
+        let (commits, most) = (stamp() - before, 2 + i64::try_from(began.elapsed().as_secs()).unwrap());
+        assert!((1..=most).contains(&commits), "80 questions made {commits} commits");
+        app.stop().await;
+    }
+
+    async fn those_who_ask_at_once_wait_for_the_same_look_and_learn_of_trouble_and_of_its_end(backend) {
+        let app = TestApp::start(backend).await;
+        comes_to(&app, 200).await;
+        let (release, hanging) = hang(&app).await;
+        comes_to(&app, 503).await;
+        // What was found does not hold any more: those who come now need another look.
+        tokio::time::sleep(HOLDS).await;
+        let address = app.address;
+        let ask = || tokio::spawn(async move {
+            let began = Instant::now();
+            let reply = request(address, "GET", "/health", &[], b"").await;
+            (reply.status.as_u16(), began.elapsed())
+        });
+        // The first goes away while its look is under way; the others get what it finds.
+        let first = ask();
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        first.abort();
+        let asked: Vec<_> = (0..100).map(|_| ask()).collect();
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        let waiting = app.app.state.db.writer().waiting();
+        assert!(waiting <= 4, "{waiting} writes wait for 100 who ask");
+        for answer in asked {
+            let (status, took) = answer.await.unwrap();
+            assert_eq!(status, 503);
+            assert!(took < Duration::from_secs(1), "{took:?}");
+        }
+        release.send(()).unwrap();
+        hanging.await.unwrap().unwrap();
+        comes_to(&app, 200).await;
+        app.stop().await;
+    }
+
     async fn a_database_that_hangs_is_told_within_a_second_and_the_process_lives(backend) {
         let app = TestApp::start(backend).await;
-        let (release, held) = tokio::sync::oneshot::channel::<()>();
-        let db = app.app.state.db.clone();
-        let hanging = tokio::spawn(async move {
-            let let_go = |_| StorageError::NotCommitted("let go".to_owned());
-            db.writer().housekeep(move |_| Box::pin(async move { held.await.map_err(let_go) })).await
-        });
-        let db = &app.app.state.db;
-        // The clock moves on until the commit under way has taken some time.
-        while db.writer_lives(Duration::ZERO) {
-            app.clock.set(Moment(app.clock.now().0 + 1));
-            tokio::task::yield_now().await;
-        }
+        let (release, hanging) = hang(&app).await;
         for (path, most) in [("/health", 1000), ("/health/ready", 1000), ("/health/live", 200)] {
             // The fastest of three: how busy the machine is meanwhile is not the question.
             let (mut took, mut reply) = (Duration::MAX, None);
@@ -114,7 +181,7 @@ on_both! {
         assert!(!app.app.state.db.writer_lives(Duration::from_mins(5)));
         release.send(()).unwrap();
         hanging.await.unwrap().unwrap();
-        app.get("/health").await.expect(200);
+        comes_to(&app, 200).await;
         assert!(app.app.state.db.writer_lives(Duration::ZERO));
         app.stop().await;
     }
