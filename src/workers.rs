@@ -13,6 +13,7 @@ pub mod csv_records;
 pub mod difference;
 pub mod directory;
 pub mod feeds;
+pub mod file_place;
 pub mod gate;
 pub mod gauges;
 pub mod history;

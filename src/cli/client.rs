@@ -7,6 +7,7 @@ use crate::config::Config;
 use crate::http::auth::{Access, Door};
 use crate::http::router;
 use crate::storage::sealing::Effort;
+use crate::workers::file_place::{flag, in_flags};
 use crate::workers::sealing;
 use axum::Router;
 use axum::body::Body;
@@ -66,6 +67,38 @@ impl Reply {
             return Ok(self.body);
         }
         Err(Failure::failed(self.sentence()))
+    }
+
+    /// As [`Reply::success`], for a command whose flags are the parameters of the request.
+    pub fn success_in_flags(self) -> Result<Value, Failure> {
+        if self.status.is_success() {
+            return Ok(self.body);
+        }
+        Err(Failure::failed(self.sentence_in_flags()))
+    }
+
+    /// What a problem document says, in the words of the command line: no parameter, but the flag that stands for it.
+    fn sentence_in_flags(&self) -> String {
+        let said = |of: &Value, name: &str| of.get(name).and_then(Value::as_str).map(str::to_owned);
+        let faults = self.body.get("errors").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+        let detail = said(&self.body, "detail").unwrap_or_else(|| "the request failed".to_owned());
+        let (mut lines, mut repeated) = (Vec::new(), Vec::new());
+        for fault in faults {
+            let what = said(fault, "detail").unwrap_or_default();
+            let parameter = said(fault, "parameter");
+            let place = said(fault, "pointer").or_else(|| parameter.clone()).unwrap_or_default();
+            repeated.push(format!("{place} {what}"));
+            // The fault of a whole file is told once.
+            if what != detail {
+                let place = parameter.map_or(place, |name| flag(&name));
+                lines.push(format!("{place}: {what}"));
+            }
+        }
+        // Faults of fields are told once, too: the sentence is made of them.
+        if detail != repeated.join("; ") {
+            lines.insert(0, detail);
+        }
+        in_flags(&lines.join("\n  "))
     }
 
     /// What a problem document says, with the fields at fault.

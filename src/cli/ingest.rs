@@ -4,6 +4,7 @@ use super::client::Client;
 use super::posting::{self, PostedOn};
 use super::{Context, Failure, ingest_feed, show, tell, text};
 use crate::http::query::encoded;
+use crate::workers::file_place::in_flags;
 use crate::workers::ingest_parse::rate_table;
 use axum::http::Method;
 use clap::Args;
@@ -236,7 +237,7 @@ pub(super) async fn run(context: &Context, args: &IngestArgs) -> Result<(), Fail
         tell(&format!(
             "line {}: {}",
             error.get("line").and_then(Value::as_u64).unwrap_or_default(),
-            text(error, "detail")
+            in_flags(text(error, "detail"))
         ));
     }
     if let Some(posted_on) = &posted_on {
@@ -257,7 +258,7 @@ async fn ingest(
     longest: Duration,
 ) -> Result<(Value, Option<PostedOn>), Failure> {
     let outbox = posting::begin(context, client).await?;
-    let report = client.send(Method::POST, path, Some(("text/csv", bytes))).await?.success()?;
+    let report = client.send(Method::POST, path, Some(("text/csv", bytes))).await?.success_in_flags()?;
     let posted_on = match outbox {
         Some(outbox) => Some(outbox.finish(client, longest).await?),
         None => None,

@@ -181,7 +181,7 @@ async fn send_ledger(
             ("report", (!args.dry_run).then_some("problems")),
         ],
     );
-    client.send(Method::POST, &path, Some(("application/octet-stream", bytes))).await?.success()
+    client.send(Method::POST, &path, Some(("application/octet-stream", bytes))).await?.success_in_flags()
 }
 
 /// Exports a portfolio into a file or to standard output.

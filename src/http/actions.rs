@@ -23,6 +23,7 @@ use crate::storage::assets;
 use crate::storage::database::Tx;
 use crate::storage::page::After;
 use crate::workers::actions::{self, ActionError};
+use crate::workers::file_place;
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
@@ -323,7 +324,7 @@ fn read_drafts(body: &[u8]) -> Result<(Vec<Draft>, bool), ApiError> {
     let (parts, many) = elements(body)?;
     if parts.len() > ACTIONS_MAX {
         let detail = format!("one request records at most {ACTIONS_MAX} actions");
-        return Err(ApiError::new(Code::InvalidRequest, detail));
+        return Err(ApiError::of_file((file_place::Place::File, "too_many"), detail));
     }
     let (mut drafts, mut faults) = (Vec::with_capacity(parts.len()), Vec::new());
     for (index, part) in parts.into_iter().enumerate() {

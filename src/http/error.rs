@@ -4,6 +4,7 @@ use crate::domain::pnl::book::LedgerError;
 use crate::http::credentials::NO_CREDENTIAL;
 use crate::storage::error::{Shortage, StorageError};
 use crate::workers::bookkeeping::BookError;
+use crate::workers::file_place::Place;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
@@ -258,6 +259,21 @@ impl ApiError {
 
     /// The same failure; when it is that something was not found, with the field that names it.
     #[must_use]
+    /// A file that is refused as a whole, with what of it, or of what was asked for, is at fault.
+    pub fn of_file((place, rule): (Place, &'static str), detail: String) -> Self {
+        let fault = match place {
+            Place::Parameter(name) => FieldError::parameter(name, rule, detail.clone()),
+            Place::Line(line) => FieldError::at(format!("/lines/{line}"), rule, detail.clone()),
+            Place::Column(name) => FieldError::at(
+                format!("/columns/{}", name.replace('~', "~0").replace('/', "~1")),
+                rule,
+                detail.clone(),
+            ),
+            Place::File => FieldError::at("", rule, detail.clone()),
+        };
+        Self { code: Code::InvalidRequest, detail, errors: vec![fault], successor: None }
+    }
+
     pub fn named_at(mut self, pointer: impl Into<String>) -> Self {
         if self.errors.is_empty() && self.code.parts().1 == StatusCode::NOT_FOUND {
             self.errors.push(FieldError::at(pointer, "not_found", self.detail.clone()));

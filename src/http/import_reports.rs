@@ -234,7 +234,7 @@ impl Done {
         }
         let refused = codes.len() - conflicts;
         let detail = format!(
-            "{refused} rows are refused and {conflicts} conflict, so nothing of the file was stored; dry_run=true \
+            "{refused} rows are refused and {conflicts} conflict, so nothing of the file was stored; the parameter `dry_run=true` \
              reports every row"
         );
         let first = codes.first().copied().unwrap_or(Code::InvalidRequest);

@@ -171,7 +171,7 @@ pub async fn import_prices(
     let parsed = tokio::task::spawn_blocking(move || ingest_parse::parse(&bytes, &options))
         .await
         .map_err(|_| ApiError::new(Code::Internal, "the service failed; nothing was changed"))?
-        .map_err(|error| ApiError::new(Code::InvalidRequest, error.to_string()))?;
+        .map_err(|error| ApiError::of_file(error.place(), error.to_string()))?;
     let (file, now) = (Arc::new(File { symbol, source, interval, parsed }), app.clock.now());
     let (meter, read) = (Meter::default(), Arc::clone(&file));
     let noted = meter.clone();

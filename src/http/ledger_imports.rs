@@ -77,11 +77,15 @@ fn read_asked(query: &mut Query) -> Asked {
     let (market, kind) =
         (query.text("market"), query.one_of("asset_type", AssetType::NAMES, AssetType::from_name));
     if create && market.is_none() {
-        query.fault("market", "required", "is required with create_assets: the market of new assets");
+        query.fault(
+            "market",
+            "required",
+            "is required with the parameter `create_assets`: the market of new assets",
+        );
     }
     for (name, given) in [("market", market.is_some()), ("asset_type", kind.is_some())] {
         if given && !create {
-            query.fault(name, "not_used", "belongs to create_assets=true");
+            query.fault(name, "not_used", "belongs to the parameter `create_assets=true`");
         }
     }
     Asked {
@@ -155,7 +159,7 @@ pub async fn import_transactions(
     let parsed = tokio::task::spawn_blocking(move || ledger_parse::parse(&bytes, format, &mapping))
         .await
         .map_err(|_| ApiError::new(Code::Internal, "the service failed; nothing was changed"))?
-        .map_err(|error| ApiError::new(Code::InvalidRequest, error.to_string()))?;
+        .map_err(|error| ApiError::of_file(error.place(), error.to_string()))?;
     let (random, now, listed) = (app.random, app.clock.now(), asked.listed);
     let ended = app
         .db

@@ -127,7 +127,7 @@ pub async fn import_rates(
     let table = tokio::task::spawn_blocking(move || rate_table::parse(&bytes, &base, &options))
         .await
         .map_err(|_| ApiError::new(Code::Internal, "the service failed; nothing was changed"))?
-        .map_err(|error| ApiError::new(Code::InvalidRequest, error.to_string()))?;
+        .map_err(|error| ApiError::of_file(error.place(), error.to_string()))?;
     let now = app.clock.now();
     app.db
         .writer()
@@ -157,8 +157,7 @@ async fn record(
     }
     if !unknown.is_empty() && !asked.keep_going {
         let fault = |code: &String| {
-            let detail =
-                "is not a known currency; add it with POST /currencies, or pass over it with keep_going";
+            let detail = "is not a known currency; add it with POST /currencies, or pass over it with the parameter `keep_going`";
             FieldError::at(format!("/columns/{code}"), "unknown_currency", detail)
         };
         return Err(ApiError::invalid(unknown.iter().map(fault).collect()));

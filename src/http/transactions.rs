@@ -23,6 +23,7 @@ use crate::storage::database::Tx;
 use crate::storage::page::After;
 use crate::storage::transactions::{self, Entry, EntryFilter};
 use crate::workers::bookkeeping;
+use crate::workers::file_place::Place;
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
@@ -252,7 +253,7 @@ pub async fn record_transactions(
             let mut faults = Vec::new();
             if parts.len() > ENTRIES_MAX {
                 let detail = format!("one request records at most {ENTRIES_MAX} transactions");
-                return Err(ApiError::new(Code::InvalidRequest, detail));
+                return Err(ApiError::of_file((Place::File, "too_many"), detail));
             }
             for (index, part) in parts.into_iter().enumerate() {
                 let pointer = if many { format!("/{index}") } else { String::new() };

@@ -24,6 +24,7 @@ use crate::domain::interval::Interval;
 use crate::domain::moment::Moment;
 use crate::domain::price::Quote;
 use crate::named_enum;
+use crate::workers::file_place::Place;
 use chrono_tz::Tz;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -39,7 +40,7 @@ named_enum! {
 }
 
 named_enum! {
-    /// What a column holds: the left side of `--map FIELD=COLUMN`.
+    /// What a column holds: the left side of `map=FIELD=COLUMN`.
     Field {
         /// The stamp.
         Time = "time",
@@ -201,7 +202,7 @@ pub enum ParseError {
         line: u64,
     },
     /// A required column is not there.
-    #[error("no {field} column among {columns}; name it with --map {field}=COLUMN")]
+    #[error("no {field} column among {columns}; name it with the parameter `map={field}=COLUMN`")]
     NoColumn {
         /// What it would hold.
         field: Field,
@@ -209,7 +210,7 @@ pub enum ParseError {
         columns: String,
     },
     /// More than one column would do.
-    #[error("columns {columns} could each be the {field}; choose with --map {field}=COLUMN")]
+    #[error("columns {columns} could each be the {field}; choose with the parameter `map={field}=COLUMN`")]
     AmbiguousColumns {
         /// What they could hold.
         field: Field,
@@ -217,7 +218,7 @@ pub enum ParseError {
         columns: String,
     },
     /// A mapped column is not there.
-    #[error("--map {field}={wanted}: the file has no such column, only {columns}")]
+    #[error("the parameter `map={field}={wanted}`: the file has no such column, only {columns}")]
     UnknownColumn {
         /// What it would hold.
         field: Field,
@@ -227,10 +228,14 @@ pub enum ParseError {
         columns: String,
     },
     /// A bid and an ask, and no word which to take.
-    #[error("the file has no price column but bid and ask columns; choose with --bid-ask mid, bid or ask")]
+    #[error(
+        "the file has no price column but bid and ask columns; choose mid, bid or ask with the parameter `bid_ask`"
+    )]
     BidAskRequired,
     /// The side that is wanted has no price column.
-    #[error("--bid-ask: no {side} price column (`{side}_close`, `{side}_price` or `{side}`) among {columns}")]
+    #[error(
+        "the parameter `bid_ask`: no {side} price column (`{side}_close`, `{side}_price` or `{side}`) among {columns}"
+    )]
     NoSide {
         /// `bid` or `ask`.
         side: &'static str,
@@ -248,16 +253,18 @@ pub enum ParseError {
         columns: String,
     },
     /// Options that exclude each other.
-    #[error("--bid-ask chooses the columns of prices, so --map {field}=COLUMN cannot")]
+    #[error(
+        "the parameter `bid_ask` chooses the columns of prices, so the parameter `map={field}=COLUMN` cannot"
+    )]
     MapWithBidAsk {
         /// The field that is mapped.
         field: Field,
     },
     /// NDJSON has one price an object.
-    #[error("--bid-ask is for CSV files; map one key with --map price=KEY")]
+    #[error("the parameter `bid_ask` is for CSV files; map one key with the parameter `map=price=KEY`")]
     BidAskInNdjson,
     /// The end of a candle of unknown length.
-    #[error("--stamp end needs the length of the candles: add --interval")]
+    #[error("the parameter `stamp=end` needs the length of the candles: add the parameter `interval`")]
     IntervalRequired,
     /// No row of the symbol that is wanted.
     #[error("no row is of symbol `{wanted}`; the file has {found}")]
@@ -302,6 +309,34 @@ pub enum ParseError {
     /// The CSV reader gave up.
     #[error("the file cannot be read as CSV")]
     Csv(#[from] csv::Error),
+}
+
+impl ParseError {
+    /// What is at fault, and the code of the rule, for programs.
+    pub fn place(&self) -> (Place, &'static str) {
+        match self {
+            Self::Empty => (Place::File, "empty"),
+            Self::NotUtf8 { line } => (Place::Line(*line), "not_utf8"),
+            Self::MalformedHeader { line } => (Place::Line(*line), "malformed_quotes"),
+            Self::NoColumn { .. } => (Place::Parameter("map"), "missing_column"),
+            Self::AmbiguousColumns { .. } => (Place::Parameter("map"), "ambiguous_column"),
+            Self::UnknownColumn { .. } => (Place::Parameter("map"), "unknown_column"),
+            Self::BidAskRequired => (Place::Parameter("bid_ask"), "required"),
+            Self::NoSide { .. } => (Place::Parameter("bid_ask"), "missing_column"),
+            Self::AmbiguousSide { .. } => (Place::Parameter("bid_ask"), "ambiguous_column"),
+            Self::MapWithBidAsk { .. } => (Place::Parameter("map"), "not_used"),
+            Self::BidAskInNdjson => (Place::Parameter("bid_ask"), "not_used"),
+            Self::IntervalRequired => (Place::Parameter("interval"), "required"),
+            Self::SymbolNotFound { .. } => (Place::Parameter("symbol"), "not_found"),
+            Self::SeveralSymbols { .. } => (Place::Parameter("symbol"), "required"),
+            Self::NoCurrency { .. } => (Place::File, "missing_column"),
+            Self::RepeatedCurrency { currency } => (Place::Column(currency.clone()), "repeated_column"),
+            Self::BaseAmongCurrencies { .. } => (Place::Parameter("base"), "base_is_a_column"),
+            Self::TooManyRows => (Place::File, "too_many_rows"),
+            Self::TooManyRefused => (Place::File, "too_many_refused"),
+            Self::Csv(_) => (Place::File, "malformed"),
+        }
+    }
 }
 
 /// Most prices of a file.

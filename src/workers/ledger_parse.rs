@@ -16,6 +16,7 @@ mod tests;
 pub use csv_ledger::GUARDED;
 
 use crate::named_enum;
+use crate::workers::file_place::Place;
 use mapping::{LedgerField, Mapping};
 use std::collections::BTreeMap;
 
@@ -169,6 +170,23 @@ pub enum LedgerFileError {
     /// The CSV reader gave up.
     #[error("the file cannot be read as CSV")]
     Csv(#[from] csv::Error),
+}
+
+impl LedgerFileError {
+    /// What is at fault, and the code of the rule, for programs.
+    pub fn place(&self) -> (Place, &'static str) {
+        match self {
+            Self::Empty => (Place::File, "empty"),
+            Self::NotUtf8 { line } => (Place::Line(u64::try_from(*line).unwrap_or(u64::MAX)), "not_utf8"),
+            Self::MalformedHeader { line } => (Place::Line(*line), "malformed_quotes"),
+            Self::UnknownColumn { .. } => (Place::Parameter("mapping"), "unknown_column"),
+            Self::AmbiguousColumns { .. } => (Place::Parameter("mapping"), "ambiguous_column"),
+            Self::NoColumn { .. } => (Place::Parameter("mapping"), "missing_column"),
+            Self::NotForThisFormat => (Place::Parameter("mapping"), "not_used"),
+            Self::NotGhostfolio(_) | Self::Csv(_) => (Place::File, "malformed"),
+            Self::TooManyRows => (Place::File, "too_many_rows"),
+        }
+    }
 }
 
 /// Reads a whole ledger file. Without a format it is told from the content: JSON with `activities` is Ghostfolio's,

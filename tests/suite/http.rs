@@ -14,6 +14,7 @@ mod difference;
 mod digits;
 mod explain;
 mod feed_mappings;
+mod file_faults;
 mod health;
 mod held;
 mod idempotency;

@@ -169,16 +169,22 @@ fn columns_in_doubt_are_asked_for() {
     let none = Options::default();
     assert_eq!(
         error("date,price,close\n", &none),
-        "columns `price`, `close` could each be the price; choose with --map price=COLUMN"
+        "columns `price`, `close` could each be the price; choose with the parameter `map=price=COLUMN`"
     );
     assert_eq!(
         error("date,time,price\n", &none),
-        "columns `date`, `time` could each be the time; choose with --map time=COLUMN"
+        "columns `date`, `time` could each be the time; choose with the parameter `map=time=COLUMN`"
     );
     assert!(error("ts,price_usd,price_eur\n", &none).contains("`price_usd`, `price_eur`"));
     assert!(error("ts,Close,close\n", &none).contains("`Close`, `close`"));
-    assert_eq!(error("a,b\n", &none), "no time column among `a`, `b`; name it with --map time=COLUMN");
-    assert_eq!(error("ts,b\n", &none), "no price column among `ts`, `b`; name it with --map price=COLUMN");
+    assert_eq!(
+        error("a,b\n", &none),
+        "no time column among `a`, `b`; name it with the parameter `map=time=COLUMN`"
+    );
+    assert_eq!(
+        error("ts,b\n", &none),
+        "no price column among `ts`, `b`; name it with the parameter `map=price=COLUMN`"
+    );
     assert_eq!(prices(&csv("date,price_usd_per_troy_oz\n1833-01-01,18.930\n")), ["18.930"]);
 }
 
@@ -188,7 +194,7 @@ fn a_mapped_column_is_taken_and_a_missing_one_names_those_that_exist() {
     assert_eq!(prices(&parsed(file, &mapped(Field::Price, "CLOSE"))), ["2"]);
     assert_eq!(
         error("date,price\n", &mapped(Field::Open, "first")),
-        "--map open=first: the file has no such column, only `date`, `price`"
+        "the parameter `map=open=first`: the file has no such column, only `date`, `price`"
     );
     // Names that differ in case only are told apart by their case.
     let file = "ts,price,v,V\n2026-01-01,1,2,3\n";
@@ -232,15 +238,22 @@ fn a_mid_with_one_digit_too_many_is_refused_and_a_missing_side_is_no_price() {
 
 #[test]
 fn a_file_of_bid_and_ask_needs_to_be_told_which() {
-    assert!(error(SIDES, &Options::default()).contains("choose with --bid-ask mid, bid or ask"));
-    assert!(error("ts,bid,price_x\n", &sided(BidAsk::Mid)).starts_with("--bid-ask: no ask price column"));
-    assert!(error("ts,price\n", &sided(BidAsk::Ask)).starts_with("--bid-ask: no ask price column"));
+    assert!(
+        error(SIDES, &Options::default()).contains("choose mid, bid or ask with the parameter `bid_ask`")
+    );
+    assert!(
+        error("ts,bid,price_x\n", &sided(BidAsk::Mid))
+            .starts_with("the parameter `bid_ask`: no ask price column")
+    );
+    assert!(
+        error("ts,price\n", &sided(BidAsk::Ask)).starts_with("the parameter `bid_ask`: no ask price column")
+    );
     assert_eq!(
         error("ts,bid,bid_close\n", &sided(BidAsk::Bid)),
         "columns `bid`, `bid_close` could each be the bid price; remove or rename all but one"
     );
     let both = Options { bid_ask: Some(BidAsk::Mid), ..mapped(Field::Price, "bid_close") };
-    assert!(error(SIDES, &both).contains("--map price=COLUMN cannot"));
+    assert!(error(SIDES, &both).contains("the parameter `map=price=COLUMN` cannot"));
     // A price column is taken before bids and asks, unless these are asked for.
     assert_eq!(prices(&csv("ts,bid,ask,close\n2026-01-01,1,3,5\n")), ["5"]);
     assert_eq!(prices(&parsed("ts,bid,ask,close\n2026-01-01,1,3,5\n", &sided(BidAsk::Mid))), ["2"]);
@@ -278,7 +291,10 @@ fn rows_with_the_same_time_are_all_kept_in_their_order() {
 fn the_end_of_a_candle_needs_its_length() {
     let mut options = Options { stamp: Some(Stamp::End), ..Options::default() };
     let file = "ts,price\n2026-01-31,1\n";
-    assert_eq!(error(file, &options), "--stamp end needs the length of the candles: add --interval");
+    assert_eq!(
+        error(file, &options),
+        "the parameter `stamp=end` needs the length of the candles: add the parameter `interval`"
+    );
     options.interval = Some(Interval::Month);
     assert_eq!(lines(&parsed(file, &options)), ["2 2026-02-28T00:00:00.000000Z 1 - - - -"]);
     options.stamp = Some(Stamp::Start);

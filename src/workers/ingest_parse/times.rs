@@ -131,7 +131,7 @@ impl Times {
             return Err(wrong(
                 Code::TimeWithoutZone,
                 text,
-                "has no time zone; name the zone of the file with --tz",
+                "has no time zone; name the zone of the file with the parameter `tz`",
             ));
         };
         match zone.from_local_datetime(&local) {

@@ -132,5 +132,5 @@ fn symbols_and_sides_follow_the_rules_of_csv() {
     assert_eq!((prices(&file), file.other_symbols), (vec!["2".to_owned(), "3".to_owned()], 1));
     assert!(error(text, &of_symbol("IBM")).contains("the file has `AAPL`, `MSFT`"));
     assert!(error(text, &Options::default()).contains("several symbols"));
-    assert!(error(text, &sided(BidAsk::Mid)).starts_with("--bid-ask is for CSV files"));
+    assert!(error(text, &sided(BidAsk::Mid)).starts_with("the parameter `bid_ask` is for CSV files"));
 }

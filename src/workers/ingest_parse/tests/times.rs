@@ -46,7 +46,7 @@ fn a_time_without_a_zone_needs_one_from_the_options() {
     let file = read("ts", &["2026-01-31 09:30:00"], &Options::default());
     assert_eq!(
         file.refused[0].to_string(),
-        "line 2: time `2026-01-31 09:30:00` has no time zone; name the zone of the file with --tz"
+        "line 2: time `2026-01-31 09:30:00` has no time zone; name the zone of the file with the parameter `tz`"
     );
     let zone = in_zone(Tz::America__New_York);
     assert_eq!(time("ts", "2026-01-31T09:30:00", &zone), at("2026-01-31T14:30:00.000000Z"));
