@@ -146,6 +146,16 @@ pub struct ActionsRecorded {
     updated_portfolios: Vec<PortfolioId>,
 }
 
+/// What became of what was sent: of one object, or of an array.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(untagged)]
+pub enum OneOrManyActions {
+    /// One object was sent.
+    One(Box<ActionRecorded>),
+    /// An array was sent.
+    Many(ActionsRecorded),
+}
+
 /// Why an action is voided, and what is recorded in its place.
 #[derive(Debug, ToSchema)]
 #[expect(dead_code, reason = "the shape of the request; fields are read one by one to collect every fault")]
@@ -346,7 +356,8 @@ fn read_drafts(body: &[u8]) -> Result<(Vec<Draft>, bool), ApiError> {
 #[utoipa::path(post, path = "/assets/{asset}/actions", operation_id = "record_actions", tag = "actions",
     params(("asset" = String, Path, description = "Id or symbol")),
     request_body(content = NewAction, description = "One action, or an array of them"),
-    responses((status = 201, description = "Recorded; for an array the body is `ActionsRecorded`", body = ActionRecorded),
+    responses((status = 201, description = "Recorded; `ActionsRecorded` for an array", body = OneOrManyActions),
+        (status = 200, description = "Nothing to record: the array is empty", body = OneOrManyActions),
         (status = 409, description = "The same is recorded already, or the symbol is taken", body = Problem, content_type = "application/problem+json")))]
 pub async fn record_actions(
     State(app): State<AppState>,
@@ -392,13 +403,15 @@ pub async fn record_actions(
             if many {
                 let stored = views.len();
                 let body = ActionsRecorded { success: true, stored, actions: views, updated_portfolios };
+                let body = OneOrManyActions::Many(body);
                 return if stored == 0 { Answer::ok(&body) } else { Answer::created(list, &body) };
             }
             let action = views
                 .pop()
                 .ok_or_else(|| ApiError::new(Code::Internal, "the service failed; nothing was changed"))?;
             let location = format!("{list}/{}", action.id);
-            Answer::created(location, &ActionRecorded { success: true, action, updated_portfolios })
+            let body = ActionRecorded { success: true, action, updated_portfolios };
+            Answer::created(location, &OneOrManyActions::One(Box::new(body)))
         })
     });
     posted.once(&app, actor, work).await

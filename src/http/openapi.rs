@@ -43,6 +43,8 @@ pub fn document() -> Value {
     let api = router::routes().into_openapi();
     let mut document = serde_json::to_value(api).unwrap_or_default();
     add_security(&mut document);
+    add_arrays(&mut document);
+    add_absent_bodies(&mut document);
     add_failures(&mut document);
     add_examples(&mut document);
     document
@@ -85,6 +87,37 @@ const UNKEPT: [&str; 9] = [
     "/ingest/mappings/test",
     "/ingest/feeds/",
 ];
+
+/// Routes that take one object or an array of them.
+const ONE_OR_MANY: [&str; 2] = ["/portfolios/{portfolio}/transactions", "/assets/{asset}/actions"];
+
+/// Says of a body that may be one object or an array of them that it may be either: the types of the program know one.
+fn add_arrays(document: &mut Value) {
+    for path in ONE_OR_MANY {
+        let place =
+            format!("/paths/{}/post/requestBody/content/application~1json/schema", path.replace('/', "~1"));
+        if let Some(schema) = document.pointer_mut(&place) {
+            let one = schema.take();
+            *schema = json!({ "oneOf": [one, { "type": "array", "items": one }] });
+        }
+    }
+}
+
+/// Says of a body that may be left out that it is not required, and not that it may be `null`.
+fn add_absent_bodies(document: &mut Value) {
+    let paths = document.pointer_mut("/paths").and_then(Value::as_object_mut).into_iter().flatten();
+    for operation in paths.filter_map(|(_, methods)| methods.as_object_mut()).flatten().map(|(_, one)| one) {
+        let Some(schema) = operation.pointer_mut("/requestBody/content/application~1json/schema") else {
+            continue;
+        };
+        let either = schema.get("oneOf").and_then(Value::as_array).map(Vec::as_slice);
+        if let Some([one, null]) = either
+            && null.get("type").and_then(Value::as_str) == Some("null")
+        {
+            *schema = one.clone();
+        }
+    }
+}
 
 /// Every operation may fail with a problem document; writes also take an idempotency key.
 fn add_failures(document: &mut Value) {

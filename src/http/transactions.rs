@@ -215,6 +215,16 @@ pub struct TransactionsRecorded {
     transactions: Vec<TransactionRecorded>,
 }
 
+/// What became of what was sent: of one object, or of an array.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(untagged)]
+pub enum OneOrManyTransactions {
+    /// One object was sent.
+    One(Box<TransactionRecorded>),
+    /// An array was sent.
+    Many(TransactionsRecorded),
+}
+
 /// Refuses entries to a portfolio that takes none.
 ///
 /// # Errors
@@ -233,8 +243,8 @@ pub fn check_active(portfolio: &Portfolio) -> Result<(), ApiError> {
 #[utoipa::path(post, path = "/portfolios/{portfolio}/transactions", operation_id = "record_transactions",
     tag = "transactions", params(("portfolio" = String, Path, description = "Id")),
     request_body(content = NewTransaction, description = "One transaction, or an array of them"),
-    responses((status = 201, description = "Recorded; for an array the body is `TransactionsRecorded`", body = TransactionRecorded),
-        (status = 200, description = "Nothing new: every `external_id` was known", body = TransactionsRecorded),
+    responses((status = 201, description = "Recorded; `TransactionsRecorded` for an array", body = OneOrManyTransactions),
+        (status = 200, description = "Nothing new: every `external_id` was known", body = OneOrManyTransactions),
         (status = 409, description = "Conflict with what is recorded", body = Problem, content_type = "application/problem+json")))]
 pub async fn record_transactions(
     State(app): State<AppState>,
@@ -307,16 +317,15 @@ async fn answer(
     }
     if many {
         let body = TransactionsRecorded { success: true, stored, duplicate, transactions };
+        let body = OneOrManyTransactions::Many(body);
         return if stored == 0 { Answer::ok(&body) } else { Answer::created(list, &body) };
     }
     let Some(one) = transactions.pop() else {
         return Err(ApiError::new(Code::Internal, "the service failed; nothing was changed"));
     };
-    if stored == 0 {
-        Answer::ok(&one)
-    } else {
-        Answer::created(format!("{list}/{}", one.transaction.id), &one)
-    }
+    let location = format!("{list}/{}", one.transaction.id);
+    let body = OneOrManyTransactions::One(Box::new(one));
+    if stored == 0 { Answer::ok(&body) } else { Answer::created(location, &body) }
 }
 
 /// List transactions

@@ -24,6 +24,7 @@ mod ledger_imports;
 mod limits;
 mod markets;
 mod metrics;
+mod one_or_many;
 mod outbox;
 mod over_time;
 mod pnl;

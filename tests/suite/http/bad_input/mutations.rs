@@ -136,8 +136,11 @@ impl<'d> Operation<'d> {
     /// The media type of its body and the schema of an object in it, where it takes JSON.
     fn body(&self) -> Option<(&'d str, &'d Value, bool)> {
         let (kind, content) = self.about["requestBody"]["content"].as_object()?.iter().next()?;
-        let list = content["schema"]["type"] == "array";
-        let schema = if list { &content["schema"]["items"] } else { &content["schema"] };
+        // Where an array may stand in the place of one object, the object is taken.
+        let either = &content["schema"]["oneOf"][0];
+        let whole = if either.is_null() { &content["schema"] } else { either };
+        let list = whole["type"] == "array";
+        let schema = if list { &whole["items"] } else { whole };
         let name = schema["$ref"].as_str()?.rsplit('/').next()?;
         Some((kind, &self.document["components"]["schemas"][name], list))
     }
