@@ -322,9 +322,9 @@ pub struct FeedRun {
 /// Have a feed ask once
 ///
 /// For everything since `since`, or since it was last heard of, whether it runs or not. What is stored of a run that ends
-/// early stays, and `success` is false.
+/// early stays, and `success` is false. Without a body it is a plain run.
 #[utoipa::path(post, path = "/ingest/feeds/{name}/run", operation_id = "run_feed", tag = "prices",
-    params(("name" = String, Path, description = "Its name")), request_body = NewRun,
+    params(("name" = String, Path, description = "Its name")), request_body = Option<NewRun>,
     responses((status = 200, description = "What it came to", body = FeedRun)))]
 pub async fn run_feed(
     State(app): State<AppState>,
@@ -333,7 +333,9 @@ pub async fn run_feed(
     Path(name): Path<String>,
     posted: Posted,
 ) -> Result<Json<FeedRun>, ApiError> {
-    let mut fields = Fields::of_body(&posted.bytes)?;
+    // No body asks for nothing in particular.
+    let body: &[u8] = if posted.bytes.is_empty() { b"{}" } else { &posted.bytes };
+    let mut fields = Fields::of_body(body)?;
     let since = fields.opt_utc("since");
     let one: Option<OneFeed> = fields.opt_value("feed", "an object with `kind`, `symbols` and `api_key`");
     if one.is_some() && door != Door::Owner {

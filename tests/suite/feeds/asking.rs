@@ -115,6 +115,13 @@ on_both! {
             (&json!("loopback"), &json!("kraken"), &json!("2023-11-14T00:00:00.000000Z")),
             (&json!("loopback"), &json!("kraken"), &json!(null)),
         ]);
+        // No body, with or without the name of a type, is a plain run.
+        for headers in [&[][..], &[("content-type", "application/json")]] {
+            let plain = app.send("POST", "/ingest/feeds/kraken/run", headers, b"").await.expect(200);
+            assert_eq!((&plain["success"], &plain["duplicate"]), (&json!(true), &json!(2)));
+        }
+        let broken = app.send("POST", "/ingest/feeds/kraken/run", &[("content-type", "application/json")], b"{").await;
+        assert_eq!(broken.code(400), "malformed_json");
         let absent = app.post("/ingest/feeds/none/run", &json!({})).await;
         assert_eq!(absent.code(404), "feed_not_found");
         let foreign = json!({ "feed": { "kind": "fred", "symbols": ["DGS10"], "api_key": "x" } });

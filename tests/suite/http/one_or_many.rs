@@ -101,3 +101,11 @@ fn a_body_may_be_one_or_an_array_where_the_route_takes_both() {
         assert_eq!((&one["$ref"], &many["type"]), (&many["items"]["$ref"], &json!("array")), "{path}");
     }
 }
+
+#[test]
+fn a_body_that_may_be_left_out_is_not_required() {
+    let body = &openapi::document()["paths"]["/ingest/feeds/{name}/run"]["post"]["requestBody"];
+    assert!(body["required"] != json!(true), "{body}");
+    let schema = &body["content"]["application/json"]["schema"];
+    assert_eq!(schema["$ref"], "#/components/schemas/NewRun", "{schema}");
+}
