@@ -219,6 +219,8 @@ codes! {
     BackupUnderWay = "backup_under_way", CONFLICT, "Backup under way";
     /// A backup could not be taken or read.
     BackupFailed = "backup_failed", INTERNAL_SERVER_ERROR, "Backup failed";
+    /// The file of records of a source is not what its manifest describes.
+    RecordsDamaged = "records_damaged", INTERNAL_SERVER_ERROR, "Records damaged";
     /// A fault of the service.
     Internal = "internal_error", INTERNAL_SERVER_ERROR, "Internal error";
 }
@@ -257,8 +259,6 @@ impl ApiError {
         matches!(self.code, Code::InvalidRequest | Code::AssetNotFound)
     }
 
-    /// The same failure; when it is that something was not found, with the field that names it.
-    #[must_use]
     /// A file that is refused as a whole, with what of it, or of what was asked for, is at fault.
     pub fn of_file((place, rule): (Place, &'static str), detail: String) -> Self {
         let fault = match place {
@@ -274,6 +274,8 @@ impl ApiError {
         Self { code: Code::InvalidRequest, detail, errors: vec![fault], successor: None }
     }
 
+    /// The same failure; when it is that something was not found, with the field that names it.
+    #[must_use]
     pub fn named_at(mut self, pointer: impl Into<String>) -> Self {
         if self.errors.is_empty() && self.code.parts().1 == StatusCode::NOT_FOUND {
             self.errors.push(FieldError::at(pointer, "not_found", self.detail.clone()));

@@ -285,7 +285,7 @@ impl File {
         match app.records.write(self.source.clone(), records, write_id).await {
             Ok(manifest) => Ok(SavedRecords { count: Some(manifest.count), error: None }),
             Err(error) => {
-                tracing::error!(source = self.source, %error, "records could not be kept");
+                tracing::error!(source = self.source, %error, path = ?error.path(), "records could not be kept");
                 Ok(SavedRecords { count: None, error: Some(error.to_string()) })
             }
         }

@@ -64,8 +64,12 @@ impl From<Manifest> for ManifestView {
 fn refused(error: &RecordsError) -> ApiError {
     match error {
         RecordsError::Name | RecordsError::None => ApiError::new(Code::SourceNotFound, error.to_string()),
-        RecordsError::Unreadable { .. } | RecordsError::Io { .. } => {
-            tracing::error!(%error, "records could not be read");
+        RecordsError::Unreadable { .. } | RecordsError::Damaged { .. } => {
+            tracing::error!(%error, path = ?error.path(), "records are damaged");
+            ApiError::new(Code::RecordsDamaged, error.to_string())
+        }
+        RecordsError::Io { .. } => {
+            tracing::error!(%error, path = ?error.path(), "records could not be read");
             ApiError::new(Code::Internal, "the files of this source cannot be read; the log tells why")
         }
     }
@@ -82,6 +86,8 @@ pub async fn list_record_sources(
 }
 
 /// Read the records of a source as they are in its file
+///
+/// A file that is not what its manifest describes is damaged and not given out.
 #[utoipa::path(get, path = "/ingest/sources/{source}/records", operation_id = "get_records", tag = "ingest",
     params(("source" = String, Path, description = "Its name")),
     responses((status = 200, description = "An array of records in order of time", body = [Object])))]

@@ -6,6 +6,10 @@
 //! are written whole beside the old ones, `manifest.next.json` first, and take their places by renaming, the records
 //! before their manifest. So a manifest that does not match its records is older than they are if the next one matches,
 //! and the next one is a leftover if the manifest itself does.
+//!
+//! Records that neither describes are damaged: torn, or changed by hand. They are given out to nobody and nothing is merged
+//! into them. Without a manifest written here they are another program's, and are taken as they are if they are a list of
+//! records.
 
 mod merging;
 
@@ -20,9 +24,10 @@ use sha2::{Digest as _, Sha256};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs::{self, File};
-use std::io::{self, BufReader, Read as _, Write as _};
+use std::io::{self, BufReader, Read as _, Seek as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 use uuid::Uuid;
 
 /// Folder of the sources, in the data directory.
@@ -91,21 +96,54 @@ pub enum RecordsError {
     #[error("no records of this source")]
     None,
     /// The file is there and is not an array of records with timestamps. It is left as it is.
-    #[error("{} is not a list of records: {reason}; move it away", path.display())]
+    #[error("{} is not a list of records: {reason}; move it away", named(path))]
     Unreadable {
         /// The file.
         path: PathBuf,
         /// What is wrong with it.
         reason: String,
     },
+    /// The file is there and is not what its manifest describes. It is left as it is.
+    #[error(
+        "{} is not what `{MANIFEST}` describes: it is damaged, or somebody changed it; move it away and import again, or \
+         remove `{MANIFEST}` to have it taken as it is",
+        named(path)
+    )]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+    },
     /// The file system refuses.
-    #[error("{}: {error}", path.display())]
+    #[error("{}: {error}", named(path))]
     Io {
         /// The file or folder.
         path: PathBuf,
         /// Why.
         error: io::Error,
     },
+}
+
+impl RecordsError {
+    /// The file or folder it is about, for the log alone: what is said to callers names the source and the file.
+    pub fn path(&self) -> Option<&Path> {
+        match self {
+            Self::Name | Self::None => None,
+            Self::Unreadable { path, .. } | Self::Damaged { path } | Self::Io { path, .. } => Some(path),
+        }
+    }
+}
+
+/// A file or folder as callers may know it: by its source, and not by where it lies on this machine.
+fn named(path: &Path) -> String {
+    let name = |path: &Path| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let is_file = [RECORDS, MANIFEST, NEXT, RECORDS_PART, MANIFEST_PART].contains(&name(path).as_str());
+    if is_file {
+        return format!("`{}` of the source `{}`", name(path), path.parent().map(name).unwrap_or_default());
+    }
+    if name(path) == FOLDER {
+        return "the folder of records".to_owned();
+    }
+    format!("the folder of the source `{}`", name(path))
 }
 
 /// Moment, asset and candle length of a record.
@@ -146,19 +184,23 @@ fn described(count: u64, (first, last): (Option<String>, Option<String>), hash: 
     }
 }
 
-/// SHA-256 of a file, in hex; `None` when there is no such file.
-fn hash_of(path: &Path) -> Result<Option<String>, RecordsError> {
-    let mut file = match File::open(path) {
-        Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(failed(path)(error)),
-    };
+/// A file to be read; `None` when there is no such file.
+fn opened(path: &Path) -> Result<Option<File>, RecordsError> {
+    match File::open(path) {
+        Ok(file) => Ok(Some(file)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(failed(path)(error)),
+    }
+}
+
+/// SHA-256 of what is left of a file, in hex.
+fn hash_of(mut file: &File) -> io::Result<String> {
     let (mut hash, mut buffer) = (Sha256::new(), vec![0; BUFFER]);
     loop {
-        let read = file.read(&mut buffer).map_err(failed(path))?;
+        let read = file.read(&mut buffer)?;
         match buffer.get(..read).filter(|part| !part.is_empty()) {
             Some(part) => hash.update(part),
-            None => return Ok(Some(hex(&hash.finalize()))),
+            None => return Ok(hex(&hash.finalize())),
         }
     }
 }
@@ -340,6 +382,9 @@ pub fn write(
         File::open(root).and_then(|root| root.sync_all()).map_err(failed(root))?;
     }
     settle(&folder)?;
+    if let Some(file) = opened(&folder.join(RECORDS))? {
+        described_in(&folder, &file)?;
+    }
     let new: Kept = records.iter().map(|record| (record.key(), record.text())).collect();
     let pending = Pending::merged(&folder, source, &new, write_id)?;
     for step in Pending::steps() {
@@ -351,7 +396,8 @@ pub fn write(
 /// Ends what a stopped write left, so that records and manifest belong together.
 fn settle(folder: &Path) -> Result<(), RecordsError> {
     let Some(next) = content(&folder.join(NEXT))? else { return Ok(()) };
-    let records = hash_of(&folder.join(RECORDS))?;
+    let path = folder.join(RECORDS);
+    let records = opened(&path)?.map(|file| hash_of(&file)).transpose().map_err(failed(&path))?;
     let described = serde_json::from_slice::<Manifest>(&next).ok();
     if described.is_some_and(|next| Some(next.sha256) == records) {
         return rename(folder, NEXT, MANIFEST);
@@ -360,40 +406,86 @@ fn settle(folder: &Path) -> Result<(), RecordsError> {
     fs::remove_file(folder.join(NEXT)).map_err(failed(&folder.join(NEXT)))
 }
 
-/// The records of a source, to be read: what is opened stays as it is, whoever writes meanwhile.
+/// The hash of the records of a source, and what describes them; nothing does when another program wrote them. The file is
+/// read from where it stands.
 ///
 /// # Errors
-/// [`RecordsError::None`] when there are none.
-pub fn open(root: &Path, source: &str) -> Result<File, RecordsError> {
-    let path = root.join(checked_name(source)?).join(RECORDS);
-    match File::open(&path) {
-        Ok(file) => Ok(file),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Err(RecordsError::None),
-        Err(error) => Err(failed(&path)(error)),
+/// [`RecordsError::Damaged`] when a manifest was written here and describes other records.
+fn described_in(folder: &Path, file: &File) -> Result<(String, Option<Manifest>), RecordsError> {
+    let path = folder.join(RECORDS);
+    let sha256 = hash_of(file).map_err(failed(&path))?;
+    let read = |name: &str| -> Result<Option<Manifest>, RecordsError> {
+        Ok(content(&folder.join(name))?.and_then(|bytes| serde_json::from_slice(&bytes).ok()))
+    };
+    let (holds, next) = (read(MANIFEST)?, read(NEXT)?);
+    // The next one alone describes records that never took their place: those there are another program's.
+    let ours = holds.is_some();
+    match [holds, next].into_iter().flatten().find(|described| described.sha256 == sha256) {
+        Some(described) => Ok((sha256, Some(described))),
+        None if ours => Err(RecordsError::Damaged { path }),
+        None => Ok((sha256, None)),
     }
 }
 
-/// What describes the records of a source. Where the manifest is not one of these records, because another program wrote
-/// them, they are described anew; their writer is then not known.
+/// The records of a source, to be read, and what describes them. What is opened stays as it is, whoever writes meanwhile;
+/// nobody may write while it is opened. What another program wrote is described anew, and its writer is then not known.
 ///
 /// # Errors
-/// [`RecordsError::None`] when there are none.
-pub fn manifest(root: &Path, source: &str) -> Result<Manifest, RecordsError> {
+/// [`RecordsError::None`] when there are none, [`RecordsError::Damaged`] or [`RecordsError::Unreadable`] when they are not
+/// what they ought to be.
+pub fn open(root: &Path, source: &str) -> Result<(File, Manifest), RecordsError> {
     let folder = root.join(checked_name(source)?);
     let path = folder.join(RECORDS);
-    let sha256 = hash_of(&path)?.ok_or(RecordsError::None)?;
-    for name in [MANIFEST, NEXT] {
-        let described =
-            content(&folder.join(name))?.and_then(|bytes| serde_json::from_slice::<Manifest>(&bytes).ok());
-        if let Some(described) = described.filter(|described| described.sha256 == sha256) {
-            return Ok(described);
-        }
+    let mut file = opened(&path)?.ok_or(RecordsError::None)?;
+    let (sha256, known) = described_in(&folder, &file)?;
+    file.rewind().map_err(failed(&path))?;
+    if let Some(known) = known {
+        return Ok((file, known));
     }
-    let kept = parse(&path, &content(&path)?.ok_or(RecordsError::None)?)?;
+    let mut bytes = Vec::new();
+    file.read_to_end(&mut bytes).and_then(|_| file.rewind()).map_err(failed(&path))?;
+    let kept = parse(&path, &bytes)?;
     let stamp = |key: Option<&Key>| key.map(|(at, _, _)| at.to_string());
     let span = (stamp(kept.keys().next()), stamp(kept.keys().next_back()));
     let described = described(u64::try_from(kept.len()).unwrap_or(u64::MAX), span, &[]);
-    Ok(Manifest { sha256, source: source.to_owned(), ..described })
+    Ok((file, Manifest { sha256, source: source.to_owned(), ..described }))
+}
+
+/// What describes the records of a source, as [`open`] finds it.
+///
+/// # Errors
+/// As [`open`].
+pub fn manifest(root: &Path, source: &str) -> Result<Manifest, RecordsError> {
+    open(root, source).map(|(_, described)| described)
+}
+
+/// Copies the files of a source into a folder of their own, as a pair that belongs together although somebody writes
+/// meanwhile; what is damaged is copied as it is.
+///
+/// # Errors
+/// The file system's.
+pub fn copy(root: &Path, source: &str, aside: &Path) -> Result<(), RecordsError> {
+    /// Copies tried before the files count as damaged: a write has another manifest for moments only.
+    const TRIES: usize = 10;
+    let (from, to) = (root.join(checked_name(source)?), aside.join(source));
+    fs::create_dir_all(&to).map_err(failed(&to))?;
+    for _ in 0..TRIES {
+        for name in [RECORDS, MANIFEST, NEXT] {
+            match fs::copy(from.join(name), to.join(name)) {
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                    fs::remove_file(to.join(name)).unwrap_or_default();
+                }
+                Err(error) => return Err(failed(&from.join(name))(error)),
+            }
+        }
+        settle(&to)?;
+        match opened(&to.join(RECORDS))?.map(|file| described_in(&to, &file)).transpose() {
+            Err(RecordsError::Damaged { .. }) => std::thread::sleep(Duration::from_millis(20)),
+            copied => return copied.map(|_| ()),
+        }
+    }
+    Ok(())
 }
 
 /// Names of the sources that have records, in order.
@@ -449,18 +541,23 @@ impl RecordFiles {
         .await
     }
 
-    /// As [`open()`].
+    /// As [`open()`]: the records alone.
     ///
     /// # Errors
-    /// [`RecordsError::None`] when there are none.
+    /// As [`open()`].
     pub async fn open(&self, source: String) -> Result<File, RecordsError> {
-        self.aside(move |root| open(root, &source)).await
+        let turn = Arc::clone(&self.turn);
+        self.aside(move |root| {
+            let _turn = turn.lock().unwrap_or_else(PoisonError::into_inner);
+            open(root, &source).map(|(file, _)| file)
+        })
+        .await
     }
 
     /// As [`manifest()`].
     ///
     /// # Errors
-    /// [`RecordsError::None`] when there are none.
+    /// As [`open()`].
     pub async fn manifest(&self, source: String) -> Result<Manifest, RecordsError> {
         let turn = Arc::clone(&self.turn);
         self.aside(move |root| {

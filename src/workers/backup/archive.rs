@@ -281,8 +281,8 @@ fn inside(name: &str) -> Result<&Path, ArchiveError> {
     }
 }
 
-/// The files of records under `root`, as members of an archive. They are written whole and renamed, so each is one version;
-/// a copy in `aside` keeps it the same while the archive is written.
+/// The files of records under `root`, as members of an archive. A copy in `aside` keeps them the same while the archive is
+/// written.
 ///
 /// # Errors
 /// When they cannot be read.
@@ -290,15 +290,12 @@ pub fn record_files(root: &Path, aside: &Path) -> Result<Vec<Member>, ArchiveErr
     let unreadable = |error: RecordsError| ArchiveError::Io(io::Error::other(error.to_string()));
     let mut members = Vec::new();
     for source in records::sources(root).map_err(unreadable)? {
+        records::copy(root, &source, aside).map_err(unreadable)?;
         for file in [records::RECORDS, records::MANIFEST] {
-            let from = root.join(&source).join(file);
-            if !from.is_file() {
-                continue;
+            let path = aside.join(&source).join(file);
+            if path.is_file() {
+                members.push(Member { name: format!("ingest/{source}/{file}"), path });
             }
-            let to = aside.join(&source).join(file);
-            std::fs::create_dir_all(aside.join(&source))?;
-            std::fs::copy(&from, &to)?;
-            members.push(Member { name: format!("ingest/{source}/{file}"), path: to });
         }
     }
     Ok(members)

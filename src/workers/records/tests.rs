@@ -14,7 +14,7 @@ impl Place {
 
     fn bytes(&self) -> Vec<u8> {
         let mut bytes = Vec::new();
-        open(&self.0, "desk").unwrap().read_to_end(&mut bytes).unwrap();
+        open(&self.0, "desk").unwrap().0.read_to_end(&mut bytes).unwrap();
         bytes
     }
 
@@ -114,6 +114,63 @@ fn a_file_that_is_no_list_of_records_is_left_alone() {
             write(&place.0, "desk", &[record("2026-01-03T00:00:00Z", "GOLD", "3")], id(1)).unwrap_err();
         assert!(matches!(error, RecordsError::Unreadable { .. }), "{bad}: {error}");
         assert_eq!(fs::read_to_string(place.0.join("desk").join(RECORDS)).unwrap(), bad);
+    }
+}
+
+#[test]
+fn a_file_that_its_manifest_does_not_describe_is_damaged_and_neither_read_nor_written_to() {
+    type Damage = fn(Vec<u8>) -> Vec<u8>;
+    let torn = |bytes: Vec<u8>| bytes[..bytes.len() / 2].to_vec();
+    let edited = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap().replace(":1}", ":7}").into_bytes();
+    let other = |_: Vec<u8>| b"not JSON at all".to_vec();
+    let emptied = |_: Vec<u8>| Vec::new();
+    let ways: [(&str, Damage); 4] =
+        [("torn", torn), ("edited", edited), ("other", other), ("emptied", emptied)];
+    for (what, damage) in ways {
+        let place = Place::new(&format!("damaged-{what}"));
+        let days = [record("2026-01-02T00:00:00Z", "GOLD", "1"), record("2026-01-03T00:00:00Z", "GOLD", "2")];
+        write(&place.0, "desk", &days, id(1)).unwrap();
+        let file = place.0.join("desk").join(RECORDS);
+        let good = fs::read(&file).unwrap();
+        let bad = damage(good.clone());
+        assert_ne!(bad, good);
+        fs::write(&file, &bad).unwrap();
+        let read = open(&place.0, "desk").unwrap_err();
+        let described = manifest(&place.0, "desk").unwrap_err();
+        let written = write(&place.0, "desk", &days, id(2)).unwrap_err();
+        for error in [read, described, written] {
+            assert!(matches!(error, RecordsError::Damaged { .. }), "{what}: {error}");
+            let said = error.to_string();
+            let path = place.0.display().to_string();
+            assert!(said.contains("`records.json` of the source `desk`") && !said.contains(&path), "{said}");
+        }
+        assert_eq!(fs::read(&file).unwrap(), bad, "{what}");
+        // Taken as it is, if it is a list of records, or made anew.
+        fs::remove_file(place.0.join("desk").join(MANIFEST)).unwrap();
+        assert_eq!(open(&place.0, "desk").is_ok(), what == "edited", "{what}");
+        fs::remove_file(&file).unwrap();
+        write(&place.0, "desk", &days, id(3)).unwrap();
+        assert_eq!(fs::read(&file).unwrap(), good, "{what}");
+    }
+}
+
+#[test]
+fn a_copy_is_a_pair_whatever_a_write_has_come_to() {
+    for steps in 0..=3 {
+        let place = Place::new(&format!("copied-{steps}"));
+        write(&place.0, "desk", &[record("2026-01-02T00:00:00Z", "GOLD", "1")], id(1)).unwrap();
+        let more = record("2026-01-03T00:00:00Z", "GOLD", "2");
+        let new = Kept::from([(more.key(), more.text())]);
+        let pending = Pending::merged(&place.0.join("desk"), "desk", &new, id(2)).unwrap();
+        for step in &Pending::steps()[..steps] {
+            step(&pending).unwrap();
+        }
+        let aside = place.0.join("aside");
+        copy(&place.0, "desk", &aside).unwrap();
+        let copied = fs::read(aside.join("desk").join(RECORDS)).unwrap();
+        let text = fs::read(aside.join("desk").join(MANIFEST)).unwrap();
+        assert_eq!(serde_json::from_slice::<Manifest>(&text).unwrap().sha256, hash(&copied), "{steps} steps");
+        assert!(!aside.join("desk").join(NEXT).exists(), "{steps} steps");
     }
 }
 
