@@ -578,3 +578,6 @@ fn pack(
     let sum = archive::write(path, &inner, &members, sealing)?;
     Ok((contents, sum))
 }
+
+#[cfg(test)]
+mod tests;

@@ -419,6 +419,32 @@ fn every_layer_uses_only_the_layers_to_its_left() -> io::Result<()> {
     Ok(())
 }
 
+/// Profiles in which whole numbers that do not fit become others without a word. The release takes part only where it says
+/// so; other profiles check unless they say that they do not.
+fn wrapping_profiles(manifest: &str) -> Vec<String> {
+    const SAYS: [&str; 2] = ["profile.release", "profile.release.package.artifact"];
+    let (mut section, mut checked, mut complaints) = (String::new(), false, Vec::new());
+    for (number, line) in (1..).zip(manifest.lines()) {
+        let line = line.split('#').next().unwrap_or_default().trim();
+        if let Some(name) = line.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
+            section = name.replace('"', "");
+        }
+        let Some((key, value)) = line.split_once('=') else { continue };
+        if key.trim() != "overflow-checks" || !section.starts_with("profile.") {
+            continue;
+        }
+        if value.trim() == "true" {
+            checked |= SAYS.contains(&section.as_str());
+        } else {
+            complaints.push(format!("Cargo.toml:{number}: [{section}] lets sums wrap around"));
+        }
+    }
+    if !checked {
+        complaints.push("Cargo.toml:1: no profile of the release checks sums of this package".to_owned());
+    }
+    complaints
+}
+
 #[test]
 fn the_clock_and_the_environment_are_read_in_one_place_each() -> io::Result<()> {
     assert_none(rust(&["src"])?.iter().flat_map(ambient_reads));
@@ -468,6 +494,13 @@ fn both_databases_have_the_same_migrations() -> io::Result<()> {
         Ok(paths.filter_map(|path| path.rsplit('/').next().map(str::to_owned)).collect())
     };
     assert_none(lopsided_migrations(&names("migrations/sqlite")?, &names("migrations/postgres")?));
+    Ok(())
+}
+
+#[test]
+fn a_sum_that_does_not_fit_ends_in_an_error_in_the_release_too() -> io::Result<()> {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml");
+    assert_none(wrapping_profiles(&fs::read_to_string(path)?));
     Ok(())
 }
 

@@ -3,7 +3,7 @@
 use super::source::{File, paths};
 use super::{
     ambient_reads, arrows, careless_sql, floats, ignored_for_another_reason, lopsided_migrations,
-    machine_paths, untested_queries, untold_writes, unwieldy,
+    machine_paths, untested_queries, untold_writes, unwieldy, wrapping_profiles,
 };
 use std::collections::BTreeSet;
 
@@ -236,6 +236,24 @@ fn a_migration_for_one_database_alone_is_found() {
     assert_one(&lopsided_migrations(&one, &two), 1, "migrations/postgres/0002_b.sql");
     assert_one(&lopsided_migrations(&names(&[]), &names(&[])), 1, "holds no migration");
     assert_eq!(lopsided_migrations(&two, &two), Vec::<String>::new());
+}
+
+#[test]
+fn a_release_whose_sums_wrap_around_is_found() {
+    let good = "[profile.release]\nopt-level = 3\n[profile.release.package.artifact]\noverflow-checks = true # always\n";
+    assert_eq!(wrapping_profiles(good), Vec::<String>::new());
+    assert_eq!(wrapping_profiles("[profile.release]\noverflow-checks = true\n"), Vec::<String>::new());
+    for bad in [
+        "",
+        "[profile.release]\n",
+        "[profile.dev]\noverflow-checks = true\n",
+        "[profile.release.package.sqlx]\noverflow-checks = true\n",
+        "# [profile.release]\n# overflow-checks = true\n",
+    ] {
+        assert_one(&wrapping_profiles(bad), 1, "no profile of the release");
+    }
+    let off = format!("{good}[profile.bench]\noverflow-checks = false\n");
+    assert_one(&wrapping_profiles(&off), 6, "[profile.bench] lets sums wrap around");
 }
 
 #[test]

@@ -271,6 +271,34 @@ on_both! {
         guarded.app.stop().await;
     }
 
+    async fn a_sub_that_was_revoked_while_the_clock_was_ahead_stays_revoked_when_it_comes_back(backend) {
+        let idp = Idp::new();
+        let guarded = Guarded::start_with(backend, |folder| idp.trusted(folder, "markets:read")).await;
+        let start = guarded.app.clock.now();
+        let token = |sub: &str, minutes: i64| {
+            let issued = start.0 / 1_000_000 + 60 * minutes;
+            idp.token("ed", &json!({ "jti": null, "sub": sub, "iat": issued, "exp": issued + 6 * 3600 }), start)
+        };
+        let asked = async |guarded: &Guarded, token: &str| guarded.by(token, "GET", "/markets", None).await.status.as_u16();
+        let (before, other) = (token("carol", 0), token("dave", 0));
+        assert_eq!((asked(&guarded, &before).await, asked(&guarded, &other).await), (200, 200));
+        // Farther ahead than stamps follow: the moment of the revocation is the clock's.
+        guarded.app.set_clock("2026-11-23T14:00:00Z");
+        guarded.admin("POST", "/auth/revocations", &json!({ "issuer": PUBLIC, "sub": "carol" })).await.expect(201);
+        assert_eq!((asked(&guarded, &before).await, asked(&guarded, &other).await), (401, 200));
+        guarded.app.set_clock("2026-11-23T12:10:00Z");
+        // Whether it was issued before the revocation nobody can tell: it is dated before it.
+        let between = token("carol", 10);
+        assert_eq!((asked(&guarded, &before).await, asked(&guarded, &between).await), (401, 401));
+        let Guarded { app, admin, scratch } = guarded;
+        let guarded = Guarded { app: app.restart().await, admin, scratch };
+        assert_eq!((asked(&guarded, &before).await, asked(&guarded, &between).await), (401, 401), "it is kept");
+        assert_eq!(asked(&guarded, &other).await, 200);
+        guarded.app.set_clock("2026-11-23T14:01:00Z");
+        assert_eq!((asked(&guarded, &before).await, asked(&guarded, &token("carol", 121)).await), (401, 200));
+        guarded.app.stop().await;
+    }
+
     async fn keys_of_an_issuer_change_without_a_restart(backend) {
         let (before, after) = (Idp::new(), Idp::new());
         let guarded = Guarded::start_with(backend, |folder| before.trusted(folder, "markets:read")).await;
