@@ -60,8 +60,11 @@ const REFUSED: [&str; 16] = [
     "--1",
 ];
 
+/// The last moment that is taken, a day ahead of the clock, and one with a day that only leap years have.
+const MOMENTS: [&str; 2] = ["2026-11-24T12:00:00.000000Z", "2024-02-29T23:59:59.999999Z"];
+
 /// Moments that are none, or lie more than a day ahead of the clock.
-const NO_MOMENTS: [&str; 12] = [
+const NO_MOMENTS: [&str; 14] = [
     "yesterday",
     "2026-02-30T00:00:00Z",
     "2026-13-01T00:00:00Z",
@@ -72,8 +75,10 @@ const NO_MOMENTS: [&str; 12] = [
     "2026-01-01T00:00:00+25:00",
     "2026-01-01T00:00:00Zulu",
     "２０２６-01-01T00:00:00Z",
+    "2026-11-24T12:00:00.100000Z",
     "2026-11-24T12:00:01Z",
     "9999-12-31T23:59:59Z",
+    "2026-11-26",
 ];
 
 impl Way {
@@ -236,6 +241,26 @@ on_both! {
         app.stop().await;
     }
 
+    async fn a_moment_is_taken_to_the_microsecond_up_to_a_day_ahead_by_every_way(backend) {
+        let app = TestApp::start(backend).await;
+        let id = app.gold_and_bitcoin("100").await;
+        let ledger = format!("/portfolios/{id}/transactions");
+        for moment in MOMENTS {
+            for way in WAYS {
+                assert!(way.send(&app, "1", moment).await, "{way:?} refused {moment}");
+                assert_eq!(way.prices(&app).await.get(moment).map(String::as_str), Some("1"), "{way:?} {moment}");
+            }
+            let entry = json!({ "type": "deposit", "amount": "1", "executed_at": moment });
+            assert_eq!(app.post(&ledger, &entry).await.expect(201)["executed_at"], *moment);
+            let open = json!({ "asset_symbol": "GOLD", "position_type": "LONG", "quantity": "1", "price": "1", "executed_at": moment });
+            app.post(&format!("/portfolios/{id}/positions"), &open).await.expect(201);
+            app.post("/fx", &json!({ "base": "EUR", "quote": "USD", "rate": "1", "timestamp": moment })).await.expect(200);
+            let rates = app.get("/fx?base=EUR&quote=USD").await.expect(200);
+            assert!(rates.as_array().unwrap().iter().any(|rate| rate["timestamp"] == *moment), "{rates}");
+        }
+        app.stop().await;
+    }
+
     async fn prices_out_of_order_are_taken_and_the_latest_is_that_of_the_latest_moment(backend) {
         let app = TestApp::start(backend).await;
         app.gold_and_bitcoin("0").await;
@@ -250,6 +275,9 @@ on_both! {
             assert_eq!(way.prices(&app).await.into_iter().collect::<Vec<_>>(), wanted, "{way:?}");
             let latest = app.get("/assets/BTC-USD/price").await.expect(200);
             assert_eq!((&latest["price"], &latest["source"]), (&json!("50"), &json!(way.source())), "{way:?}");
+            // And as it is held in memory.
+            let held = app.get("/prices/latest?symbols=BTC-USD").await.expect(200)[0].clone();
+            assert_eq!((&held["price"], &held["source"]), (&json!("50"), &json!(way.source())), "{way:?}");
         }
         app.stop().await;
     }
