@@ -6,8 +6,10 @@ use artifact::domain::ids::AssetKey;
 use artifact::domain::moment::{HOUR, Moment};
 use artifact::domain::pnl::amounts::sum;
 use artifact::domain::pnl::book::{Book, EVERY_ACCOUNT};
+use artifact::domain::pnl::curve::lots::LotKey;
 use artifact::domain::pnl::curve::{Course, Level, Quoted, Step, Walk};
 use artifact::domain::pnl::report::{Priced, Report, Valuation, report};
+use artifact::domain::portfolio::FeeMode;
 use artifact::domain::price::{Close, Mark};
 use chrono_tz::Tz;
 use proptest::prelude::*;
@@ -54,6 +56,27 @@ fn mark(closes: &[Close], stop: usize) -> Option<Mark> {
 fn worth(report: &Report, of: impl Fn(&str, AssetKey) -> bool) -> Option<Decimal> {
     let items = report.items.iter().filter(|item| of(&item.account, item.asset) && item.side.is_some());
     items.map(|item| item.price.as_ref().and(item.worth.market_value.base.clone())).sum()
+}
+
+/// The worth of each open lot, unknown where it has no price.
+fn lots_worth(report: &Report) -> BTreeMap<LotKey, Option<Decimal>> {
+    let mut lots: BTreeMap<LotKey, Option<Decimal>> = BTreeMap::new();
+    for item in &report.items {
+        for (lot, worth) in &item.lots {
+            let own = item.price.as_ref().and(worth.market_value.base.clone());
+            let known = lots.entry((item.asset, lot.transaction)).or_insert(Some(Decimal::ZERO));
+            *known = sum(known.as_ref(), own.as_ref());
+        }
+    }
+    lots
+}
+
+/// The same but for the last digits, which a division may have rounded at another place.
+fn near(one: Option<&Decimal>, other: Option<&Decimal>) -> bool {
+    match (one, other) {
+        (Some(one), Some(other)) => (one - other).abs() <= (other.abs() + Decimal::ONE) * Decimal::new(1, 20),
+        (one, other) => one == other,
+    }
 }
 
 fn net(step: &Step) -> Decimal {
@@ -129,5 +152,80 @@ proptest! {
             }
         }
         prop_assert!(whole.advance().unwrap().is_none());
+    }
+
+    /// Of a lot is told what the report says of it, at the first stop and the last, wherever units entered or left it,
+    /// and on the eves of those days; and what it is worth is what was put into it and what it gained.
+    #[test]
+    fn what_is_told_of_a_lot_is_what_the_report_says(plan in plan(30), dice in dice()) {
+        let world = plan.happen();
+        let ends: Vec<Moment> = (0..8).map(|stop| Moment(START).plus(stop * 60 * HOUR)).collect();
+        let quoted: BTreeMap<AssetKey, Quoted> = (1..)
+            .map(AssetKey)
+            .zip(&dice)
+            .map(|(key, dice)| (key, Quoted { zone: Tz::UTC, closes: closes(dice, &ends) }))
+            .collect();
+        let tolerated = BTreeSet::new();
+        let course = Course {
+            ledger: &world.transactions, tolerated: &tolerated, ctx: world.context(), ends: &ends, assets: &quoted,
+        };
+        let mut walk = Walk::begin(course, Level::Lot);
+        let (mut book, mut folded, mut at_stops) = (Book::default(), 0, Vec::new());
+        let mut gained = BTreeMap::new();
+        for (stop, end) in ends.iter().enumerate() {
+            while let Some(t) = world.transactions.get(folded).filter(|t| t.executed_at <= *end) {
+                book.apply(t, world.context()).unwrap();
+                folded += 1;
+            }
+            let priced = |(key, quoted): (&AssetKey, &Quoted)| {
+                (*key, Priced { terms: terms_of(*key), zone: Tz::UTC, mark: mark(&quoted.closes, stop) })
+            };
+            let assets: BTreeMap<AssetKey, Priced> = quoted.iter().map(priced).collect();
+            let with = Valuation { base: world.base, assets: &assets, rates: &world.rates, at: *end, age_at: *end };
+            let report = report(&book, with);
+            at_stops.push(lots_worth(&report));
+            walk.advance().unwrap();
+            gained = BTreeMap::new();
+            for item in &report.items {
+                let profit = sum(item.totals.realized.base.as_ref(), item.worth.unrealized.base.as_ref());
+                // Units without a basis are of no lot.
+                let profit = profit.filter(|_| item.totals.missing_quantity.is_zero());
+                let known = gained.entry(item.asset).or_insert(Some(Decimal::ZERO));
+                *known = sum(known.as_ref(), profit.as_ref());
+            }
+        }
+        let mut by_asset: BTreeMap<AssetKey, Option<Decimal>> = BTreeMap::new();
+        for (key, told) in walk.lots() {
+            prop_assert!(told.is_sorted_by(|(one, _), (other, _)| one < other), "{:?}", told);
+            for (stop, step) in told {
+                let wanted = at_stops[*stop].get(key).cloned().unwrap_or(Some(Decimal::ZERO));
+                prop_assert!(near(step.value.as_ref(), wanted.as_ref()), "{:?} {}: {:?} {:?}", key, stop, step, wanted);
+                let moved = step.inflow != Some(Decimal::ZERO) || step.outflow != Some(Decimal::ZERO);
+                let eve = stop.checked_sub(1).filter(|eve| moved && at_stops[*eve].contains_key(key));
+                prop_assert!(eve.is_none_or(|eve| told.iter().any(|(stop, _)| *stop == eve)), "{:?} {:?}", key, told);
+            }
+            let end = told.last().and_then(|(_, step)| step.value.clone());
+            let put: Option<Decimal> = told
+                .iter()
+                .map(|(_, step)| Some(step.inflow.clone()? - step.outflow.clone()?))
+                .sum();
+            let known = by_asset.entry(key.0).or_insert(Some(Decimal::ZERO));
+            *known = sum(known.as_ref(), end.zip(put).map(|(end, put)| end - put).as_ref());
+        }
+        for (stop, lots) in at_stops.iter().enumerate().filter(|(stop, _)| [0, ends.len() - 1].contains(stop)) {
+            for key in lots.keys() {
+                let told = walk.lots().get(key);
+                prop_assert!(told.is_some_and(|told| told.iter().any(|(of, _)| *of == stop)), "{:?} {}", key, stop);
+            }
+        }
+        // Expensed costs are realised at once, and by no lot.
+        if world.context().conventions.fees != FeeMode::Expensed {
+            for (asset, gain) in by_asset {
+                let wanted = gained.get(&asset).cloned().flatten();
+                if let (Some(gain), Some(wanted)) = (gain, wanted) {
+                    prop_assert!(near(Some(&gain), Some(&wanted)), "{:?}: {} {}", asset, gain, wanted);
+                }
+            }
+        }
     }
 }

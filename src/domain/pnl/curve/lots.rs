@@ -2,13 +2,14 @@
 //! eves of those days, can change what its growths multiply to: only they are told, with the first stop and the last.
 //!
 //! What enters a lot is the cost of its units; what leaves it is the cost they carried and the profit they made, which
-//! is what they brought. Units delivered out leave at their cost. Under `average` a holding has one lot.
+//! is what they brought. Units delivered out leave at their cost. Under `average` a holding has one lot. Of a margined
+//! contract nothing is paid but its costs: it is worth its rise, and those and its profit are all that moves.
 
 use super::{DayRates, Gap, Step, Walk, add};
 use crate::domain::decimal::Decimal;
 use crate::domain::ids::{AssetKey, TransactionId};
 use crate::domain::moment::Moment;
-use crate::domain::pnl::amounts::{difference, sum};
+use crate::domain::pnl::amounts::{Amounts, difference, sum};
 use crate::domain::pnl::book::LedgerError;
 use crate::domain::pnl::holding::signed_basis;
 use crate::domain::pnl::lots::Lot;
@@ -30,6 +31,11 @@ pub(super) struct LotSteps {
     disposals: usize,
 }
 
+/// What units took when they were opened, in base currency: of a margined contract their costs alone.
+fn paid_for(gross: &Amounts, costs: &Amounts, (short, margined): (bool, bool)) -> Option<Decimal> {
+    if margined { costs.base.clone() } else { signed_basis(gross, costs, short).base }
+}
+
 impl Walk<'_> {
     /// The lots of the course: the stops at which something is to tell, and what.
     pub const fn lots(&self) -> &BTreeMap<LotKey, Vec<(usize, Step)>> {
@@ -43,14 +49,15 @@ impl Walk<'_> {
             let state = walk.book.accounts.get(&t.account);
             state.map_or(Some(Decimal::ZERO), |state| state.contributions.clone())
         };
-        let (before, paid_before) = (self.bases(asset), contributed(self));
+        let margined = self.course.ctx.terms.at(asset, t.executed_at).is_some_and(|terms| terms.margined);
+        let (before, paid_before) = (self.bases(asset, margined), contributed(self));
         self.book.admit(t, self.course.ctx, self.course.tolerated)?;
         self.touch(t);
         if outside {
             let paid = contributed(self);
             self.flow.add_flow(difference(paid.as_ref(), paid_before.as_ref()).as_ref());
         }
-        let mut entered = self.bases(asset);
+        let mut entered = self.bases(asset, margined);
         for (key, basis) in &before {
             let after = entered.entry(*key).or_insert(Some(Decimal::ZERO));
             *after = difference(after.as_ref(), basis.as_ref());
@@ -61,7 +68,7 @@ impl Walk<'_> {
         for disposal in fresh.filter(|_| t.kind != TransactionType::Transfer) {
             for closed in &disposal.closed {
                 let Some(lot) = closed.lot else { continue };
-                let basis = signed_basis(&closed.entry, &closed.entry_costs, disposal.short).base;
+                let basis = paid_for(&closed.entry, &closed.entry_costs, (disposal.short, margined));
                 let key = (disposal.holding.asset, lot);
                 let grown = entered.entry(key).or_insert(Some(Decimal::ZERO));
                 *grown = sum(grown.as_ref(), basis.as_ref());
@@ -81,11 +88,11 @@ impl Walk<'_> {
     }
 
     /// Cost of the open lots of an asset, in base currency.
-    fn bases(&self, asset: AssetKey) -> BTreeMap<LotKey, Option<Decimal>> {
+    fn bases(&self, asset: AssetKey, margined: bool) -> BTreeMap<LotKey, Option<Decimal>> {
         let mut bases = BTreeMap::new();
         for holding in self.book.holdings.iter().filter(|(key, _)| key.asset == asset).map(|(_, h)| h) {
             for lot in &holding.lots.0 {
-                let cost = signed_basis(&lot.gross, &lot.costs, holding.is_short()).base;
+                let cost = paid_for(&lot.gross, &lot.costs, (holding.is_short(), margined));
                 let total = bases.entry((asset, lot.transaction)).or_insert(Some(Decimal::ZERO));
                 add(total, cost.as_ref());
             }
