@@ -375,4 +375,64 @@ mod tests {
         assert!(named.contains("CREDENTIALS_DIRECTORY"), "{named}");
         assert_eq!(load("", &[]).unwrap().secret_file.value, None);
     }
+
+    #[test]
+    fn what_is_shown_and_what_the_gate_is_told_are_the_settings_with_their_origins() {
+        let toml = format!(
+            "audience = \"desk\"\nsecret_file = \"/s\"\nsession_days = 20\nsigning_key_days = 60\n{ISSUER}jwks_file = \"/a\""
+        );
+        let access = load(&toml, &[("ARTIFACT_ACCESS__REFRESH_DAYS", "5")]).unwrap();
+        let file = Origin::File(PathBuf::from("artifact.toml")).to_string();
+        let (default, variable) =
+            (Origin::Default.to_string(), Origin::Environment("ARTIFACT_ACCESS__REFRESH_DAYS").to_string());
+        let wanted = [
+            ("access.secret_file", "/s", &file),
+            ("access.issuer", "artifact", &default),
+            ("access.audience", "desk", &file),
+            ("access.access_minutes", "10", &default),
+            ("access.refresh_days", "5", &variable),
+            ("access.session_days", "20", &file),
+            ("access.signing_key_days", "60", &file),
+            ("access.issuers", "https://idp/", &file),
+        ];
+        let wanted = wanted.map(|(name, value, origin)| (name, value.to_owned(), origin.clone()));
+        assert_eq!(access.shown(), wanted);
+        let (settings, day) = (access.settings(), 86_400_000_000);
+        assert_eq!((settings.access, settings.refresh), (600_000_000, 5 * day));
+        assert_eq!((settings.session, settings.signing_key), (20 * day, 60 * day));
+        assert_eq!((settings.issuer.as_str(), settings.audience.as_str()), ("artifact", "desk"));
+        assert_eq!(settings.secret_file, Some(PathBuf::from("/s")));
+        let plain = load("", &[]).unwrap();
+        assert_eq!(plain.issuers.origin, Origin::Default);
+        assert_eq!(plain.shown()[0].1, "(in the data directory)");
+    }
+
+    #[test]
+    fn names_of_issuers_and_audiences_are_one_word_and_there_are_at_most_32_issuers() {
+        let long = "x".repeat(255);
+        for (word, fits) in [("", false), ("a b", false), (long.as_str(), true), (&format!("{long}x"), false)]
+        {
+            for key in ["issuer", "audience"] {
+                assert_eq!(load(&format!("{key} = \"{word}\""), &[]).is_ok(), fits, "{key} {word}");
+                let given = if key == "issuer" { "https://idp/" } else { "artifact" };
+                let of_another =
+                    ISSUER.replace(&format!("{key} = \"{given}\""), &format!("{key} = \"{word}\""));
+                let read = load(&format!("{of_another}jwks_file = \"/a\""), &[]);
+                assert_eq!(read.is_ok(), fits, "{key} {word} {read:?}");
+            }
+        }
+        let many = |count: u32| {
+            let one = |n: u32| {
+                ISSUER
+                    .replace("https://idp/", &format!("https://idp{n}/"))
+                    .replace("idp:", &format!("idp{n}:"))
+                    + "jwks_file = \"/a\"\n"
+            };
+            load(&(0..count).map(one).collect::<String>(), &[])
+        };
+        assert_eq!(many(32).unwrap().issuers.value.len(), 32);
+        assert!(many(33).unwrap_err().contains("more than 32"));
+        let nameless = load(&format!("{ISSUER}secret_file = \"/s\"\nkid = \"\""), &[]).unwrap_err();
+        assert!(nameless.contains("needs a kid"), "{nameless}");
+    }
 }

@@ -252,4 +252,42 @@ mod tests {
         assert_eq!(read.pairs("e").unwrap(), [("BTC-USD".to_owned(), "BTCUSDT".to_owned())]);
         assert!(read.finish().is_ok());
     }
+
+    #[test]
+    fn every_unit_is_what_it_says_and_empty_texts_are_none() {
+        let seconds = |text: &str| duration(text).map(|time| time.as_secs());
+        let read = ["2000ms", "45s", "5m", "2h", "3d", "366d", "367d", "5", "s", "5w"].map(seconds);
+        let wanted = [
+            Some(2),
+            Some(45),
+            Some(300),
+            Some(7_200),
+            Some(259_200),
+            Some(31_622_400),
+            None,
+            None,
+            None,
+            None,
+        ];
+        assert_eq!(read, wanted);
+        let sizes = ["1KiB", "512KiB", "1MiB", "1024MiB", "1025MiB", "0KiB", "1KB", "1"].map(size);
+        let wanted =
+            [Some(1_024), Some(524_288), Some(1_048_576), Some(1_073_741_824), None, None, None, None];
+        assert_eq!(sizes, wanted);
+        for empty in ["a = \"\"", "a = [\"\"]", "a = { b = \"\" }"] {
+            let said = [keys(empty).text("a").is_err(), keys(empty).pairs("a").is_err()];
+            assert_eq!(said, [true, true], "{empty}");
+        }
+        assert_eq!(keys("a = \"x\"").text("a").unwrap().as_deref(), Some("x"));
+    }
+
+    #[test]
+    fn a_text_is_found_wherever_it_stands() {
+        for holds in ["a = \"x{here}\"", "a = [1, \"{here}\"]", "a = { b = [{ c = \"{here}y\" }] }"] {
+            assert!(keys(holds).mentions("{here}"), "{holds}");
+        }
+        for not in ["", "a = \"here\"", "a = [1, 2.5, true, 2026-01-01]", "\"{here}\" = 1"] {
+            assert!(!keys(not).mentions("{here}"), "{not}");
+        }
+    }
 }

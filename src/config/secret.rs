@@ -209,4 +209,27 @@ mod tests {
         }
         std::fs::remove_dir_all(folder).unwrap();
     }
+
+    #[test]
+    fn names_of_secrets_are_plain_and_a_secret_has_at_most_64_kib() {
+        let folder = folder("plain");
+        let here = folder.display().to_string();
+        let credentials = |name: &str| (name == CREDENTIALS).then(|| here.clone());
+        for name in ["A", "a_b", "a-b", "A9"] {
+            std::fs::write(folder.join(name), format!(" of {name}\n")).unwrap();
+            let found = filled(&format!("${{secret:{name}}}"), &credentials).unwrap();
+            assert_eq!(found.expose(), format!("of {name}"));
+        }
+        for name in ["", "a b", "a.b", "a/b", "\u{e9}"] {
+            let said = filled(&format!("${{secret:{name}}}"), &credentials).unwrap_err();
+            assert!(said.contains("other characters"), "{name}: {said}");
+        }
+        std::fs::write(folder.join("A"), vec![b'x'; 65_536]).unwrap();
+        assert_eq!(filled("${secret:A}", &credentials).unwrap().expose().len(), 65_536);
+        assert_eq!(path("credential:A", &credentials), Some(folder.join("A")));
+        for text in ["credential:", "credential:a/b", "credential:/etc/passwd"] {
+            assert_eq!(path(text, &credentials), None, "{text}");
+        }
+        std::fs::remove_dir_all(folder).unwrap();
+    }
 }

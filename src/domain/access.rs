@@ -310,4 +310,11 @@ mod tests {
         // Twelve characters count, not twelve bytes.
         assert_eq!(check_password("\u{e9}\u{e8}\u{ea}\u{eb}ef", "x"), Err(WeakPassword::Length));
     }
+
+    #[test]
+    fn scopes_are_told_in_order_each_once_and_only_none_at_all_are_empty() {
+        let scopes = Scopes::parse("b:write  a:read b:write");
+        assert_eq!(scopes.names(), ["a:read", "b:write"]);
+        assert!(!scopes.is_empty() && Scopes::parse(" ").is_empty());
+    }
 }

@@ -181,3 +181,52 @@ impl TermsHistory {
         history.get(index).map(|(_, terms)| terms)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Terms that are told apart by their multiplier.
+    fn terms(multiplier: i64) -> Terms {
+        let euro = Currency::from_code("EUR").unwrap();
+        Terms { multiplier: Decimal::from(multiplier), ..Terms::plain(euro) }
+    }
+
+    #[test]
+    fn terms_last_from_their_date_to_the_next_and_the_first_hold_before_it_too() {
+        let (one, two, other) = (AssetKey(1), AssetKey(2), AssetKey(3));
+        let mut history = TermsHistory::default();
+        history.add(one, Moment(20), terms(2));
+        history.add(one, Moment(10), terms(1));
+        history.add(two, Moment(10), terms(7));
+        let lasting = |at| {
+            let (terms, from, until) = history.lasting(one, Moment(at)).unwrap();
+            (terms.multiplier.to_string(), from, until)
+        };
+        for at in [i64::MIN, 9, 10, 19] {
+            assert_eq!(lasting(at), ("1".to_owned(), Moment::MIN, Moment(20)), "{at}");
+        }
+        for at in [20, 21, i64::MAX] {
+            assert_eq!(lasting(at), ("2".to_owned(), Moment(20), Moment::MAX), "{at}");
+        }
+        assert_eq!(history.lasting(other, Moment(10)), None);
+        // What was the same throughout is told without a moment.
+        assert_eq!(history.only(two), Some(&terms(7)));
+        assert_eq!((history.only(one), history.only(other)), (None, None));
+        // Those of one asset are told as before, those of the others not at all.
+        let own = history.of(one);
+        assert_eq!(own.lasting(one, Moment(15)), history.lasting(one, Moment(15)));
+        assert_eq!(own.lasting(two, Moment(15)), None);
+    }
+
+    #[test]
+    fn every_currency_that_an_asset_ever_settled_in_is_told() {
+        let mut history = TermsHistory::default();
+        for (asset, at, code) in [(1, 10, "EUR"), (1, 20, "USD"), (2, 10, "CHF")] {
+            let currency = Currency::from_code(code).unwrap();
+            history.add(AssetKey(asset), Moment(at), Terms::plain(currency));
+        }
+        let codes: Vec<String> = history.settlements().map(|currency| currency.code().to_owned()).collect();
+        assert_eq!(codes, ["EUR", "USD", "CHF"]);
+    }
+}

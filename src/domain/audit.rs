@@ -428,4 +428,39 @@ mod tests {
         assert_eq!(told["omitted_bytes"], FACTS_MAX + 2);
         assert_eq!(told["sha256"].as_str().unwrap().len(), 64);
     }
+
+    #[test]
+    fn who_did_what_and_how_it_ended_has_the_names_of_the_page() {
+        // docs/AUDIT.md
+        let kinds = [
+            ActorKind::Key,
+            ActorKind::User,
+            ActorKind::Owner,
+            ActorKind::Loopback,
+            ActorKind::System,
+            ActorKind::Anonymous,
+        ];
+        let names = ["key", "user", "owner", "loopback", "system", "anonymous"];
+        assert_eq!(kinds.map(ActorKind::name), names);
+        assert_eq!(Actor::system("sealing").to_string(), "system:sealing");
+        let outcomes = [Outcome::Done, Outcome::Denied, Outcome::Failed];
+        assert_eq!(outcomes.map(Outcome::name), ["done", "denied", "failed"]);
+        assert_eq!(Outcome::NAMES, outcomes.map(Outcome::name));
+        for outcome in outcomes {
+            assert_eq!(Outcome::from_name(outcome.name()), Some(outcome));
+        }
+        assert_eq!(Outcome::from_name("Done"), None);
+    }
+
+    #[test]
+    fn what_is_taken_away_is_told_as_it_was() {
+        let entry = Entry::removed("mapping.delete", 7, &json!({"name": "n", "token": "t"}));
+        assert_eq!(entry.before.as_deref(), Some(&*format!(r#"{{"name":"n","token":"{MASK}"}}"#)));
+        assert_eq!(entry.after, None);
+    }
+
+    #[test]
+    fn a_key_shows_nothing_of_itself() {
+        assert_eq!(format!("{:?}", AuditKey::new(&[1; 32])), "AuditKey");
+    }
 }

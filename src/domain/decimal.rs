@@ -484,4 +484,50 @@ mod tests {
             prop_assert_eq!((&a * &b).to_string().parse::<Decimal>().unwrap(), &b * &a);
         }
     }
+
+    #[test]
+    fn zeros_after_the_point_are_left_out_at_any_size_and_those_before_it_kept() {
+        let long = "1".repeat(60);
+        for (written, shown) in [
+            (format!("{long}.2500"), format!("{long}.25")),
+            (format!("{long}.000"), long.clone()),
+            (format!("{long}00"), format!("{long}00")),
+            (format!("-{long}00.10"), format!("-{long}00.1")),
+        ] {
+            assert_eq!(d(&written).normalized().to_string(), shown);
+        }
+    }
+
+    #[test]
+    fn the_least_of_128_bits_has_an_opposite() {
+        let least = Decimal::new(i128::MIN, 3);
+        assert_eq!((-&least).to_string(), "170141183460469231731687303715884105.728");
+        assert_eq!(-(-&least), least);
+        assert_eq!(least.abs(), -least);
+    }
+
+    #[test]
+    fn equal_numbers_are_one_in_a_set_and_hashed_apart_from_others() {
+        let hash = |text: &str| {
+            let mut hasher = std::hash::DefaultHasher::new();
+            d(text).hash(&mut hasher);
+            hasher.finish()
+        };
+        assert_eq!(hash("2.50"), hash("2.5"));
+        assert_ne!(hash("2.5"), hash("25"));
+        assert_ne!(hash("2.5"), hash("2.6"));
+        let numbers: std::collections::HashSet<Decimal> = ["1.0", "1", "10"].into_iter().map(d).collect();
+        assert_eq!(numbers.len(), 2);
+    }
+
+    #[test]
+    fn text_that_is_no_number_is_not_read_back() {
+        let zeros = "0".repeat(20);
+        let short = ["", "-", ".5", "-.5", "--5", "1.2.3", "1x", "x1", "1.x", "+1", " 1"].map(str::to_owned);
+        // Long ones are read in another way.
+        let long = [".", "-.", "--1", "1x", "1.x", "1..", "+1"].map(|begin| format!("{begin}{zeros}"));
+        for text in short.into_iter().chain(long) {
+            assert_eq!(text.parse::<Decimal>(), Err(DecimalError::NotANumber), "{text}");
+        }
+    }
 }

@@ -239,4 +239,39 @@ mod tests {
         assert_eq!(rates.legs(c("GBp"), c("USD"), Moment(5)), None);
         assert_eq!(rates.rate(c("USD"), c("CHF"), Moment(5)).unwrap().observed_at, Some(Moment(1)));
     }
+
+    #[test]
+    fn of_a_pair_and_its_inverse_the_later_counts_and_the_pair_where_both_are_of_one_moment() {
+        let mut rates = Rates::default();
+        rates.add(c("EUR"), c("USD"), Moment(1), d("2"));
+        rates.add(c("USD"), c("EUR"), Moment(1), d("0.4"));
+        assert_eq!(rates.convert(&d("1"), c("EUR"), c("USD"), Moment(1)), Some(d("2")));
+        assert_eq!(rates.convert(&d("1"), c("USD"), c("EUR"), Moment(1)), Some(d("0.4")));
+        rates.add(c("USD"), c("EUR"), Moment(2), d("0.25"));
+        assert_eq!(rates.convert(&d("1"), c("EUR"), c("USD"), Moment(2)), Some(d("4")));
+    }
+
+    #[test]
+    fn a_pair_without_an_earlier_rate_has_its_first_only_where_that_is_asked_for() {
+        let mut rates = Rates::default();
+        assert_eq!(rates.latest(), None);
+        rates.add(c("EUR"), c("USD"), Moment(10), d("1.1"));
+        rates.add(c("EUR"), c("USD"), Moment(20), d("1.2"));
+        rates.add(c("EUR"), c("CHF"), Moment(15), d("0.9"));
+        assert_eq!(rates.latest(), Some(Moment(20)));
+        let first = rates.with_first_known();
+        let of = |at| first.convert(&d("1"), c("EUR"), c("USD"), Moment(at));
+        assert_eq!([of(9), of(10), of(20)], ["1.1", "1.1", "1.2"].map(|rate| Some(d(rate))));
+    }
+
+    #[test]
+    fn rates_of_two_collections_are_put_together_each_once() {
+        let (mut one, mut two) = (Rates::default(), Rates::default());
+        one.add(c("EUR"), c("USD"), Moment(10), d("1.1"));
+        two.add(c("EUR"), c("USD"), Moment(10), d("1.1"));
+        two.add(c("EUR"), c("USD"), Moment(20), d("1.2"));
+        two.add(c("EUR"), c("CHF"), Moment(10), d("0.9"));
+        one.extend(two.clone());
+        assert_eq!(one.pairs, two.pairs);
+    }
 }

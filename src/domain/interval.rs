@@ -326,4 +326,25 @@ mod tests {
             assert_eq!(interval.end_of(last, Tz::Asia__Tokyo), None);
         }
     }
+
+    #[test]
+    fn no_candle_is_shorter_than_its_interval_says_but_where_clocks_change() {
+        let day = 86_400_000_000_i64;
+        let shortest = [
+            ("1s", 1_000_000),
+            ("1m", 60_000_000),
+            ("4h", 14_400_000_000),
+            ("12h", day / 2),
+            ("1d", day),
+            ("1w", 7 * day),
+            // February.
+            ("1M", 28 * day),
+        ];
+        for (name, micros) in shortest {
+            let interval: Interval = name.parse().unwrap();
+            assert_eq!(interval.shortest(), micros, "{name}");
+            let start = interval.start_of(Moment::parse("2026-02-10T12:00:00Z").unwrap(), Tz::UTC).unwrap();
+            assert_eq!(interval.next_start(start, Tz::UTC).unwrap().0 - start.0, micros, "{name}");
+        }
+    }
 }

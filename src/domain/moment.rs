@@ -278,6 +278,8 @@ mod tests {
         for moment in edges.into_iter().chain(many) {
             let pattern = moment.utc().unwrap().format("%Y-%m-%dT%H:%M:%S%.6fZ").to_string();
             assert_eq!(moment.to_string(), pattern);
+            // Without asking a calendar, too.
+            assert_eq!(moment.text().as_ref().map(<[u8; 27]>::as_slice), Some(pattern.as_bytes()));
         }
         // Every day of 800 years, and the borders of what has four digits.
         for day in (-300_000..300_000).chain([-719_529, -719_528, 2_932_896, 2_932_897]) {
@@ -300,6 +302,32 @@ mod tests {
         assert_eq!(Moment::parse("not-a-time"), Err(MomentError::NotATime));
         assert_eq!(Moment::parse("2026-01-31T09:30:00.1234567Z"), Err(MomentError::TooPrecise));
         assert_eq!(Moment::parse("2026-01-31T23:59:60Z"), Err(MomentError::NotATime));
+    }
+
+    #[test]
+    fn what_is_too_short_or_has_a_sign_is_no_time_and_not_one_that_lacks_its_zone() {
+        for text in ["1-1-1T1:1", "-026-01-31", "+026-01-31", "-026-01-31T09:30", "2026-1-1", ""] {
+            assert_eq!(parse_written(text), Err(MomentError::NotATime), "{text}");
+        }
+        assert_eq!(parse_written("2026-01-31T09:30"), Err(MomentError::NoZone));
+    }
+
+    #[test]
+    fn what_has_nothing_odd_is_read_without_asking_a_calendar() {
+        for text in ["2026-01-31T09:30:00Z", "2026-01-31T23:59:59Z", "2026-01-31T00:00:00.000001Z"] {
+            assert_eq!(parse_common(text.as_bytes()), Moment::parse(text).ok(), "{text}");
+        }
+        for text in ["2026-01-31T24:00:00Z", "2026-01-31T23:60:00Z", "2026-01-31T23:59:60Z"] {
+            assert_eq!(parse_common(text.as_bytes()), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_day_that_begins_elsewhere_is_the_day_that_was_meant() {
+        for zone in [Tz::Asia__Tokyo, Tz::America__New_York, Tz::UTC] {
+            let day = NaiveDate::from_ymd_opt(2026, 3, 10).unwrap();
+            assert_eq!(start_of_day(day, zone).day_begun_in(Tz::UTC), Some(day), "{zone}");
+        }
     }
 
     #[test]

@@ -209,3 +209,67 @@ impl From<&Close> for Mark {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn d(text: &str) -> Decimal {
+        text.parse().unwrap()
+    }
+
+    /// Price, open, high, low and volume; empty where not told.
+    fn quote(numbers: [&str; 5]) -> Quote {
+        let [price, open, high, low, volume] = numbers.map(|text| (!text.is_empty()).then(|| d(text)));
+        Quote::new(price.unwrap(), Bar { open, high, low, volume })
+    }
+
+    #[test]
+    fn a_quote_of_nothing_but_a_price_is_a_tick() {
+        assert!(quote(["5", "", "", "", ""]).is_tick());
+        assert_eq!(quote(["5", "", "", "", ""]), Quote::tick(d("5")));
+        for place in 1..5 {
+            let mut numbers = ["5", "", "", "", ""];
+            numbers[place] = "5";
+            let told = quote(numbers);
+            assert!(!told.is_tick() && !told.is_always_valid(), "{numbers:?}");
+        }
+        assert!(Quote::tick(d("0")).is_always_valid() && !Quote::tick(d("-0.1")).is_always_valid());
+    }
+
+    #[test]
+    fn prices_lie_between_low_and_high_their_ends_included() {
+        for numbers in [
+            ["5", "6", "6", "5", "0"],
+            ["5", "5", "5", "5", ""],
+            ["5", "", "5", "", ""],
+            ["5", "", "", "5", ""],
+        ] {
+            assert_eq!(quote(numbers).check(false), Ok(()), "{numbers:?}");
+        }
+        for (numbers, field) in [
+            (["7", "", "6", "", ""], "price"),
+            (["4", "", "", "5", ""], "price"),
+            (["5", "7", "6", "5", ""], "open"),
+            (["5", "4", "6", "5", ""], "open"),
+            (["5", "5", "4", "", ""], "price"),
+        ] {
+            assert_eq!(quote(numbers).check(true), Err(InvalidQuote::OutsideRange { field }), "{numbers:?}");
+        }
+    }
+
+    #[test]
+    fn prices_are_below_zero_only_where_the_asset_allows_it_and_volumes_never() {
+        let low = quote(["-2", "-1", "-1", "-3", "4"]);
+        assert_eq!(low.check(true), Ok(()));
+        assert_eq!(low.check(false), Err(InvalidQuote::Negative { field: "price" }));
+        assert_eq!(
+            quote(["2", "2", "2", "-3", ""]).check(false),
+            Err(InvalidQuote::Negative { field: "low" })
+        );
+        for allows_negative in [true, false] {
+            let refused = quote(["2", "", "", "", "-1"]).check(allows_negative);
+            assert_eq!(refused, Err(InvalidQuote::Negative { field: "volume" }));
+        }
+    }
+}

@@ -99,6 +99,10 @@ mod tests {
         for text in ["0.1", "-1234.5678", "9007199254740993", "1", "0", "123456789.123456789123456789"] {
             assert_eq!(float(&d(text)).to_bits(), text.parse::<f64>().unwrap().to_bits(), "{text}");
         }
+        // Rounded to 53 bits before they are divided, the nearest float of these would be missed.
+        for text in ["248138121951.261269", "6948572574.2277465", "0.02858688756314424042"] {
+            assert_eq!(float(&d(text)).to_bits(), text.parse::<f64>().unwrap().to_bits(), "{text}");
+        }
         let huge = format!("1{}", "0".repeat(400));
         assert!(float(&d(&huge)).is_infinite());
     }

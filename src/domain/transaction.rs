@@ -350,3 +350,6 @@ impl Transaction {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -176,4 +176,45 @@ mod tests {
         let hidden = [("forwarded", "for=203.0.113.7, for=_hidden")];
         assert_eq!(client(ForwardingHeader::Forwarded, &["127.0.0.1/32"], "127.0.0.1", &hidden), "127.0.0.1");
     }
+
+    #[test]
+    fn only_a_trusted_proxy_says_that_its_client_came_over_tls() {
+        use ForwardingHeader::{Forwarded, XForwardedFor};
+        let encrypted = |header, peer: &str, lines: &[(&'static str, &str)]| {
+            let mut headers = HeaderMap::new();
+            for (name, value) in lines {
+                headers.append(*name, value.parse().unwrap());
+            }
+            let proxies = TrustedProxies { networks: vec!["10.0.0.0/8".parse().unwrap()], header };
+            proxies.client_is_encrypted(peer.parse().unwrap(), &headers)
+        };
+        let said = [("x-forwarded-proto", "https"), ("forwarded", "for=192.0.2.9;proto=https")];
+        for header in [XForwardedFor, Forwarded] {
+            assert!(encrypted(header, "10.1.2.3", &said) && encrypted(header, "::ffff:10.1.2.3", &said));
+            assert!(!encrypted(header, "192.0.2.1", &said), "a stranger is not believed");
+            assert!(!encrypted(header, "10.1.2.3", &[]));
+        }
+        // Each reads its own header, and of several words the last.
+        assert!(
+            !encrypted(Forwarded, "10.1.2.3", &said[..1])
+                && !encrypted(XForwardedFor, "10.1.2.3", &said[1..])
+        );
+        for (last, is) in [("HTTPS", true), ("http", false)] {
+            let lines = [("x-forwarded-proto", "https"), ("x-forwarded-proto", last)];
+            assert_eq!(encrypted(XForwardedFor, "10.1.2.3", &lines), is);
+            let hops = format!("for=192.0.2.9;proto=https, for=192.0.2.8;proto={last}");
+            assert_eq!(encrypted(Forwarded, "10.1.2.3", &[("forwarded", &hops)]), is);
+        }
+    }
+
+    #[test]
+    fn every_header_of_proxies_claims_that_a_request_was_forwarded() {
+        for (name, claims) in
+            [("forwarded", true), ("x-forwarded-for", true), ("x-real-ip", true), ("x-forwarded-host", false)]
+        {
+            let mut headers = HeaderMap::new();
+            headers.append(name, "192.0.2.9".parse().unwrap());
+            assert_eq!(claims_to_be_forwarded(&headers), claims, "{name}");
+        }
+    }
 }

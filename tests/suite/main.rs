@@ -13,6 +13,7 @@ mod pnl_exact;
 mod pnl_golden;
 mod pnl_laws;
 mod process;
+mod statements;
 mod statistics;
 mod storage;
 mod support;

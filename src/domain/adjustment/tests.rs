@@ -123,3 +123,11 @@ fn candles_are_compared_by_date_and_ticks_by_moment() {
     let own = Observed { at: at("2026-01-06T05:00:00Z"), interval: "1d" };
     assert!(!own.precedes(midnight, true, NEW_YORK));
 }
+
+#[test]
+fn what_no_calendar_reaches_is_compared_by_its_moment() {
+    let far = |micros: i64| Observed { at: Moment(i64::MAX - micros), interval: "1d" };
+    let event = Moment(i64::MAX - 5);
+    assert!(far(6).precedes(event, true, NEW_YORK));
+    assert!(!far(5).precedes(event, true, NEW_YORK) && !far(4).precedes(event, true, NEW_YORK));
+}

@@ -291,3 +291,51 @@ fn what_lies_past_the_end_of_the_calendar_is_in_no_candle() {
         assert_eq!((rollup.finish(), rollup.not_fitting()), (None, 3));
     }
 }
+
+#[test]
+fn what_is_missing_is_counted_by_the_clock_near_by_and_by_length_far_away() {
+    let berlin = Tz::Europe__Berlin;
+    let missing = |interval, zone, times: [&str; 2]| {
+        let tick = |when| (series(0, None), when, Quote::tick(d("1")));
+        let (candles, _) = all(Grid { interval, zone }, times.map(tick).to_vec());
+        candles[1].missing_before
+    };
+    // 29 March 2026 has 23 hours in Berlin, and a candle from midnight to four is one of three hours.
+    let spring = ["2026-03-28T22:30:00Z", "2026-03-29T22:30:00Z"];
+    assert_eq!(missing(Interval::Hours4, berlin, spring), 6);
+    assert_eq!(missing(Interval::Hour, Tz::UTC, spring), 23);
+    // 30 days of seconds, but for the one that is there.
+    let month = ["2026-01-01T00:00:00Z", "2026-01-31T00:00:00Z"];
+    assert_eq!(missing(Interval::Second, Tz::UTC, month), 30 * 86_400 - 1);
+    // Months differ in length, however many there are.
+    let ages = ["1000-01-15T00:00:00Z", "2000-01-15T00:00:00Z"];
+    assert_eq!(missing(Interval::Month, Tz::UTC, ages), 11_999);
+}
+
+#[test]
+fn the_highest_and_lowest_are_among_the_opens_too_where_one_of_the_two_is_not_told() {
+    // Of columns with an open and a high, or an open and a low.
+    let bar = |high: Option<&str>, low: Option<&str>| Bar {
+        open: Some(d("9")),
+        high: high.map(d),
+        low: low.map(d),
+        volume: None,
+    };
+    let key = SeriesKey::named(AssetKey(1), SourceKey(1), "1m").unwrap();
+    let rolled = |bar: Bar| {
+        let first = at("2026-01-05T10:00:00Z");
+        let quotes = [Quote::new(d("10"), bar.clone()), Quote::new(d("11"), bar)];
+        let versions: Vec<Version> = quotes
+            .into_iter()
+            .zip([0, 60_000_000])
+            .map(|(quote, more)| version(first.plus(more), quote))
+            .collect();
+        let bytes = encode(&[(key, &versions)]).unwrap();
+        let columns = Block::open(&bytes).unwrap().quotes().unwrap();
+        let built = Building::of_rows(&columns, 0..2).unwrap();
+        [built.open, built.high, built.low, built.close].map(|number| number.to_string())
+    };
+    assert_eq!(rolled(bar(Some("12"), None)), ["9", "12", "9", "11"]);
+    assert_eq!(rolled(bar(None, Some("8"))), ["9", "11", "8", "11"]);
+    assert_eq!(rolled(bar(None, None)), ["9", "11", "9", "11"]);
+}

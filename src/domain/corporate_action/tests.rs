@@ -75,3 +75,11 @@ fn a_second_split_of_a_day_repeats_the_first_and_a_second_dividend_only_of_the_s
     assert!(!dividend("0.5").repeats(&dividend("2"), new_york));
     assert!(!dividend("0.5").repeats(&split("2", "2026-03-10T12:00:00Z"), new_york));
 }
+
+#[test]
+fn an_action_repeats_none_of_another_asset_or_type() {
+    let split = bare(ActionType::Split);
+    let of_another = CorporateAction { asset: AssetKey(2), ..split.clone() };
+    assert!(split.repeats(&split, Tz::UTC) && !split.repeats(&of_another, Tz::UTC));
+    assert!(!split.repeats(&bare(ActionType::SymbolChange), Tz::UTC));
+}

@@ -216,4 +216,23 @@ mod tests {
             prop_assert!(a.divide_in_words(&b).is_some());
         }
     }
+
+    #[test]
+    fn a_whole_number_keeps_all_its_digits_and_nothing_else_more_than_the_stated_ones() {
+        let digits = "1234567890".repeat(4);
+        for (one, other, wanted) in [
+            // 42 digits, and nothing left over.
+            (format!("{digits}12"), "2", "61728394506172839450617283945061728394506".to_owned()),
+            // The same with a half left over.
+            (format!("{digits}13"), "2", format!("6172839450617283945061728394506173{}", "0".repeat(7))),
+            // 38 digits, of which one is a decimal.
+            (
+                "1234567890123456789012345678901234567.8".to_owned(),
+                "1",
+                "1234567890123456789012345678901235000".to_owned(),
+            ),
+        ] {
+            assert_eq!(d(&one).divide(&d(other)).unwrap().to_string(), wanted, "{one} / {other}");
+        }
+    }
 }

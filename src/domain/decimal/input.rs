@@ -157,4 +157,28 @@ mod tests {
             }
         });
     }
+
+    #[test]
+    fn an_exponent_is_digits_and_at_most_three_that_count() {
+        for text in ["1exxxx", "1e+-10000", "1e 10000", "1e1.0"] {
+            assert_eq!(Decimal::parse_input(text), Err(DecimalError::NotANumber), "{text}");
+        }
+        for text in ["0e1000", "1e-1000", "1e99999999999999999999"] {
+            assert_eq!(Decimal::parse_input(text), Err(DecimalError::TooManyDigits), "{text}");
+        }
+        assert_eq!(Decimal::parse_input("0e100"), Ok(Decimal::ZERO));
+        assert_eq!(Decimal::parse_input("1e0005").unwrap().to_string(), "100000");
+    }
+
+    #[test]
+    fn a_number_of_18_digits_is_read_the_short_way_and_a_longer_one_is_not() {
+        let digits = "123456789012345678";
+        let shown = |text: &str| Decimal::parse_short(text.as_bytes()).map(|number| number.to_string());
+        for text in [digits.to_owned(), format!("-{digits}"), "-12345678901.2345678".to_owned()] {
+            assert_eq!(shown(&text), Some(text));
+        }
+        for text in [&format!("{digits}9"), "0.0000000000000000001", "1.", "-", "", ".1", "1.2.3", "1e5"] {
+            assert_eq!(shown(text), None, "{text}");
+        }
+    }
 }

@@ -93,3 +93,40 @@ impl Plain {
         str::from_utf8(self.bytes()).unwrap_or_default()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::decimal::Decimal;
+    use proptest::prelude::*;
+
+    proptest! {
+        /// The general way, number by number, is the law: it writes what 64 bits do not hold.
+        #[test]
+        fn what_is_written_without_a_detour_is_what_big_numbers_are_written_as(
+            mantissa in any::<i64>(), bits in 0..64_u32, zeros in 0..9_u32, scale in 0..=40_u32,
+        ) {
+            let mantissa = (mantissa >> bits) / 10_i64.pow(zeros) * 10_i64.pow(zeros);
+            let plain = Plain::of(mantissa, scale).unwrap();
+            let decimals = usize::try_from(scale).unwrap();
+            let digits = format!("{:0>width$}", mantissa.unsigned_abs(), width = decimals + 1);
+            let (whole, fraction) = digits.split_at(digits.len() - decimals);
+            let sign = if mantissa < 0 { "-" } else { "" };
+            let point = if scale > 0 { "." } else { "" };
+            prop_assert_eq!(plain.text(), format!("{sign}{whole}{point}{fraction}"));
+            let number = Decimal::new(mantissa.into(), scale);
+            let trimmed = Plain::trimmed(mantissa, scale).unwrap();
+            prop_assert_eq!(trimmed.text(), number.normalized().to_string());
+        }
+    }
+
+    #[test]
+    fn there_is_room_for_the_least_number_with_forty_decimals_and_for_no_more() {
+        let least = Plain::of(i64::MIN, 40).unwrap();
+        assert_eq!(least.bytes(), format!("-0.{}9223372036854775808", "0".repeat(21)).as_bytes());
+        assert!(Plain::of(1, 41).is_none());
+        // Without its zeros it is shorter.
+        assert_eq!(Plain::trimmed(-2_500, 42).unwrap().text(), format!("-0.{}25", "0".repeat(38)));
+        assert_eq!(Plain::trimmed(0, 50).unwrap().text(), "0");
+    }
+}

@@ -137,3 +137,46 @@ fn a_change_of_symbol_is_no_row_of_a_ledger() {
     let change = action(9, ActionType::SymbolChange, (at("2026-03-10T00:00:00Z"), false));
     assert_eq!(order(&[buy(1, (at("2026-03-11T00:00:00Z"), false))], &[change], Tz::UTC, Tz::UTC), [1]);
 }
+
+#[test]
+fn only_splits_and_dividends_stand_for_actions_and_reach_back_to_where_their_day_may_begin() {
+    use TransactionType as T;
+    let noon = at("2026-03-10T12:00:00Z");
+    // Zones are at most 26 hours apart: a day and a bit covers what is given as a day anywhere.
+    let before = at("2026-03-09T09:00:00Z");
+    let of = |kind, whole_day| {
+        let t = entry(1, kind, (noon, whole_day));
+        (stands_for_action(kind), not_before(&t), changes_from(&t))
+    };
+    assert_eq!(of(T::Split, true), (true, before, before));
+    assert_eq!(of(T::Split, false), (true, noon, before));
+    assert_eq!(of(T::Dividend, true), (true, noon, before));
+    assert_eq!(of(T::Dividend, false), (true, noon, before));
+    for kind in [T::Buy, T::Sell, T::Deposit, T::Fee, T::Transfer, T::TransferIn] {
+        for whole_day in [true, false] {
+            assert_eq!(of(kind, whole_day), (false, noon, noon), "{kind:?}");
+        }
+    }
+}
+
+#[test]
+fn a_row_is_of_the_day_that_was_meant_in_the_zone_that_counts_it() {
+    let markets = BTreeMap::from([(ACME, Tz::America__New_York)]);
+    let zones = Zones { portfolio: Tz::Asia__Tokyo, markets: &markets };
+    let of = |t: &Transaction| zones.day_of(t).unwrap().to_string();
+    // 20:00Z is 16:00 in New York and the next day in Tokyo.
+    let moment = at("2026-03-10T20:00:00Z");
+    assert_eq!(of(&buy(1, (moment, false))), "2026-03-10");
+    // The eleventh begins in Tokyo at 15:00Z of the tenth.
+    assert_eq!(of(&buy(1, (day("2026-03-11", Tz::Asia__Tokyo), true))), "2026-03-11");
+    let of_market = (day("2026-03-11", Tz::America__New_York), true);
+    assert_eq!(of(&entry(1, TransactionType::Split, of_market)), "2026-03-11");
+    let mut paid = entry(1, TransactionType::Dividend, of_market);
+    paid.asset_level = true;
+    assert_eq!(of(&paid), "2026-03-11");
+    // An entry of the ledger itself is of the portfolio's day: 04:00Z is 13:00 in Tokyo.
+    paid.asset_level = false;
+    assert_eq!(of(&paid), "2026-03-11");
+    paid.executed_at = day("2026-03-12", Tz::Asia__Tokyo);
+    assert_eq!(of(&paid), "2026-03-12");
+}

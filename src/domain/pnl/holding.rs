@@ -330,3 +330,44 @@ pub struct Ended {
 pub fn signed_basis(gross: &Amounts, costs: &Amounts, short: bool) -> Amounts {
     if short { costs - gross } else { gross + costs }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Sums that are all different, `first` and the numbers after it.
+    fn totals(first: i64) -> Totals {
+        let amounts = |n: i64| {
+            let (own, base) = (Decimal::from(first + n), Decimal::from(10 * (first + n)));
+            Amounts { own, base: Some(base) }
+        };
+        Totals {
+            realized_gross: amounts(1),
+            realized: amounts(2),
+            realized_fx: amounts(3),
+            income: amounts(4),
+            fees: amounts(5),
+            taxes: amounts(6),
+            costs_apart: amounts(7),
+            missing_quantity: Decimal::from(first + 8),
+        }
+    }
+
+    #[test]
+    fn every_sum_is_added_and_taken_off_by_itself() {
+        let (some, more) = (totals(100), totals(3_000));
+        let both = some.plus(&more);
+        // 101 + 3,001 and 1,010 + 30,010, and so on.
+        let added = |n: i64| Amounts {
+            own: Decimal::from(3_100 + 2 * n),
+            base: Some(Decimal::from(31_000 + 20 * n)),
+        };
+        assert_eq!(
+            (&both.realized_gross, &both.realized, &both.realized_fx),
+            (&added(1), &added(2), &added(3))
+        );
+        assert_eq!((&both.income, &both.fees, &both.taxes), (&added(4), &added(5), &added(6)));
+        assert_eq!((&both.costs_apart, &both.missing_quantity), (&added(7), &Decimal::from(3_116)));
+        assert_eq!((both.since(&more), both.since(&some)), (some, more));
+    }
+}

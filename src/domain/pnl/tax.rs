@@ -60,6 +60,11 @@ pub fn free_from(acquired_at: Moment, terms: Terms) -> Option<NaiveDate> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::currency::Currency;
+    use crate::domain::decimal::Decimal;
+    use crate::domain::ids::{AssetKey, TransactionId};
+    use crate::domain::pnl::book::HoldingKey;
+    use crate::domain::pnl::trace::DisposalKind;
 
     #[test]
     fn days_are_counted_from_date_to_date_where_the_portfolio_is() {
@@ -79,5 +84,63 @@ mod tests {
         let free = free_from(Moment::parse("2024-02-28T23:30:00Z").unwrap(), terms).unwrap();
         // Acquired on the 29th of February: 365 days later is the 28th, and the day after that free.
         assert_eq!(free.to_string(), "2025-03-01");
+    }
+
+    /// A disposal of units with a value and costs at either end.
+    fn units(short: bool, inverse: bool, acquired_at: Option<Moment>, at: Moment) -> (Disposal, Closed) {
+        let amounts = |number: i64| Amounts { own: Decimal::from(number), base: None };
+        let closed = Closed {
+            lot: None,
+            acquired_at,
+            quantity: Decimal::ONE,
+            entry: amounts(10),
+            entry_costs: amounts(1),
+            exit: amounts(20),
+            exit_costs: amounts(2),
+            realized_gross: amounts(10),
+            realized: amounts(7),
+            realized_fx: None,
+        };
+        let disposal = Disposal {
+            kind: DisposalKind::Sale,
+            holding: HoldingKey { account: "main".to_owned(), asset: AssetKey(1) },
+            account: "main".to_owned(),
+            transaction: TransactionId(uuid::Uuid::nil()),
+            at,
+            currency: Currency::from_code("EUR").unwrap(),
+            short,
+            inverse,
+            closed: Vec::new(),
+        };
+        (disposal, closed)
+    }
+
+    #[test]
+    fn what_units_cost_and_brought_is_of_the_side_that_paid_and_of_the_one_that_was_paid() {
+        // Bought for 10 and 1, sold for 20 less 2; and the other way round.
+        for (short, inverse, paid, brought) in
+            [(false, false, 11, 18), (true, false, 22, 9), (false, true, 22, 9), (true, true, 11, 18)]
+        {
+            let (disposal, closed) = units(short, inverse, None, Moment(0));
+            let of = [cost(&disposal, &closed), proceeds(&disposal, &closed)].map(|amounts| amounts.own);
+            assert_eq!(of, [paid, brought].map(Decimal::from), "{short} {inverse}");
+            assert_eq!(closed.cost().own, Decimal::from(11));
+        }
+    }
+
+    #[test]
+    fn units_are_taxable_to_the_last_day_of_the_holding_period_and_those_never_held_always() {
+        let terms = Terms { zone: Tz::UTC, holding_period: 365 };
+        let at = |text: &str| Moment::parse(text).unwrap();
+        let taxable = |short, from: Option<&str>, to: &str| {
+            let (disposal, closed) = units(short, false, from.map(at), at(to));
+            is_taxable(&disposal, &closed, terms)
+        };
+        let bought = "2025-03-10T12:00:00Z";
+        assert!(taxable(false, Some(bought), "2025-03-11T00:00:00Z"));
+        assert!(taxable(false, Some(bought), "2026-03-10T23:00:00Z"));
+        assert!(!taxable(false, Some(bought), "2026-03-11T00:00:00Z"));
+        assert!(taxable(true, Some(bought), "2030-01-01T00:00:00Z"));
+        assert!(taxable(false, None, "2030-01-01T00:00:00Z"));
     }
 }

@@ -163,3 +163,53 @@ fn a_damaged_block_is_refused_or_read_and_nothing_else() {
     ];
     crate::domain::hammer::hammer(&blocks, |bytes| drop(read(bytes)));
 }
+
+/// Blocks that were written must be readable for good: the sum of a text, worked out by hand in Python.
+#[test]
+fn the_check_sum_is_that_of_every_block_ever_written() {
+    assert_eq!(check_sum(b""), 0xdf44_2d24_3469_30af);
+    assert_eq!(check_sum(b"abc"), 0x60e5_40cd_37ad_25b2);
+    assert_eq!(check_sum(b"the bytes of a block of prices"), 0x0441_0af8_6c2e_4671);
+}
+
+#[test]
+fn a_block_tells_the_order_of_learning_and_whether_it_hides_points() {
+    let mut some = ticks(3);
+    let told = |some: &[Version]| {
+        let bytes = encode(&[(key(1, ""), some)]).unwrap();
+        let block = Block::open(&bytes).unwrap();
+        (block.seqs().unwrap(), block.withdraws().unwrap())
+    };
+    assert_eq!(told(&some), (vec![40, 47, 54], false));
+    some[1].withdrawn = true;
+    assert_eq!(told(&some), (vec![40, 47, 54], true));
+}
+
+#[test]
+fn rows_without_prices_are_no_block_and_no_rows_need_none() {
+    let none = decimals::encode(&[]).unwrap();
+    let moments = numbers::encode(&[7], Shape::Moments).unwrap();
+    let mut columns: [&[u8]; COLUMNS] = [&none; COLUMNS];
+    columns[0] = &moments;
+    let block = Block { series: Vec::new(), rows: 1, columns };
+    assert_eq!(block.quotes().unwrap_err(), BlockError::Malformed("lacks a price"));
+    let empty = encode(&[]).unwrap();
+    assert!(Block::open(&empty).unwrap().quotes().unwrap().moments.is_empty());
+}
+
+#[test]
+fn a_block_of_more_points_than_any_of_ours_is_refused_before_room_is_made_for_them() {
+    let of = |points: usize| {
+        let mut bytes = Vec::new();
+        push_count(1, &mut bytes);
+        push_number(1, &mut bytes);
+        push_number(1, &mut bytes);
+        push_section(b"1d", &mut bytes);
+        push_count(points.try_into().unwrap(), &mut bytes);
+        Block::parse(Reader(&bytes)).unwrap_err()
+    };
+    // What has an allowed number of points lacks its columns.
+    assert_eq!(of(1 << 20), BlockError::Short);
+    assert_eq!(of((1 << 20) + 1), BlockError::Malformed("has too many points"));
+    assert_eq!(of(usize::MAX), BlockError::Malformed("has too many points"));
+}

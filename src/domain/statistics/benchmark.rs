@@ -128,9 +128,15 @@ mod tests {
     #[test]
     fn what_does_not_move_has_no_beta() {
         let (moving, still) = (returns(&["0.02", "0.01"]), returns(&["0.01", "0.01"]));
-        assert!(Comparison::new(&moving, &still).unwrap().beta().is_err());
+        let (beta, correlation) = (
+            Undefined("the returns of the benchmark do not vary"),
+            Undefined("the returns of one of them do not vary"),
+        );
+        assert_eq!(Comparison::new(&moving, &still).unwrap().beta(), Err(beta));
         assert_eq!(Comparison::new(&still, &moving).unwrap().beta(), Ok(Decimal::ZERO));
-        assert!(Comparison::new(&still, &moving).unwrap().correlation().is_err());
+        for (one, other) in [(&still, &moving), (&moving, &still), (&still, &still)] {
+            assert_eq!(Comparison::new(one, other).unwrap().correlation(), Err(correlation));
+        }
         assert!(Comparison::new(&returns(&["0.1"]), &moving).is_err());
     }
 }

@@ -236,4 +236,15 @@ mod tests {
         }
         assert_eq!(DayCount::from_text("lunar"), None);
     }
+
+    #[test]
+    fn a_century_has_a_leap_day_every_fourth_time() {
+        let days = |from: &str, to: &str| leap_days(from.parse().unwrap(), to.parse().unwrap());
+        assert_eq!(days("1896-02-28", "1896-02-29"), 1);
+        assert_eq!(days("1896-02-29", "1904-02-28"), 0);
+        assert_eq!(days("1896-02-29", "1904-02-29"), 1);
+        assert_eq!(days("1996-02-29", "2004-02-29"), 2);
+        // 97 in 400 years.
+        assert_eq!(days("1700-01-01", "2100-01-01"), 97);
+    }
 }

@@ -220,4 +220,16 @@ mod tests {
         let year = [("2021-01-01", "-100"), ("2021-12-27", "110")];
         assert_eq!(xirr(&flows(&year), DayCount::Actual360).rate, Ok(d("0.1")));
     }
+
+    #[test]
+    fn money_that_only_goes_one_way_has_no_rate_and_says_so() {
+        for amounts in [["-5", "-7"], ["5", "7"]] {
+            let pairs = [("2021-01-01", amounts[0]), ("2022-01-01", amounts[1])];
+            let found = xirr(&flows(&pairs), DayCount::Actual365);
+            assert_eq!(
+                (found.rate, found.roots),
+                (Err(Undefined("all cash flows have one sign")), Vec::new())
+            );
+        }
+    }
 }

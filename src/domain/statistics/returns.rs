@@ -323,4 +323,26 @@ mod tests {
         assert_eq!((expectancy(&pnls), win_rate(&pnls)), (Ok(d("2.5")), Ok(d("0.5"))));
         assert_eq!(win_rate(&decimals(&["0", "1"])), Ok(d("0.5")));
     }
+
+    #[test]
+    fn the_deepest_of_several_falls_is_told_with_its_own_recovery() {
+        let fall = |values: &[&str]| {
+            let returns = Returns::of(&values.iter().map(|value| value.parse().unwrap()).collect::<Vec<_>>());
+            let found = returns.max_drawdown().unwrap();
+            (found.fraction.to_string(), found.peak, found.trough, found.recovered)
+        };
+        // Recovered from, and then a deeper one that is not.
+        assert_eq!(fall(&["-0.1", "0.5", "-0.5"]), ("0.5".to_owned(), Some(1), Some(2), None));
+        // Of equal ones the first, from the first of equal heights.
+        assert_eq!(fall(&["-0.5", "1", "-0.5"]), ("0.5".to_owned(), None, Some(0), Some(1)));
+        assert_eq!(fall(&["-0.25", "0.5", "-0.75"]).1, Some(1));
+    }
+
+    #[test]
+    fn one_return_has_no_spread_and_none_is_empty() {
+        let one = Returns::of(&["-0.1".parse().unwrap()]);
+        let few = Err(Undefined("there are fewer than two returns"));
+        assert_eq!((one.sortino(&Decimal::ONE), one.sharpe(&Decimal::ONE)), (few.clone(), few));
+        assert!(!one.is_empty() && Returns::of(&[]).is_empty());
+    }
 }

@@ -213,3 +213,40 @@ fn faults_are_counted_beyond_those_that_are_told() {
     let verdict = verdict_of(&rows, Some(Anchors::default()));
     assert_eq!((verdict.faults.len(), verdict.faults_total), (100, 150));
 }
+
+#[test]
+fn one_line_that_was_changed_is_one_fault() {
+    let rows = grown(&KEY, Head::EMPTY, "a", 10);
+    let mut lines = sealed(&KEY, &[1, 3, 7].map(|at| anchor(AnchorKind::Anchor, head(&rows[at]))));
+    lines[1] = lines[1].replace("\"seq\":4", "\"seq\":5");
+    let anchors = read(&lines);
+    assert_eq!((anchors.broken.as_slice(), anchors.lines()), ([2].as_slice(), 3));
+    let told: Vec<i64> = anchors.expected.iter().map(|anchor| anchor.head.seq).collect();
+    assert_eq!(told, [2, 8]);
+    assert_eq!(read(&[]).lines(), 0);
+}
+
+#[test]
+fn a_restore_is_told_while_nothing_came_after_it_with_the_end_that_it_gave_up() {
+    let rows = grown(&KEY, Head::EMPTY, "a", 10);
+    let mut kept = [3, 7].map(|at| anchor(AnchorKind::Anchor, head(&rows[at]))).to_vec();
+    let before = read(&sealed(&KEY, &kept));
+    assert_eq!((before.restored(), before.lost), (None, None));
+    assert_eq!(before.last().map(|last| last.head.seq), Some(8));
+    kept.push(anchor(AnchorKind::Restore, head(&rows[5])));
+    let restored = read(&sealed(&KEY, &kept));
+    assert_eq!(restored.restored().map(|restore| restore.head.seq), Some(6));
+    assert_eq!(restored.lost, Some(head(&rows[7])));
+    kept.push(anchor(AnchorKind::Anchor, head(&rows[6])));
+    let after = read(&sealed(&KEY, &kept));
+    assert_eq!((after.restored(), after.last().map(|last| last.head.seq)), (None, Some(7)));
+}
+
+#[test]
+fn a_verifier_tells_how_far_it_has_come() {
+    let (rows, _) = world();
+    let mut verifier = Verifier::new(AuditKey::new(&KEY), None, Vec::new(), head(&rows[2]));
+    assert_eq!(verifier.last(), 3);
+    verifier.row(&text(&rows[3]), &rows[3].hash);
+    assert_eq!(verifier.last(), 4);
+}

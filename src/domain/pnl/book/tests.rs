@@ -2,8 +2,8 @@
 
 use super::*;
 use crate::domain::asset::Terms;
-use crate::domain::portfolio::{CostBasis, FeeMode, ShortMode};
-use crate::domain::transaction::TransactionType as T;
+use crate::domain::portfolio::{CostBasis, FeeMode, LotScope, ShortMode};
+use crate::domain::transaction::{LotPick, TransactionType as T};
 use uuid::Uuid;
 
 const ACME: AssetKey = AssetKey(1);
@@ -305,4 +305,47 @@ fn a_charge_that_names_an_asset_is_of_its_holding() {
     );
     assert_eq!(world.book.accounts["main"].fees, Some(d("0")));
     assert_eq!(world.cash(), d("-17"));
+}
+
+#[test]
+fn lots_that_a_delivery_names_must_be_there_and_where_they_are_not_nothing_is_changed() {
+    let specific =
+        |lot_scope| Conventions { cost_basis: CostBasis::Specific, lot_scope, ..Conventions::default() };
+    let deliver = |world: &mut World, kind, to: Option<&str>| {
+        let mut t = Transaction::bare(TransactionId(Uuid::nil()), kind, Moment(world.next));
+        (t.asset, t.quantity, t.fee) = (Some(ACME), Some(d("2")), d("1"));
+        t.to_account = to.map(str::to_owned);
+        // The first entry opened a lot, the ninth none.
+        t.lots = vec![LotPick { transaction: TransactionId(Uuid::from_u128(9)), quantity: d("2") }];
+        world.apply(t)
+    };
+    for (scope, kind, to, refused) in [
+        (LotScope::Account, T::TransferOut, None, true),
+        (LotScope::Global, T::TransferOut, None, true),
+        (LotScope::Account, T::Transfer, Some("second"), true),
+        // Nothing leaves a lot that belongs to both accounts.
+        (LotScope::Global, T::Transfer, Some("second"), false),
+    ] {
+        let mut world = World::new(specific(scope), Terms::plain(c("USD")));
+        world.trade(T::Buy, "10", "10", "0").unwrap();
+        let before = world.book.clone();
+        let answer = deliver(&mut world, kind, to);
+        assert_eq!(matches!(answer, Err(LedgerError::Lots(_))), refused, "{scope:?} {kind:?} {answer:?}");
+        assert_eq!(world.book == before, refused, "{scope:?} {kind:?}");
+    }
+}
+
+#[test]
+fn books_that_differ_in_whose_entries_are_whose_differ() {
+    let fold = |quantity| {
+        let mut world = World::new(Conventions::default(), Terms::plain(c("USD")));
+        world.trade(T::Buy, quantity, "10", "0").unwrap();
+        world.book
+    };
+    let (one, mut other) = (fold("1"), fold("1"));
+    assert_eq!(one, other);
+    assert_eq!((one.memberships.len(), one.memberships.is_empty()), (1, false));
+    other.memberships.clear();
+    assert_ne!(one, other);
+    assert_eq!((other.memberships.len(), other.memberships.is_empty()), (0, true));
 }

@@ -120,3 +120,36 @@ fn a_lot_whose_rate_is_known_has_its_figures_beside_one_whose_rate_is_not() {
     assert_eq!(values.collect::<Vec<_>>(), [Some(d("10")), Some(d("10"))]);
     assert_eq!(item.lots[1].1.unrealized_fx, Some(d("0")));
 }
+
+#[test]
+fn figures_of_other_units_are_added_one_by_one() {
+    let worth = |first: i64| {
+        let amounts =
+            |n: i64| Amounts { own: Decimal::from(first + n), base: Some(Decimal::from(10 * (first + n))) };
+        Worth {
+            quantity: Decimal::from(first),
+            opening_gross: amounts(1),
+            cost_basis: amounts(2),
+            market_value: amounts(3),
+            notional: amounts(4),
+            unrealized_gross: amounts(5),
+            unrealized: amounts(6),
+            unrealized_fx: Some(Decimal::from(first + 7)),
+        }
+    };
+    let mut both = worth(100);
+    both.add(&worth(3_000));
+    let added =
+        |n: i64| Amounts { own: Decimal::from(3_100 + 2 * n), base: Some(Decimal::from(31_000 + 20 * n)) };
+    let wanted = Worth {
+        quantity: d("3100"),
+        opening_gross: added(1),
+        cost_basis: added(2),
+        market_value: added(3),
+        notional: added(4),
+        unrealized_gross: added(5),
+        unrealized: added(6),
+        unrealized_fx: Some(d("3114")),
+    };
+    assert_eq!(both, wanted);
+}

@@ -219,3 +219,19 @@ fn a_dividend_in_another_currency_is_paid_in_it() {
     assert_eq!(world.book.accounts["main"].cash[&Currency::from_code("EUR").unwrap()].balance, d("20"));
     assert_eq!(world.holding("main").totals.income.own, d("22"));
 }
+
+#[test]
+fn a_split_changes_the_units_of_each_account_alike_and_the_next_dividend_follows_them() {
+    let mut world = World::new(conventions(LotScope::Global, ShortMode::Rejected));
+    world.trade(T::Buy, "main", "10");
+    world.trade(T::Buy, "second", "5");
+    world.row(T::Transfer, "main", "4", |t| t.to_account = Some("third".to_owned()));
+    world.split("3", "2");
+    let units = [("main", "9"), ("second", "7.5"), ("third", "6")];
+    assert_eq!(world.units(), units.map(|(name, units)| (name, units.to_owned())));
+    world.dividend("2", "0");
+    assert_eq!(
+        (world.cash("main"), world.cash("second"), world.cash("third")),
+        (d("-82"), d("-35"), d("12"))
+    );
+}

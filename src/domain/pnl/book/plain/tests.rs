@@ -19,13 +19,19 @@ fn id(number: i64) -> TransactionId {
     TransactionId(Uuid::from_u128(u128::try_from(number).unwrap()))
 }
 
-/// The first asset is plain, the second counts by the thousand half of the time, the third is a margined one.
+fn eur() -> Currency {
+    Currency::from_code("EUR").unwrap()
+}
+
+/// The first asset is plain, the second counts by other multiples again and again, the third is a margined one.
 fn terms() -> TermsHistory {
     let mut terms = TermsHistory::default();
     let plain = Terms::plain(usd());
     terms.add(AssetKey(1), Moment::MIN, plain.clone());
     terms.add(AssetKey(2), Moment::MIN, plain.clone());
-    terms.add(AssetKey(2), Moment(40), Terms { multiplier: d("1000"), ..plain.clone() });
+    for (at, multiplier) in [(10, "1000"), (20, "2.5"), (30, "1.0"), (40, "0.125")] {
+        terms.add(AssetKey(2), Moment(at), Terms { multiplier: d(multiplier), ..plain.clone() });
+    }
     terms.add(AssetKey(3), Moment::MIN, Terms { margined: true, ..plain });
     terms
 }
@@ -44,9 +50,9 @@ fn kind() -> impl Strategy<Value = TransactionType> {
     prop_oneof![6 => Just(T::Buy), 5 => Just(T::Sell), 1 => Just(T::Split), 1 => Just(T::Dividend), 1 => Just(T::Deposit)]
 }
 
-/// Entries in order of time, some of one moment, most of them plain. They may sell more than there is.
+/// Entries in order of time but for a few, some of one moment, most of them plain. They may sell more than there is.
 fn ledger() -> impl Strategy<Value = Vec<Transaction>> {
-    let entry = (kind(), amount(), amount(), 0_i64..3, 1_i64..4, 0_u8..12, any::<bool>());
+    let entry = (kind(), amount(), amount(), 0_i64..3, 1_i64..4, 0_u8..20, any::<bool>());
     proptest::collection::vec(entry, 1..90).prop_map(|entries| {
         let mut at = 0;
         let mut rows = Vec::new();
@@ -71,12 +77,15 @@ fn ledger() -> impl Strategy<Value = Vec<Transaction>> {
                     2 => t.gross_total = Some(d("77.7")),
                     3 => t.fee_asset_quantity = d("0.001"),
                     4 => t.currency = Some(usd()),
+                    5 => t.currency = Some(eur()),
+                    6 => (t.currency, t.fx_rate) = (Some(eur()), Some(d("1.5"))),
+                    // Folded after what is later, as an entry of a day is after an action of that day.
+                    7 => t.executed_at = Moment((at - 2).max(0)),
                     _ => {}
                 }
             }
             rows.push(t);
         }
-        rows.sort_by_key(Transaction::order);
         rows
     })
 }
@@ -104,7 +113,8 @@ proptest! {
 
     #[test]
     fn one_by_one_and_all_at_once_are_the_same_book(ledger in ledger(), conventions in conventions()) {
-        let (terms, rates) = (terms(), Rates::default());
+        let (terms, mut rates) = (terms(), Rates::default());
+        rates.add(eur(), usd(), Moment::MIN, d("1.25"));
         let ctx = Context { base: usd(), conventions: &conventions, terms: &terms, rates: &rates };
         let mut book = Book::default();
         for t in &ledger {
@@ -169,4 +179,25 @@ fn what_does_not_fit_goes_the_long_way() {
         book.holdings.values().next().unwrap().totals.realized.own,
         d("2469135780246913578.24691356") + d("2.5")
     );
+}
+
+#[test]
+fn what_is_left_within_the_dust_ends_a_position_however_many_decimals_the_dust_has() {
+    use TransactionType::{Buy, Sell};
+    let (terms, rates) = (terms(), Rates::default());
+    let conventions = Conventions { dust: d("0.0000000150"), ..Conventions::default() };
+    let ctx = Context { base: usd(), conventions: &conventions, terms: &terms, rates: &rates };
+    for hundred_millionths in 1..40 {
+        let left = Decimal::new(hundred_millionths, 8);
+        let rows = [(Buy, d("2")), (Buy, d("1")), (Sell, d("3") - &left)];
+        let to_entry = |(number, (kind, quantity)): (i64, (TransactionType, Decimal))| {
+            let mut t = Transaction::bare(id(number), kind, Moment(number));
+            (t.asset, t.quantity, t.price) = (Some(AssetKey(1)), Some(quantity), Some(d("7")));
+            t
+        };
+        let ledger: Vec<Transaction> = (1..).zip(rows).map(to_entry).collect();
+        let book = fold(&ledger, ctx).unwrap();
+        // A hundred millionth is within the dust, two are not.
+        assert_eq!(book.closed.len(), usize::from(hundred_millionths == 1), "{left}");
+    }
 }
