@@ -9,9 +9,10 @@ MAKEFLAGS += --no-builtin-rules --no-print-directory
 CARGO_DENY := 0.20.2
 TYPOS := 1.52.0
 MOTO := 5.2.5
+CARGO_MUTANTS := 27.1.0
 DUCKDB := 2.0.1
 
-.PHONY: help run test check bench needs moto faults kills parsers deny advisories typos offline slow conformance
+.PHONY: help run test check bench needs moto faults kills parsers mutants deny advisories typos offline slow conformance
 
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -97,6 +98,10 @@ kills: # Two hundred kills under load and fifty ends, on databases one after ano
 
 parsers: # Nearly right files and messages, half a million for each parser.
 	PROPTEST_CASES=65536 cargo test --locked --lib -- odd_answers odd_it_is however_odd damaged_block left_as_it_is
+
+mutants: # Each rule and each check of who may come in broken on purpose, one build each: many hours, so not in `check`.
+	@cargo mutants --version >/dev/null 2>&1 || cargo install --locked cargo-mutants@$(CARGO_MUTANTS)
+	cargo mutants --output target $(MUTANTS)
 
 moto: target/tools/moto-$(MOTO) # Storage that speaks S3, for the tests of backups.
 
