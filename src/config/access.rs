@@ -379,7 +379,9 @@ mod tests {
     #[test]
     fn what_is_shown_and_what_the_gate_is_told_are_the_settings_with_their_origins() {
         let toml = format!(
-            "audience = \"desk\"\nsecret_file = \"/s\"\nsession_days = 20\nsigning_key_days = 60\n{ISSUER}jwks_file = \"/a\""
+            "audience = \"desk\"\nsecret_file = \"/s\"\nsession_days = 20\nsigning_key_days = 60\n\
+             second_factor = \"required\"\nbreached_passwords_file = \"/leaked\"\n\
+             {ISSUER}jwks_file = \"/a\"\ntyp = \"Application/AT+JWT\"\napproved_only = true"
         );
         let access = load(&toml, &[("ARTIFACT_ACCESS__REFRESH_DAYS", "5")]).unwrap();
         let file = Origin::File(PathBuf::from("artifact.toml")).to_string();
@@ -393,6 +395,8 @@ mod tests {
             ("access.refresh_days", "5", &variable),
             ("access.session_days", "20", &file),
             ("access.signing_key_days", "60", &file),
+            ("access.second_factor", "required", &file),
+            ("access.breached_passwords_file", "/leaked", &file),
             ("access.issuers", "https://idp/", &file),
         ];
         let wanted = wanted.map(|(name, value, origin)| (name, value.to_owned(), origin.clone()));
@@ -402,7 +406,19 @@ mod tests {
         assert_eq!((settings.session, settings.signing_key), (20 * day, 60 * day));
         assert_eq!((settings.issuer.as_str(), settings.audience.as_str()), ("artifact", "desk"));
         assert_eq!(settings.secret_file, Some(PathBuf::from("/s")));
+        assert_eq!(settings.breached_passwords_file, Some(PathBuf::from("/leaked")));
+        assert!(settings.second_factor_required);
+        let issuer = &settings.issuers[0];
+        assert_eq!((issuer.typ.as_deref(), issuer.strength), (Some("at+jwt"), Strength::Approved));
         let plain = load("", &[]).unwrap();
+        assert!(
+            !plain.settings().second_factor_required && plain.settings().breached_passwords_file.is_none()
+        );
+        assert!(load("second_factor = \"often\"", &[]).unwrap_err().contains("optional or required"));
+        let usual = load(&format!("{ISSUER}jwks_file = \"/a\""), &[]).unwrap().issuers.value.remove(0);
+        assert_eq!((usual.typ, usual.strength), (None, Strength::Usual));
+        let two_words = load(&format!("{ISSUER}jwks_file = \"/a\"\ntyp = \"at jwt\""), &[]).unwrap_err();
+        assert!(two_words.contains("a typ that is not one word"), "{two_words}");
         assert_eq!(plain.issuers.origin, Origin::Default);
         assert_eq!(plain.shown()[0].1, "(in the data directory)");
     }

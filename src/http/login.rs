@@ -189,6 +189,11 @@ pub(super) fn wrong() -> ApiError {
     ApiError::new(Code::Unauthorized, WRONG)
 }
 
+/// What somebody is told whose password is right and whose one-time password is not.
+pub(super) fn wrong_otp() -> ApiError {
+    ApiError::new(Code::Unauthorized, "the one-time password is wrong or was used; wait for the next one")
+}
+
 /// The user with this name, password and second factor; `Err` holds the answer to whoever has to wait.
 pub(super) async fn proven(
     app: &AppState,
@@ -228,7 +233,7 @@ async fn second_proof(app: &AppState, user: &User, otp: Option<&str>, asked: Fac
     let salt = if asked == Factor::Pending { pending } else { salt };
     let Some(salt) = salt else {
         return match asked {
-            Factor::Pending => Err(wrong()),
+            Factor::Pending => Err(wrong_otp()),
             Factor::Demanded if app.gate.settings.second_factor_required => {
                 Err(needed("set up a second factor by POST /auth/second-factor"))
             }
@@ -237,7 +242,7 @@ async fn second_proof(app: &AppState, user: &User, otp: Option<&str>, asked: Fac
     };
     let otp = otp.ok_or_else(|| needed("send a one-time password as `otp`"))?;
     let secret = app.gate.directory.secret();
-    let step = second_factor::step(secret, (user.id, &salt), otp, app.clock.now()).ok_or_else(wrong)?;
+    let step = second_factor::step(secret, (user.id, &salt), otp, app.clock.now()).ok_or_else(wrong_otp)?;
     if asked == Factor::Pending {
         return Ok(());
     }
@@ -246,7 +251,7 @@ async fn second_proof(app: &AppState, user: &User, otp: Option<&str>, asked: Fac
         .db
         .writer()
         .housekeep(move |tx| Box::pin(async move { second_factors::use_step(tx, (id, &salt), step).await }));
-    if using.await? { Ok(()) } else { Err(wrong()) }
+    if using.await? { Ok(()) } else { Err(wrong_otp()) }
 }
 
 /// Tokens of a session, with a refresh token just made.

@@ -6,7 +6,7 @@ use crate::http::access_change::change;
 use crate::http::auth::{Admin, Caller};
 use crate::http::error::{ApiError, Code, Problem};
 use crate::http::fields::{Fields, Unknown};
-use crate::http::login::{Factor, Shown, as_user, proven, wrong};
+use crate::http::login::{Factor, Shown, as_user, proven, wrong_otp};
 use crate::http::posted::Posted;
 use crate::http::query::Query;
 use crate::http::users::find;
@@ -130,10 +130,10 @@ pub async fn confirm(
         Box::pin(async move {
             // Another one may have been set up since.
             let pending = second_factors::find(tx, user.id).await?.and_then(|factor| factor.pending);
-            let pending = pending.ok_or_else(wrong)?;
+            let pending = pending.ok_or_else(wrong_otp)?;
             let step = second_factor::step(gate.directory.secret(), (user.id, &pending), &password, now);
-            if !second_factors::confirm(tx, (user.id, &pending), step.ok_or_else(wrong)?).await? {
-                return Err(wrong());
+            if !second_factors::confirm(tx, (user.id, &pending), step.ok_or_else(wrong_otp)?).await? {
+                return Err(wrong_otp());
             }
             tx.audit(Entry::done("user.second_factor.confirm", user.id));
             Ok(())

@@ -32,9 +32,9 @@ pub async fn begin(tx: &mut Tx, user: Uuid, pending: &str) -> Result<(), Storage
 pub async fn use_step(tx: &mut Tx, (user, salt): (Uuid, &str), step: i64) -> Result<bool, StorageError> {
     const SQL: &str =
         "UPDATE second_factors SET last_step = $3 WHERE user_id = $1 AND salt = $2 AND last_step < $3";
-    let used = on!(tx, conn => sqlx::query(SQL).bind(user).bind(salt).bind(step).execute(conn).await
+    let done = on!(tx, conn => sqlx::query(SQL).bind(user).bind(salt).bind(step).execute(conn).await
         .map(|done| done.rows_affected()))?;
-    Ok(used == 1)
+    Ok(done == 1)
 }
 
 /// Puts a factor that was set up into force, proven by the password of a step; `false` when it is another one now.

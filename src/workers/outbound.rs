@@ -264,7 +264,7 @@ impl Outbound {
         Self::trusting(reach, &Authorities::OfMachine)
     }
 
-    /// A client with this reach that trusts these authorities. WebSockets are of feeds, whose services are known to
+    /// A client with this reach that trusts these authorities. Its sockets are of feeds, whose services are known to
     /// everybody: they go by the machine's.
     ///
     /// # Errors

@@ -142,7 +142,7 @@ pub fn bare_type(typ: &str) -> String {
     typ.strip_prefix("application/").map_or(typ.clone(), str::to_owned)
 }
 
-/// Claims that no token for access has: those of ID tokens (OpenID Connect Core, 2 and 3.3.2.11), and of events, such as
+/// Claims that no token for access has: those of ID tokens (`OpenID` Connect Core, 2 and 3.3.2.11), and of events, such as
 /// the end of a login (RFC 8417).
 const NOT_FOR_ACCESS: [&str; 5] = ["nonce", "at_hash", "c_hash", "s_hash", "events"];
 

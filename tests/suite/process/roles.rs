@@ -87,7 +87,7 @@ async fn the_role_that_serves_can_neither_change_the_schema_nor_rewrite_the_trai
         "DELETE FROM _sqlx_migrations",
     ] {
         let error = connection.execute(forbidden).await.map(drop).unwrap_err();
-        let code = error.as_database_error().and_then(|error| error.code().map(|code| code.into_owned()));
+        let code = error.as_database_error().and_then(|error| error.code().map(std::borrow::Cow::into_owned));
         // insufficient_privilege
         assert_eq!(code.as_deref(), Some("42501"), "{forbidden}: {error}");
     }
