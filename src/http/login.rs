@@ -194,6 +194,19 @@ pub(super) fn wrong_otp() -> ApiError {
     ApiError::new(Code::Unauthorized, "the one-time password is wrong or was used; wait for the next one")
 }
 
+/// The user that a body of nothing but [`Shown`] proves; `Err` holds the answer to whoever has to wait.
+pub(super) async fn proven_by(
+    app: &AppState,
+    visit: Option<&Visit>,
+    posted: &Posted,
+    factor: Factor,
+) -> Result<Result<User, Response>, ApiError> {
+    let mut fields = Fields::of_body(&posted.bytes)?;
+    let shown = Shown::read(&mut fields);
+    fields.finish(Unknown::Refused)?;
+    proven(app, visit, shown, factor).await
+}
+
 /// The user with this name, password and second factor; `Err` holds the answer to whoever has to wait.
 pub(super) async fn proven(
     app: &AppState,
@@ -292,10 +305,7 @@ pub async fn login(
     posted: Posted,
 ) -> Result<Response, ApiError> {
     let visit = visit.as_deref();
-    let mut fields = Fields::of_body(&posted.bytes)?;
-    let shown = Shown::read(&mut fields);
-    fields.finish(Unknown::Refused)?;
-    let user = match proven(&app, visit, shown, Factor::Demanded).await? {
+    let user = match proven_by(&app, visit, &posted, Factor::Demanded).await? {
         Ok(user) => user,
         Err(refusal) => return Ok(refusal),
     };

@@ -6,7 +6,7 @@ use crate::http::access_change::change;
 use crate::http::auth::{Admin, Caller};
 use crate::http::error::{ApiError, Code, Problem};
 use crate::http::fields::{Fields, Unknown};
-use crate::http::login::{Factor, Shown, as_user, proven, wrong_otp};
+use crate::http::login::{Factor, Shown, as_user, proven, proven_by, wrong_otp};
 use crate::http::posted::Posted;
 use crate::http::query::Query;
 use crate::http::users::find;
@@ -68,7 +68,7 @@ pub struct SecondFactorSecret {
 ///
 /// Answers with a secret for an app that makes one-time passwords (RFC 6238: SHA-1, six digits, thirty seconds). It counts
 /// once `POST /auth/second-factor/confirm` has proven it; until then the login is what it was. A user who has a second
-/// factor shows it to set up another, and the one before is of no use from then on.
+/// factor shows it to set up another, and the one before stays in force until that is proven.
 #[utoipa::path(post, path = "/auth/second-factor", operation_id = "set_up_second_factor", tag = "access",
     request_body = SecondFactorRequest,
     responses((status = 200, description = "The secret", body = SecondFactorSecret),
@@ -79,10 +79,7 @@ pub async fn set_up(
     posted: Posted,
 ) -> Result<Response, ApiError> {
     let visit = visit.as_deref();
-    let mut fields = Fields::of_body(&posted.bytes)?;
-    let shown = Shown::read(&mut fields);
-    fields.finish(Unknown::Refused)?;
-    let user = match proven(&app, visit, shown, Factor::IfThereIsOne).await? {
+    let user = match proven_by(&app, visit, &posted, Factor::IfThereIsOne).await? {
         Ok(user) => user,
         Err(refusal) => return Ok(refusal),
     };
@@ -156,10 +153,7 @@ pub async fn remove_own(
     posted: Posted,
 ) -> Result<Response, ApiError> {
     let visit = visit.as_deref();
-    let mut fields = Fields::of_body(&posted.bytes)?;
-    let shown = Shown::read(&mut fields);
-    fields.finish(Unknown::Refused)?;
-    let user = match proven(&app, visit, shown, Factor::IfThereIsOne).await? {
+    let user = match proven_by(&app, visit, &posted, Factor::IfThereIsOne).await? {
         Ok(user) => user,
         Err(refusal) => return Ok(refusal),
     };

@@ -31,31 +31,22 @@ fn substituted(text: &str, pairs: &[(&str, &str)]) -> String {
     })
 }
 
+/// Makes a certificate and its key, of which openssl is told the rest.
+fn made(key: &str, certificate: &str, more: &[&str]) {
+    let kind =
+        ["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"];
+    let ends = ["-keyout", key, "-out", certificate];
+    let made = Command::new("openssl").args(kind).args(more).args(ends).stderr(Stdio::null()).status();
+    assert!(made.unwrap().success());
+}
+
 /// A certificate for localhost that signs itself.
 pub(super) fn certificate(folder: &Path, name: &str) -> (String, String) {
-    let (certificate, key) = (folder.join(format!("{name}.pem")), folder.join(format!("{name}.key")));
-    let made = Command::new("openssl")
-        .args([
-            "req",
-            "-x509",
-            "-newkey",
-            "ec",
-            "-pkeyopt",
-            "ec_paramgen_curve:prime256v1",
-            "-nodes",
-            "-days",
-            "2",
-        ])
-        .args(["-subj", &format!("/CN={name}"), "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"])
-        .arg("-keyout")
-        .arg(&key)
-        .arg("-out")
-        .arg(&certificate)
-        .stderr(Stdio::null())
-        .status()
-        .unwrap();
-    assert!(made.success());
-    (certificate.display().to_string(), key.display().to_string())
+    let file = |ending: &str| folder.join(format!("{name}.{ending}")).display().to_string();
+    let (certificate, key) = (file("pem"), file("key"));
+    let subject = format!("/CN={name}");
+    made(&key, &certificate, &["-subj", &subject, "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"]);
+    (certificate, key)
 }
 
 /// An authority of one's own, and a certificate for localhost from it: the files of the authority, the certificate and
@@ -64,23 +55,7 @@ fn from_an_authority(folder: &Path) -> [String; 3] {
     let file = |name: &str| folder.join(name).display().to_string();
     let [authority, authority_key] = [file("authority.pem"), file("authority.key")];
     let [leaf, leaf_key] = [file("leaf.pem"), file("leaf.key")];
-    let made = |more: &[&str], key: &str, out: &str| {
-        let kind = [
-            "req",
-            "-x509",
-            "-newkey",
-            "ec",
-            "-pkeyopt",
-            "ec_paramgen_curve:prime256v1",
-            "-nodes",
-            "-days",
-            "2",
-        ];
-        let ends = ["-keyout", key, "-out", out];
-        let made = Command::new("openssl").args(kind).args(more).args(ends).stderr(Stdio::null()).status();
-        assert!(made.unwrap().success());
-    };
-    made(&["-subj", "/CN=authority"], &authority_key, &authority);
+    made(&authority_key, &authority, &["-subj", "/CN=authority"]);
     let names = [
         "-subj",
         "/CN=leaf",
@@ -89,7 +64,7 @@ fn from_an_authority(folder: &Path) -> [String; 3] {
         "-addext",
         "basicConstraints=CA:FALSE",
     ];
-    made(&[&names[..], &["-CA", &authority, "-CAkey", &authority_key]].concat(), &leaf_key, &leaf);
+    made(&leaf_key, &leaf, &[&names[..], &["-CA", &authority, "-CAkey", &authority_key]].concat());
     [authority, leaf, leaf_key]
 }
 
