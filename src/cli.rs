@@ -227,8 +227,10 @@ enum Command {
     #[command(after_help = "Example:\n  artifact checklist --json")]
     Checklist,
     /// Ask the running service how it is
-    #[command(after_help = "Example:\n  artifact health || systemctl restart artifact")]
-    Health,
+    #[command(
+        after_help = "Examples:\n  artifact health || systemctl restart artifact\n  artifact health --wait 60    after a start"
+    )]
+    Health(doctor::HealthArgs),
     /// Print the version
     #[command(after_help = "Example:\n  artifact version --json")]
     Version,
@@ -329,7 +331,7 @@ async fn dispatch(cli: Cli) -> Result<(), Failure> {
         | Command::Audit(_)
         | Command::Openapi
         | Command::Checklist
-        | Command::Health
+        | Command::Health(_)
         | Command::Version => {}
     }
     let context = Context { config: Config::load(flags, &process_environment)?, json: cli.common.json };
@@ -356,7 +358,7 @@ async fn dispatch(cli: Cli) -> Result<(), Failure> {
         Command::Pnl(args) => statement::run(&args),
         Command::Openapi => say(&serde_json::to_string_pretty(&openapi::document()).map_err(Failure::other)?),
         Command::Checklist => run_checklist(&context),
-        Command::Health => doctor::health(&context).await,
+        Command::Health(args) => doctor::health(&context, &args).await,
         Command::Version => run_version(&context).await,
     }
 }
@@ -384,7 +386,7 @@ fn start_log(command: &Command, config: &Config) {
         | Command::Audit(_)
         | Command::Openapi
         | Command::Checklist
-        | Command::Health
+        | Command::Health(_)
         | Command::Version => {}
     }
 }

@@ -1,12 +1,14 @@
 //! `artifact doctor` and `artifact health`.
 
-use super::client::Client;
+use super::client::{Client, Reply};
 use super::{Context, Failure, show, text};
 use crate::app::SOCKET;
+use crate::clock::Stopwatch;
 use crate::http::auth::Access;
 use axum::http::Method;
 use clap::Args;
 use serde_json::{Value, json};
+use std::time::Duration;
 use tokio::net::{TcpListener, UnixStream};
 
 /// What `doctor` takes.
@@ -16,6 +18,17 @@ pub(super) struct DoctorArgs {
     #[arg(long)]
     accept_clock: bool,
 }
+
+/// What `health` takes.
+#[derive(Debug, Args)]
+pub(super) struct HealthArgs {
+    /// Ask again until it is healthy, for so many seconds at most
+    #[arg(long, value_name = "SECONDS", default_value_t = 0)]
+    wait: u32,
+}
+
+/// Time between two questions: what a look of the service found holds for a second.
+const AGAIN: Duration = Duration::from_millis(500);
 
 /// What was looked at, whether it is well, and what to know of it.
 type Finding = (&'static str, bool, String);
@@ -114,8 +127,25 @@ async fn data(context: &Context) -> Vec<Finding> {
     vec![engine, damage, clock]
 }
 
-/// Asks the running service how it is; fails when it is not well or not there.
-pub(super) async fn health(context: &Context) -> Result<(), Failure> {
+/// Asks the running service how it is, and again while it is not well and there is time; fails when it is not well or
+/// not there at the end.
+pub(super) async fn health(context: &Context, args: &HealthArgs) -> Result<(), Failure> {
+    let (asked, longest) = (Stopwatch::start(), Duration::from_secs(args.wait.into()));
+    let mut found = ask(context).await;
+    while found.as_ref().map_or(true, |reply| !reply.status.is_success()) && asked.elapsed() < longest {
+        tokio::time::sleep(AGAIN.min(longest.saturating_sub(asked.elapsed()))).await;
+        found = ask(context).await;
+    }
+    let reply = found?;
+    let status = text(&reply.body, "status").to_owned();
+    show(context, &reply.body, std::slice::from_ref(&status))?;
+    if reply.status.is_success() {
+        return Ok(());
+    }
+    Err(Failure::failed(format!("the service is {status}: {}", failed(&reply.body["checks"]).join(", "))))
+}
+
+async fn ask(context: &Context) -> Result<Reply, Failure> {
     let socket = context.config.data.value.join(SOCKET);
     if UnixStream::connect(&socket).await.is_err() {
         return Err(Failure::failed(format!(
@@ -123,9 +153,40 @@ pub(super) async fn health(context: &Context) -> Result<(), Failure> {
             context.config.data.value.display()
         )));
     }
-    let client = Client::Running(socket);
-    let reply = client.send(Method::GET, "/health", None).await?;
-    let status = text(&reply.body, "status").to_owned();
-    show(context, &reply.body, std::slice::from_ref(&status))?;
-    if reply.status.is_success() { Ok(()) } else { Err(Failure::failed(format!("the service is {status}"))) }
+    Client::Running(socket).send(Method::GET, "/health", None).await
+}
+
+/// Names of the checks for which a service answers 503.
+fn failed(checks: &Value) -> Vec<&'static str> {
+    let is_well = |name: &str, check: &Value| match name {
+        "database" => !check.is_null(),
+        "disk" => check["ok"] == true,
+        "draining" => check != true,
+        _ => check == true,
+    };
+    let names = ["database_write", "database", "migrations", "disk", "draining"];
+    names.into_iter().filter(|name| !is_well(name, &checks[*name])).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_unhealthy_answer_names_what_failed() {
+        let mut checks = json!({ "database_write": true, "database": "SQLite 3.51.3", "schema": 16, "migrations": true,
+            "disk": { "ok": true, "free_bytes": 9 }, "writes_stopped": false, "clock_behind": true, "draining": false });
+        assert_eq!(failed(&checks), [""; 0], "what is only warned of has not failed");
+        for (name, value) in [
+            ("database_write", json!(false)),
+            ("database", json!(null)),
+            ("migrations", json!(false)),
+            ("disk", json!({ "ok": false, "free_bytes": null })),
+            ("draining", json!(true)),
+        ] {
+            let well = std::mem::replace(&mut checks[name], value);
+            assert_eq!(failed(&checks), [name]);
+            checks[name] = well;
+        }
+    }
 }

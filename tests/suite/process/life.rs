@@ -7,6 +7,7 @@ use crate::support::{Backend, Scratch, times};
 use artifact::storage::database::Location;
 use serde_json::json;
 use std::os::unix::fs::PermissionsExt as _;
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 /// Longest an orderly end may take.
@@ -215,7 +216,16 @@ async fn with_and_without_a_service(backend: Backend) {
     assert!(said.contains("no service is running"), "{said}");
     let made_before = commands(&place, &file);
 
+    // Asked before it is there, and told once it is.
+    let mut asking = place.command(&["health", "--wait", "60"]);
+    let asking = asking.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let mut service = place.serve(&CLOSED);
+    let asked = asking.wait_with_output().unwrap();
+    assert_eq!(
+        (asked.status.success(), asked.stdout.as_slice()),
+        (true, b"healthy\n".as_slice()),
+        "{asked:?}"
+    );
     assert_eq!(service.printed_key(), None, "there is a key already");
     let socket = std::fs::metadata(place.data().join("artifact.sock")).unwrap();
     assert_eq!(socket.permissions().mode() & 0o777, 0o600);
@@ -233,7 +243,7 @@ async fn with_and_without_a_service(backend: Backend) {
 
     // The socket of a killed service is still there, and nobody answers on it.
     assert!(place.data().join("artifact.sock").exists());
-    place.run(&["health"]).failed(1);
+    place.run(&["health", "--wait", "1"]).failed(1);
     commands(&place, &file);
     place.serve(&CLOSED).stop();
     assert!(!place.data().join("artifact.sock").exists());
