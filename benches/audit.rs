@@ -71,7 +71,7 @@ pub(crate) async fn run() {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("audit-{}", std::process::id()));
     let db = Database::open(&Location::Directory(folder.clone()), Clock::system()).await.expect("open");
     filled(&db).await;
-    let trail = AuditTrail::under(&folder, db.audit_key().clone(), 0);
+    let trail = AuditTrail::under(&folder, db.audit_keys().clone(), 0);
     trail.anchor(&db, Clock::system().now()).await.expect("an anchor");
     let texts = "key:8f14e45fceeakey8f14e45fceea192.0.2.7portfolio.transaction.createportfolio.transaction123456\
                  done0198c1d2-7c7a-7b1e-9a55-3f2b8d0c4e11";

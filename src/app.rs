@@ -158,14 +158,21 @@ async fn open_saved(
     Ok((db, backups))
 }
 
-/// The audit trail of an open database. A restore that was made meanwhile is told in it before anything else is.
+/// The audit trail of an open database. A restore that was made meanwhile, or a new key, is
+/// told in it before anything else is.
 async fn audit_trail(db: &Database, directory: &Path, (after, now): (i64, Moment)) -> Arc<AuditTrail> {
-    let trail = AuditTrail::under(directory, db.audit_key().clone(), after);
+    let trail = AuditTrail::under(directory, db.audit_keys().clone(), after);
     match trail.end_restore(db, now).await {
         Ok(true) => tracing::info!("the restore of a backup was recorded in the audit trail"),
         Ok(false) => {}
         // It stands among the anchors, and every verification tells it from there.
         Err(error) => tracing::error!(%error, "the restore of a backup was not recorded in the audit trail"),
+    }
+    match trail.take_up_newest_key(db, now).await {
+        Ok(true) => tracing::info!("the audit trail goes on with another key"),
+        Ok(false) => {}
+        // The next row is made with it all the same.
+        Err(error) => tracing::error!(%error, "the audit trail's new key was not recorded"),
     }
     Arc::new(trail)
 }

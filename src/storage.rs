@@ -31,6 +31,7 @@ pub mod newest;
 pub mod opening;
 pub mod outbox;
 pub mod page;
+mod password_request;
 mod pending;
 pub mod portfolios;
 pub mod positions;

@@ -3,6 +3,8 @@
 use super::client::Client;
 use super::{Context, Failure, show, tell, text};
 use crate::http::query::encoded;
+use crate::random::Random;
+use crate::storage::audit_key;
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 use std::path::PathBuf;
@@ -45,6 +47,9 @@ pub(super) enum AuditCommand {
         #[arg(long, value_name = "FILE")]
         output: Option<PathBuf>,
     },
+    /// Make a new key: from the next start on rows are made with it, and those before stay proven by theirs
+    #[command(after_help = "Example:\n  artifact audit rotate-key")]
+    RotateKey,
     /// Answer for a restore: an older copy of the database was put back on purpose
     #[command(
         after_help = "Example:\n  artifact audit accept-restore --note \"backup of 28 November, disk failed\""
@@ -113,6 +118,7 @@ pub(super) async fn run(context: &Context, command: &AuditCommand) -> Result<(),
         AuditCommand::Export { wanted, format, output } => {
             export(&client, wanted, format.as_deref(), output.as_ref()).await
         }
+        AuditCommand::RotateKey => rotate_key(context),
         AuditCommand::AcceptRestore { note } => accept(context, &client, note).await,
     };
     client.close().await;
@@ -163,6 +169,10 @@ async fn verify(
         number("duration_ms"),
         text(&head, "hash")
     )];
+    for key in list("keys").iter().skip(1) {
+        let part = |name: &str| key.get(name).and_then(Value::as_u64).unwrap_or_default();
+        lines.push(format!("key {} from row {} on", part("number"), part("first")));
+    }
     for restore in list("restores") {
         let seq = restore.get("seq").and_then(Value::as_i64).unwrap_or_default();
         lines.push(format!("restored to row {seq} at {}: {}", text(&restore, "at"), text(&restore, "note")));
@@ -197,6 +207,20 @@ async fn export(
     let length = client.download(&path, &mut out).await?;
     tell(&format!("{}: {length} bytes", file.display()));
     Ok(())
+}
+
+/// The service or this command has opened the trail with the keys that are there: another one may follow them.
+fn rotate_key(context: &Context) -> Result<(), Failure> {
+    if let Some(file) = &context.config.audit.key_file.value {
+        let file = file.display();
+        return Err(Failure::failed(format!(
+            "the keys are in {file}, which is yours: add a line (`openssl rand -hex 32 >> {file}`) and restart the service"
+        )));
+    }
+    let number = audit_key::add(&context.config.data.value, Random::System)?.count();
+    let said =
+        format!("key {number} is added; the trail goes on with it from the next start of the service on");
+    show(context, &json!({ "key": number }), &[said])
 }
 
 async fn accept(context: &Context, client: &Client, note: &str) -> Result<(), Failure> {

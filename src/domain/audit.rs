@@ -5,6 +5,7 @@
 //! database do (docs/AUDIT.md).
 
 pub mod anchor;
+pub mod key_ring;
 pub mod verification;
 
 use crate::domain::hexadecimal::{from_hex, hex};

@@ -1,7 +1,7 @@
 //! Reading the audit trail, and holding it to its key and its anchors.
 
 use crate::domain::audit::anchor::Anchor;
-use crate::domain::audit::verification::{Fault, Verdict};
+use crate::domain::audit::verification::{Fault, KeyUse, Verdict};
 use crate::domain::audit::{Head, Outcome};
 use crate::domain::hexadecimal::{from_hex, hex};
 use crate::domain::moment::Moment;
@@ -305,6 +305,23 @@ impl From<Anchor> for RestoreView {
     }
 }
 
+/// A key of the trail.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct KeyUseView {
+    /// Its number, from 1, in the order of the file of keys.
+    #[schema(example = 1)]
+    number: usize,
+    /// The first row that was made with it, of those looked at.
+    #[schema(example = 1)]
+    first: i64,
+}
+
+impl From<KeyUse> for KeyUseView {
+    fn from(KeyUse { number, first }: KeyUse) -> Self {
+        Self { number, first }
+    }
+}
+
 /// What a verification found.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct VerdictView {
@@ -321,6 +338,8 @@ pub struct VerdictView {
     /// Anchors found in it.
     #[schema(example = 12)]
     anchors: u64,
+    /// The keys that the rows were made with, in the order of rows.
+    keys: Vec<KeyUseView>,
     restores: Vec<RestoreView>,
     /// The first hundred faults.
     faults: Vec<FaultView>,
@@ -377,6 +396,7 @@ fn view(verdict: Verdict, duration_ms: u64) -> VerdictView {
         rows: verdict.rows,
         head: verdict.head.into(),
         anchors: verdict.anchors,
+        keys: verdict.keys.into_iter().map(KeyUseView::from).collect(),
         restores: verdict.restores.into_iter().map(RestoreView::from).collect(),
         faults: verdict.faults.into_iter().map(FaultView::from).collect(),
         faults_total: verdict.faults_total,

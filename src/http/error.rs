@@ -330,6 +330,7 @@ impl From<StorageError> for ApiError {
             | StorageError::Corrupt(_)
             | StorageError::Locked(_)
             | StorageError::Md5
+            | StorageError::PasswordRequest(_)
             | StorageError::NewerSchema { .. }
             | StorageError::Migration(_)
             | StorageError::Panicked

@@ -1,7 +1,8 @@
 //! The file of anchors beside the database: lines are added at its end, each on disk before the next.
 
 use crate::domain::audit::anchor::{Anchor, Anchors, seal_of};
-use crate::domain::audit::{AuditKey, Link, START};
+use crate::domain::audit::key_ring::KeyRing;
+use crate::domain::audit::{Link, START};
 use crate::storage::error::StorageError;
 use std::fs::File;
 use std::io::{BufRead as _, BufReader, ErrorKind, Read as _, Seek as _, SeekFrom, Write as _};
@@ -41,7 +42,7 @@ impl AnchorFile {
     ///
     /// # Errors
     /// [`StorageError::File`].
-    pub fn read(&self, key: &AuditKey) -> Result<Option<Anchors>, StorageError> {
+    pub fn read(&self, keys: &KeyRing) -> Result<Option<Anchors>, StorageError> {
         let file = match File::open(&self.path) {
             Ok(file) => file,
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
@@ -56,7 +57,7 @@ impl AnchorFile {
             }
             let whole = line.pop_if(|last| *last == b'\n').is_some();
             if whole || u64::try_from(line.len()).unwrap_or(u64::MAX) == TAIL {
-                anchors.take(key, &String::from_utf8_lossy(&line));
+                anchors.take(keys, &String::from_utf8_lossy(&line));
             }
         }
     }
@@ -71,14 +72,14 @@ impl AnchorFile {
     ///
     /// # Errors
     /// [`StorageError::File`].
-    pub fn append(&self, key: &AuditKey, anchor: &Anchor) -> Result<(), StorageError> {
+    pub fn append(&self, keys: &KeyRing, anchor: &Anchor) -> Result<(), StorageError> {
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         let mut file = self.open()?;
         let (before, end) = match *last {
             Some(before) => (before, file.seek(SeekFrom::End(0)).map_err(|error| self.failed(error))?),
             None => end_of(&mut file).map_err(|error| self.failed(error))?,
         };
-        let (line, seal) = anchor.line(key, &before);
+        let (line, seal) = anchor.line(keys.newest(), &before);
         // Should it fail half way, the next attempt looks at what is there.
         *last = None;
         self.put(&mut file, (line, end))?;
@@ -90,13 +91,13 @@ impl AnchorFile {
     ///
     /// # Errors
     /// [`StorageError::File`].
-    pub fn next_line(&self, key: &AuditKey, anchor: &Anchor) -> Result<String, StorageError> {
+    pub fn next_line(&self, keys: &KeyRing, anchor: &Anchor) -> Result<String, StorageError> {
         let before = match File::open(&self.path) {
             Ok(mut file) => end_of(&mut file).map_err(|error| self.failed(error))?.0,
             Err(error) if error.kind() == ErrorKind::NotFound => START,
             Err(error) => return Err(self.failed(error)),
         };
-        Ok(anchor.line(key, &before).0)
+        Ok(anchor.line(keys.newest(), &before).0)
     }
 
     /// Adds a line of [`AnchorFile::next_line`]. One that stands at the end already is not added again.

@@ -3,7 +3,8 @@
 //! A newcomer's mistake is to write a row with SQL of its own: a row is told with [`Tx::audit`] inside the write that
 //! does the deed, and vanishes with it when it is undone.
 
-use crate::domain::audit::{Actor, AuditKey, Entry, Head, Link, RowText};
+use crate::domain::audit::key_ring::KeyRing;
+use crate::domain::audit::{Actor, Entry, Head, Link, RowText};
 use crate::domain::decimal::{Decimal, Plain};
 use crate::domain::price::Bar;
 use crate::domain::price_version::{SeriesKey, Version};
@@ -283,21 +284,21 @@ async fn changes(tx: &mut Tx) -> Result<Option<i64>, StorageError> {
     }
 }
 
-/// The chain of one database: its key, and where it ends.
+/// The chain of one database: its keys, and where it ends.
 #[derive(Debug)]
 pub(super) struct Chain {
-    key: AuditKey,
+    keys: KeyRing,
     /// Unknown before the first commit, and after one that failed, which may have been made.
     head: Mutex<Option<Head>>,
 }
 
 impl Chain {
-    pub(super) const fn new(key: AuditKey) -> Self {
-        Self { key, head: Mutex::new(None) }
+    pub(super) const fn new(keys: KeyRing) -> Self {
+        Self { keys, head: Mutex::new(None) }
     }
 
-    pub(super) const fn key(&self) -> &AuditKey {
-        &self.key
+    pub(super) const fn keys(&self) -> &KeyRing {
+        &self.keys
     }
 
     fn known(&self) -> Option<Head> {
@@ -351,7 +352,7 @@ async fn write_rows(tx: &mut Tx, chain: &Chain) -> Result<Option<Head>, StorageE
                 entry.after.as_deref(),
             ],
         };
-        let hash = chain.key.link(&end.hash, &row);
+        let hash = chain.keys.newest().link(&end.hash, &row);
         on!(tx, conn => {
             let mut query = sqlx::query(SQL).bind(row.seq).bind(row.recorded_at);
             for text in row.texts {

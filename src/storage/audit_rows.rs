@@ -1,8 +1,9 @@
 //! Reading `audit_rows`: lists, exports, and every row for a verification.
 
 use crate::domain::audit::anchor::Anchors;
+use crate::domain::audit::key_ring::KeyRing;
 use crate::domain::audit::verification::{FaultKind, Verifier};
-use crate::domain::audit::{AuditKey, Head, Link, Outcome, RowText, START};
+use crate::domain::audit::{Head, Link, Outcome, RowText, START};
 use crate::domain::moment::Moment;
 use crate::named_enum;
 use crate::storage::audit;
@@ -159,19 +160,28 @@ where
     Ok(())
 }
 
-/// Refuses a key that the trail was not made with: one row made with it would break the chain for good. Of the newest rows
+/// Whether a trail that has rows ends with one of an earlier key. One that fits no key is for a verification to find.
+pub async fn ends_with_earlier_key(tx: &mut Tx, keys: &KeyRing) -> Result<bool, StorageError> {
+    let end = audit::head(tx).await?;
+    let Some(before) = head_at(tx, end.seq - 1).await? else { return Ok(false) };
+    let mut verifier = Verifier::new(keys.clone(), Some(Anchors::default()), Vec::new(), before);
+    scan(tx, &mut verifier).await?;
+    Ok(verifier.end().keys.last().is_some_and(|key| key.number < keys.count()))
+}
+
+/// Refuses keys that the trail was not made with: one row made with such would break the chain for good. Of the newest rows
 /// one that fits is enough, since those that were touched are for a verification to find. Rows up to `after` do not count.
 ///
 /// # Errors
 /// [`StorageError::AuditKey`], and the database's.
-pub async fn refuse_other_key(tx: &mut Tx, key: &AuditKey, after: i64) -> Result<(), StorageError> {
+pub async fn refuse_other_key(tx: &mut Tx, keys: &KeyRing, after: i64) -> Result<(), StorageError> {
     let end = audit::head(tx).await?;
     let first = (end.seq - JUDGED).max(after);
     if end.seq <= first {
         return Ok(());
     }
     let before = head_at(tx, first).await?.unwrap_or(Head { seq: first, hash: START });
-    let mut verifier = Verifier::new(key.clone(), Some(Anchors::default()), Vec::new(), before);
+    let mut verifier = Verifier::new(keys.clone(), Some(Anchors::default()), Vec::new(), before);
     while scan(tx, &mut verifier).await? > 0 {}
     let verdict = verifier.end();
     let unfit = verdict.faults.iter().filter(|fault| fault.kind == FaultKind::Hash).count();

@@ -1,7 +1,7 @@
 //! Opening a database, and the two kinds of transaction: a read sees one snapshot, a write belongs to [`super::writer`].
 
 use crate::clock::Clock;
-use crate::domain::audit::AuditKey;
+use crate::domain::audit::key_ring::KeyRing;
 use crate::domain::ids::AssetKey;
 use crate::domain::moment::Moment;
 use crate::storage::audit::{Chain, Trail};
@@ -9,7 +9,7 @@ use crate::storage::error::StorageError;
 use crate::storage::figures::OpenPosition;
 use crate::storage::listings::{Listing, Listings};
 use crate::storage::newest::Newest;
-use crate::storage::opening::{Claim, open_postgres, open_sqlite, own_key};
+use crate::storage::opening::{Claim, open_postgres, open_sqlite, own_keys};
 use crate::storage::outbox::Outlet;
 use crate::storage::pending::Pending;
 use crate::storage::refusal::{Guard, Halt};
@@ -69,19 +69,19 @@ pub(super) struct Shared {
     /// Where prices are posted on to.
     pub(super) outlet: Arc<Outlet>,
     pub(super) listings: Arc<Listings>,
-    /// The audit trail's key and end.
+    /// The audit trail's keys and end.
     pub(super) chain: Arc<Chain>,
 }
 
 impl Shared {
-    pub(super) fn new(key: AuditKey) -> Self {
+    pub(super) fn new(keys: impl Into<KeyRing>) -> Self {
         Self {
             ticks: Arc::default(),
             newest: Arc::default(),
             shelf: Arc::default(),
             outlet: Arc::default(),
             listings: Arc::default(),
-            chain: Arc::new(Chain::new(key)),
+            chain: Arc::new(Chain::new(keys.into())),
         }
     }
 }
@@ -311,8 +311,8 @@ impl Database {
         };
         presence::mark(&location)?;
         let stamps = Arc::new(Stamps::new(clock.clone()));
-        let key = own_key(location.directory(), &pool, audit).await?;
-        let shared = Shared::new(key);
+        let keys = own_keys(location.directory(), &pool, audit).await?;
+        let shared = Shared::new(keys);
         let halt = Arc::new(Halt::default());
         let directory = location.directory().to_path_buf();
         let guard = Guard { halt: Arc::clone(&halt), directory: directory.clone() };
@@ -324,7 +324,7 @@ impl Database {
         let opened = Self { readers, writer, stamps, shared, clock, halt, _lock: lock };
         let mut tx = opened.read().await?;
         recall::recall(&mut tx).await?;
-        audit_rows::refuse_other_key(&mut tx, opened.audit_key(), audit.after).await?;
+        audit_rows::refuse_other_key(&mut tx, opened.audit_keys(), audit.after).await?;
         drop(tx);
         Ok(opened)
     }
@@ -334,9 +334,9 @@ impl Database {
         self.halt.reason()
     }
 
-    /// The key of the audit trail.
-    pub fn audit_key(&self) -> &AuditKey {
-        self.shared.chain.key()
+    /// The keys of the audit trail.
+    pub fn audit_keys(&self) -> &KeyRing {
+        self.shared.chain.keys()
     }
 
     /// The newest prices, as of the last commit.

@@ -44,6 +44,11 @@ pub enum StorageError {
          demand scram-sha-256 in pg_hba.conf"
     )]
     Md5,
+    /// A server of PostgreSQL before version 16 did not say how it asks for a password.
+    #[error(
+        "how PostgreSQL asks for a password could not be learnt ({0}); from version 16 on it tells every session"
+    )]
+    PasswordRequest(String),
     /// The database was written by a newer version.
     #[error(
         "the database has schema {found}, newer than the {known} this binary knows; use the newer binary"
@@ -100,6 +105,7 @@ impl StorageError {
             | Self::MissingReference(_)
             | Self::Corrupt(_)
             | Self::Md5
+            | Self::PasswordRequest(_)
             | Self::NewerSchema { .. }
             | Self::Migration(_)
             | Self::Panicked

@@ -1,10 +1,10 @@
 //! Taking a place for data, and the connections to it: one process at a time, and never a damaged database.
 
-use crate::domain::audit::AuditKey;
+use crate::domain::audit::key_ring::KeyRing;
 use crate::random::Random;
 use crate::storage::database::{DATABASE_FILE, Location, WriterPool};
 use crate::storage::error::StorageError;
-use crate::storage::{audit, audit_key, migrate, presence};
+use crate::storage::{audit, audit_key, migrate, password_request, presence};
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions, PgSslMode};
 use sqlx::sqlite::{
     SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
@@ -87,14 +87,14 @@ async fn lock_directory(directory: &Path) -> Result<File, StorageError> {
     )))
 }
 
-/// The audit trail's key. It is made for a trail without rows; one that has rows needs its own.
-pub(super) async fn own_key(
+/// The audit trail's keys. One is made for a trail without rows; one that has rows needs its own.
+pub(super) async fn own_keys(
     directory: &Path,
     pool: &WriterPool,
     settings: &audit_key::Settings,
-) -> Result<AuditKey, StorageError> {
-    if let Some(key) = settings.key(directory)? {
-        return Ok(key);
+) -> Result<KeyRing, StorageError> {
+    if let Some(keys) = settings.keys(directory)? {
+        return Ok(keys);
     }
     if audit::has_rows(pool).await? {
         return Err(StorageError::AuditKey(format!(
@@ -184,13 +184,17 @@ pub fn postgres_peer(url: &str) -> Option<Peer> {
 }
 
 /// Refuses a server that takes passwords by MD5. Since version 16 it tells how this session came in; before, it tells what
-/// passwords that are set now are kept as.
-async fn refuse_md5(session: &mut PgConnection) -> Result<(), StorageError> {
+/// passwords that are set now are kept as, and is listened to when it asks for one.
+async fn refuse_md5(session: &mut PgConnection, options: &PgConnectOptions) -> Result<(), StorageError> {
     const TELLS: &str = "SELECT current_setting('server_version_num')::int >= 160000";
     const CAME_IN: &str = "SELECT COALESCE(system_user LIKE 'md5:%', FALSE)";
     const KEPT_AS: &str = "SELECT current_setting('password_encryption') = 'md5'";
     let tells: bool = sqlx::query_scalar(TELLS).fetch_one(&mut *session).await?;
-    let md5: bool = sqlx::query_scalar(if tells { CAME_IN } else { KEPT_AS }).fetch_one(session).await?;
+    let mut md5: bool = sqlx::query_scalar(if tells { CAME_IN } else { KEPT_AS }).fetch_one(session).await?;
+    if !tells && !md5 {
+        let asked = password_request::is_by_md5(options).await;
+        md5 = asked.map_err(|error| StorageError::PasswordRequest(error.to_string()))?;
+    }
     if md5 { Err(StorageError::Md5) } else { Ok(()) }
 }
 
@@ -198,7 +202,7 @@ async fn refuse_md5(session: &mut PgConnection) -> Result<(), StorageError> {
 async fn lock_postgres(url: &str) -> Result<PgConnection, StorageError> {
     let options = PgConnectOptions::from_str(url)?.application_name("artifact");
     let mut session = PgConnection::connect_with(&options).await?;
-    refuse_md5(&mut session).await?;
+    refuse_md5(&mut session, &options).await?;
     let tries = 30;
     for _ in 0..tries {
         let taken: bool = sqlx::query_scalar("SELECT pg_try_advisory_lock($1)")

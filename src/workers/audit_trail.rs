@@ -5,8 +5,9 @@
 
 use crate::clock::Clock;
 use crate::domain::audit::anchor::{Anchor, AnchorKind};
+use crate::domain::audit::key_ring::KeyRing;
 use crate::domain::audit::verification::{Verdict, Verifier};
-use crate::domain::audit::{Actor, ActorKind, AuditKey, Entry, Head};
+use crate::domain::audit::{Actor, ActorKind, Entry, Head};
 use crate::domain::hexadecimal::hex;
 use crate::domain::moment::{DAY, Moment};
 use crate::storage::anchor_file::AnchorFile;
@@ -30,7 +31,7 @@ const VERIFY_EVERY: i64 = DAY;
 #[derive(Debug)]
 pub struct AuditTrail {
     file: Arc<AnchorFile>,
-    key: AuditKey,
+    keys: KeyRing,
     /// Rows up to this one are taken as they are.
     after: i64,
     /// The last anchor; unknown until the file was read.
@@ -84,11 +85,11 @@ pub struct Given {
 
 impl AuditTrail {
     /// Of the data in a directory; rows up to `after` are taken as they are.
-    pub fn under(directory: &Path, key: AuditKey, after: i64) -> Self {
+    pub fn under(directory: &Path, keys: impl Into<KeyRing>, after: i64) -> Self {
         let file = Arc::new(AnchorFile::under(directory));
         Self {
             file,
-            key,
+            keys: keys.into(),
             after,
             anchored: Mutex::new(None),
             verifying: Mutex::new(()),
@@ -113,10 +114,10 @@ impl AuditTrail {
     /// Runs something that reads or writes the file where that may take its time.
     async fn with_file<T: Send + 'static>(
         &self,
-        work: impl FnOnce(&AnchorFile, &AuditKey) -> Result<T, StorageError> + Send + 'static,
+        work: impl FnOnce(&AnchorFile, &KeyRing) -> Result<T, StorageError> + Send + 'static,
     ) -> Result<T, StorageError> {
-        let (file, key) = (Arc::clone(&self.file), self.key.clone());
-        let done = tokio::task::spawn_blocking(move || work(&file, &key)).await;
+        let (file, keys) = (Arc::clone(&self.file), self.keys.clone());
+        let done = tokio::task::spawn_blocking(move || work(&file, &keys)).await;
         done.map_err(|error| StorageError::NotCommitted(error.to_string()))?
     }
 
@@ -147,7 +148,7 @@ impl AuditTrail {
 
     async fn write(&self, anchor: Anchor) -> Result<(), StorageError> {
         let (kind, seq, hash) = (anchor.kind, anchor.head.seq, hex(&anchor.head.hash));
-        self.with_file(move |file, key| file.append(key, &anchor)).await?;
+        self.with_file(move |file, keys| file.append(keys, &anchor)).await?;
         tracing::info!(audit.seq = seq, audit.hash = %hash, "audit {kind} {seq}:{hash}");
         Ok(())
     }
@@ -177,7 +178,7 @@ impl AuditTrail {
         let told =
             |head: Head| Anchor { kind: AnchorKind::Anchor, head, at: Moment(0), note: "given".to_owned() };
         let given = given.anchors.into_iter().map(told).collect();
-        let mut verifier = Verifier::new(self.key.clone(), anchors, given, start);
+        let mut verifier = Verifier::new(self.keys.clone(), anchors, given, start);
         while audit_rows::scan(&mut tx, &mut verifier).await? > 0 {}
         Ok(verifier.end())
     }
@@ -218,6 +219,32 @@ impl AuditTrail {
         let owner = Actor::new(ActorKind::Owner, "owner");
         let told = self.tell_restore(db, owner, (&restore.note, now), (anchors.lost, head)).await?;
         *anchored = Some(told);
+        Ok(true)
+    }
+
+    /// Goes on with the newest key, if the trail ends with a row of an earlier one: the first row that is made with it
+    /// says so. Whether there was one.
+    ///
+    /// # Errors
+    /// The database's, and the file's.
+    pub async fn take_up_newest_key(&self, db: &Database, now: Moment) -> Result<bool, StorageError> {
+        if !audit_rows::ends_with_earlier_key(&mut db.read().await?, &self.keys).await? {
+            return Ok(false);
+        }
+        let number = self.keys.count();
+        let entry = Entry::changed(
+            "audit.key",
+            "trail",
+            (&json!({ "number": number - 1 }), &json!({ "number": number })),
+        );
+        let told = db.writer().write::<_, StorageError, _>(Actor::system("audit"), move |tx| {
+            Box::pin(async move {
+                tx.audit(entry);
+                Ok(())
+            })
+        });
+        told.await?;
+        self.anchor(db, now).await?;
         Ok(true)
     }
 

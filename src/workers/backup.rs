@@ -17,7 +17,7 @@ pub mod target;
 pub mod watch;
 
 use crate::clock::Clock;
-use crate::domain::audit::AuditKey;
+use crate::domain::audit::key_ring::KeyRing;
 use crate::domain::moment::Moment;
 use crate::random::{NoRandomness, Random};
 use crate::storage::database::{DATABASE_FILE, Database, Location, Tx};
@@ -488,7 +488,7 @@ impl Backups {
 
     async fn drill_unpacked(&self, manifest: &Manifest, work: &Path) -> Result<Drilled, BackupError> {
         let file = work.join(drill::member(manifest.engine));
-        let proof = Proof { key: self.audit_key(work)?, after: self.settings.audit.after };
+        let proof = Proof { keys: self.audit_keys(work)?, after: self.settings.audit.after };
         match manifest.engine {
             Engine::Sqlite => drill::sqlite(&file, manifest, &proof).await,
             Engine::Postgres => {
@@ -497,10 +497,10 @@ impl Backups {
         }
     }
 
-    /// The audit trail's key: the one of the data, else the one that a sealed archive brought into `work`.
-    fn audit_key(&self, work: &Path) -> Result<Option<AuditKey>, StorageError> {
-        match self.settings.audit.key(self.location.directory())? {
-            Some(key) => Ok(Some(key)),
+    /// The audit trail's keys: those of the data, else those that a sealed archive brought into `work`.
+    fn audit_keys(&self, work: &Path) -> Result<Option<KeyRing>, StorageError> {
+        match self.settings.audit.keys(self.location.directory())? {
+            Some(keys) => Ok(Some(keys)),
             None => audit_key::read(&work.join(archive::SECRETS).join(audit_key::KEY_FILE)),
         }
     }

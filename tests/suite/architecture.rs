@@ -273,6 +273,25 @@ fn ignored_for_another_reason(file: &File) -> Vec<String> {
         .collect()
 }
 
+/// Of two shapes of one name the API document keeps one, and says it of both.
+fn shapes_of_one_name(files: &[File]) -> Vec<String> {
+    let mut seen: BTreeMap<&str, &str> = BTreeMap::new();
+    let mut twice = Vec::new();
+    for file in files {
+        let derived = file.text.split("#[derive(").skip(1).filter_map(|rest| rest.split_once(")]"));
+        for (_, rest) in derived.filter(|(traits, _)| traits.contains("ToSchema")) {
+            let code = rest.lines().filter(|line| !line.trim_start().starts_with("//"));
+            let mut words = code.flat_map(|line| line.split([' ', '<', '(', ';']));
+            let kind = words.by_ref().find(|word| matches!(*word, "struct" | "enum"));
+            let Some(name) = kind.and_then(|_| words.next()) else { continue };
+            if let Some(other) = seen.insert(name, &file.path) {
+                twice.push(format!("{}: {other} has a {name} for the API document, too", file.path));
+            }
+        }
+    }
+    twice
+}
+
 /// Every public query is called by a test under `tests/suite/storage`, whose harness runs it on both databases.
 fn untested_queries(storage: &[File], tests: &[File]) -> Vec<String> {
     let tests: Vec<(&File, Vec<Token>)> = tests.iter().map(|file| (file, file.code())).collect();
@@ -478,6 +497,12 @@ fn files_are_short_and_named_after_what_is_in_them() -> io::Result<()> {
 #[test]
 fn tests_are_ignored_only_for_want_of_the_shared_folder() -> io::Result<()> {
     assert_none(rust(&["src", "tests"])?.iter().flat_map(ignored_for_another_reason));
+    Ok(())
+}
+
+#[test]
+fn every_shape_of_the_api_has_a_name_of_its_own() -> io::Result<()> {
+    assert_none(shapes_of_one_name(&rust(&["src"])?));
     Ok(())
 }
 

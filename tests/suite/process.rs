@@ -25,6 +25,7 @@ mod life;
 mod load;
 mod machine;
 mod outbox;
+mod password_request;
 mod prometheus;
 mod proxies;
 mod raw_http;

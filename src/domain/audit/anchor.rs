@@ -3,6 +3,7 @@
 //! An anchor is a line of JSON. Each is sealed together with the one before, so that lines cannot be made up, changed or
 //! taken out of the middle either.
 
+use crate::domain::audit::key_ring::KeyRing;
 use crate::domain::audit::{AuditKey, Head, Link, START};
 use crate::domain::hexadecimal::{from_hex, hex};
 use crate::domain::moment::Moment;
@@ -91,29 +92,33 @@ pub struct Anchors {
     /// Lines at fault, from 1.
     pub broken: Vec<u64>,
     before: Link,
+    /// Number of the key that the last line was sealed with.
+    key: usize,
     lines: u64,
 }
 
 impl Default for Anchors {
     fn default() -> Self {
         let (expected, restores, broken) = (Vec::new(), Vec::new(), Vec::new());
-        Self { expected, restores, lost: None, broken, before: START, lines: 0 }
+        Self { expected, restores, lost: None, broken, before: START, key: 1, lines: 0 }
     }
 }
 
 impl Anchors {
     /// Takes the next line.
-    pub fn take(&mut self, key: &AuditKey, text: &str) {
+    pub fn take(&mut self, keys: &KeyRing, text: &str) {
         self.lines += 1;
-        let read = read_line(text);
-        let sealed = read.filter(|(anchor, seal)| anchor.sealed(key, &self.before) == *seal);
-        let Some((anchor, seal)) = sealed else {
+        let sealed = read_line(text).and_then(|(anchor, seal)| {
+            let number = keys.made_with(self.key, |key| anchor.sealed(key, &self.before) == seal)?;
+            Some((anchor, seal, number))
+        });
+        let Some((anchor, seal, number)) = sealed else {
             self.broken.push(self.lines);
             // The next line is judged by the seal that stands here: one fault is one fault.
             self.before = seal_of(text).unwrap_or(self.before);
             return;
         };
-        self.before = seal;
+        (self.before, self.key) = (seal, number);
         if anchor.kind == AnchorKind::Restore {
             self.lost = self.last().map(|last| last.head);
             self.expected.retain(|one| one.head.seq <= anchor.head.seq);

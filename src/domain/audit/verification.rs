@@ -1,7 +1,8 @@
 //! Holding a chain to its key and to its anchors, row by row, in constant memory.
 
 use crate::domain::audit::anchor::{Anchor, Anchors};
-use crate::domain::audit::{AuditKey, Head, RowText};
+use crate::domain::audit::key_ring::KeyRing;
+use crate::domain::audit::{Head, RowText};
 use crate::domain::hexadecimal::hex;
 use crate::named_enum;
 use std::iter::Peekable;
@@ -39,6 +40,15 @@ pub struct Fault {
     pub detail: String,
 }
 
+/// From which row on a key was in use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KeyUse {
+    /// Its number, from 1, in the order of the file of keys.
+    pub number: usize,
+    /// The first row that was made with it, of those looked at.
+    pub first: i64,
+}
+
 /// What became of a verification.
 #[derive(Debug, Clone)]
 pub struct Verdict {
@@ -48,6 +58,8 @@ pub struct Verdict {
     pub head: Head,
     /// Anchors found in it.
     pub anchors: u64,
+    /// The keys that the rows were made with, in the order of rows.
+    pub keys: Vec<KeyUse>,
     /// Restores that somebody has answered for, oldest first.
     pub restores: Vec<Anchor>,
     /// The first faults, in order of rows.
@@ -66,18 +78,19 @@ impl Verdict {
 /// A verification under way.
 #[derive(Debug)]
 pub struct Verifier {
-    key: AuditKey,
+    keys: KeyRing,
     anchors: Peekable<IntoIter<Anchor>>,
     verdict: Verdict,
 }
 
 impl Verifier {
     /// Begins after `start`, which is taken as given; `anchors` is `None` when there is no file of them.
-    pub fn new(key: AuditKey, anchors: Option<Anchors>, given: Vec<Anchor>, start: Head) -> Self {
+    pub fn new(keys: impl Into<KeyRing>, anchors: Option<Anchors>, given: Vec<Anchor>, start: Head) -> Self {
         let verdict = Verdict {
             rows: 0,
             head: start,
             anchors: 0,
+            keys: Vec::new(),
             restores: Vec::new(),
             faults: Vec::new(),
             faults_total: 0,
@@ -87,7 +100,7 @@ impl Verifier {
         expected.extend(given);
         expected.retain(|anchor| anchor.head.seq > start.seq);
         expected.sort_by_key(|anchor| anchor.head.seq);
-        let mut verifier = Self { key, anchors: expected.into_iter().peekable(), verdict };
+        let mut verifier = Self { keys: keys.into(), anchors: expected.into_iter().peekable(), verdict };
         verifier.verdict.restores = restores;
         for line in broken {
             let at = i64::try_from(line).unwrap_or(i64::MAX);
@@ -113,9 +126,17 @@ impl Verifier {
         if seq != before.seq + 1 {
             self.fault(FaultKind::Gap, seq, format!("row {seq} follows row {}", before.seq));
         }
-        let link = self.key.link(&before.hash, row);
-        if link.as_slice() != hash {
-            self.fault(FaultKind::Hash, seq, format!("row {seq} does not fit its hash and the row before"));
+        let since = self.verdict.keys.last().map_or(1, |key| key.number);
+        match self.keys.made_with(since, |key| key.link(&before.hash, row).as_slice() == hash) {
+            Some(number) if number > since || self.verdict.keys.is_empty() => {
+                self.verdict.keys.push(KeyUse { number, first: seq });
+            }
+            Some(_) => {}
+            None => self.fault(
+                FaultKind::Hash,
+                seq,
+                format!("row {seq} does not fit its hash and the row before"),
+            ),
         }
         while let Some(anchor) = self.anchors.next_if(|anchor| anchor.head.seq <= seq) {
             if anchor.head.seq == seq && anchor.head.hash.as_slice() == hash {
@@ -131,7 +152,7 @@ impl Verifier {
             }
         }
         // What the row carries counts on: one row that was changed is one fault.
-        self.verdict.head = Head { seq, hash: hash.try_into().unwrap_or(link) };
+        self.verdict.head = Head { seq, hash: hash.try_into().unwrap_or(before.hash) };
         self.verdict.rows += 1;
     }
 

@@ -3,9 +3,10 @@
 
 use super::manifest::{AuditEnd, Contents, Engine, Manifest};
 use super::{BackupError, figures};
+use crate::domain::audit::Head;
 use crate::domain::audit::anchor::Anchors;
+use crate::domain::audit::key_ring::KeyRing;
 use crate::domain::audit::verification::Verifier;
-use crate::domain::audit::{AuditKey, Head};
 use crate::storage::database::Tx;
 use crate::storage::error::StorageError;
 use crate::storage::snapshot::{self, Snapshot};
@@ -18,8 +19,8 @@ const TOLD: usize = 5;
 /// What the audit trail of a copy is held to.
 #[derive(Debug, Clone)]
 pub struct Proof {
-    /// Its key, if there is one.
-    pub key: Option<AuditKey>,
+    /// Its keys, if there are any.
+    pub keys: Option<KeyRing>,
     /// Rows up to this one are taken as they are.
     pub after: i64,
 }
@@ -107,7 +108,7 @@ pub(super) async fn counted(
 /// Holds every row of a copy's audit trail to its hash; how many there are, and where they end.
 async fn trail(tx: &mut Tx, proof: &Proof, faults: &mut Vec<String>) -> Result<(u64, Head), StorageError> {
     let end = audit::head(tx).await?;
-    let Some(key) = proof.key.clone() else {
+    let Some(keys) = proof.keys.clone() else {
         if end.seq > proof.after {
             faults.push(
                 "its audit trail has rows, and their key is not here; put it back, or see docs/AUDIT.md"
@@ -124,7 +125,7 @@ async fn trail(tx: &mut Tx, proof: &Proof, faults: &mut Vec<String>) -> Result<(
         return Ok((0, end));
     };
     // Anchors may be of another time: the manifest has told where it ends.
-    let mut verifier = Verifier::new(key, Some(Anchors::default()), Vec::new(), start);
+    let mut verifier = Verifier::new(keys, Some(Anchors::default()), Vec::new(), start);
     while audit_rows::scan(tx, &mut verifier).await? > 0 {}
     let verdict = verifier.end();
     faults.extend(verdict.faults.iter().take(TOLD).map(|fault| format!("audit trail: {}", fault.detail)));

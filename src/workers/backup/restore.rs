@@ -109,10 +109,10 @@ fn anchor(
     (kept, drilled): (&Kept, &drill::Drilled),
     (work, now): (&Path, Moment),
 ) -> Result<Option<String>, BackupError> {
-    let Some(key) = backups.audit_key(work)? else { return Ok(None) };
+    let Some(keys) = backups.audit_keys(work)? else { return Ok(None) };
     let note = format!("backup {} of {}: {}", kept.manifest.id, kept.manifest.created_at, kept.archive.name);
     let anchor = Anchor { kind: AnchorKind::Restore, head: drilled.audit, at: now, note };
-    Ok(Some(AnchorFile::under(backups.location.directory()).next_line(&key, &anchor)?))
+    Ok(Some(AnchorFile::under(backups.location.directory()).next_line(&keys, &anchor)?))
 }
 
 /// Puts the secrets of a sealed backup beside the data where there are none: on another machine. Those that are there stay.

@@ -3,7 +3,7 @@
 use super::source::{File, paths};
 use super::{
     ambient_reads, arrows, careless_sql, floats, ignored_for_another_reason, lopsided_migrations,
-    machine_paths, untested_queries, untold_writes, unwieldy, wrapping_profiles,
+    machine_paths, shapes_of_one_name, untested_queries, untold_writes, unwieldy, wrapping_profiles,
 };
 use std::collections::BTreeSet;
 
@@ -198,6 +198,22 @@ fn a_long_file_and_an_empty_name_are_found() {
     for path in ["src/http/mod.rs", "src/utils.rs", "tests/suite/helpers.rs", "src/domain/price_service.rs"] {
         assert_one(&unwieldy(&file(path, "")), 1, "does not say what is in the file");
     }
+}
+
+#[test]
+fn two_shapes_of_one_name_are_found() {
+    let shape = |path, name: &str| {
+        let text = format!(
+            "#[derive(Debug, ToSchema)]\n#[schema(example = 1)]\n/// A struct.\npub struct {name} {{}}\n"
+        );
+        file(path, &text)
+    };
+    let apart = [shape("src/http/a.rs", "KeyView"), shape("src/http/b.rs", "KeyUseView")];
+    assert_eq!(shapes_of_one_name(&apart), [""; 0]);
+    let plain = file("src/http/c.rs", "#[derive(Debug)]\nstruct KeyView;\n");
+    assert_eq!(shapes_of_one_name(&[shape("src/http/a.rs", "KeyView"), plain]), [""; 0]);
+    let found = shapes_of_one_name(&[shape("src/http/a.rs", "KeyView"), shape("src/http/b.rs", "KeyView")]);
+    assert_eq!(found.len(), 1, "{found:?}");
 }
 
 #[test]

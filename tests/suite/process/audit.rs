@@ -341,6 +341,8 @@ async fn the_trails_key_comes_from_a_credential_a_variable_or_the_configuration(
     assert!(whole.contains("rows and"), "{whole}");
     let toml = place.file("artifact.toml", &format!("[audit]\nkey_file = \"{}\"\n", file.display()));
     place.run(&["audit", "verify", "--config", &toml]).ok();
+    let said = place.run(&["audit", "rotate-key", "--config", &toml]).failed(1);
+    assert!(said.contains("openssl rand -hex 32 >>") && said.contains("audit-key"), "{said}");
     with("CREDENTIALS_DIRECTORY", &folder, &["backup", "create"]).ok();
     with("CREDENTIALS_DIRECTORY", &folder, &["backup", "verify"]).ok();
 
@@ -378,6 +380,53 @@ async fn the_trails_key_comes_from_a_credential_a_variable_or_the_configuration(
     go_on(&["backup", "create"]).ok();
     let found = go_on(&["backup", "verify", "--json"]).json();
     assert_eq!(found["sound"], true, "{found}");
+}
+
+on_both! {
+    async fn the_trails_key_is_replaced_and_what_it_made_stays_proven_through_a_restore(backend) {
+        let place = Place::new(backend).await;
+        let file = place.data().join("audit.key");
+        place.run(&["seed", "gold-bitcoin"]).ok();
+        place.run(&["backup", "create"]).ok();
+        let before = verdict(&place);
+        let first = fs::read_to_string(&file).unwrap();
+
+        // Beside a service, which goes on with the key it has until it is started again.
+        let service = place.serve(&OPEN);
+        let said = place.run(&["audit", "rotate-key"]).ok();
+        let both = fs::read_to_string(&file).unwrap();
+        assert!(said.contains("key 2 is added") && both.starts_with(first.trim()) && both.lines().count() == 2, "{said}");
+        assert!(!said.contains(both.lines().last().unwrap()), "{said}");
+        service.api.post("/markets", &market("XONE")).await.expect(201);
+        service.stop();
+        let service = place.serve(&OPEN);
+        service.api.post("/markets", &market("XTWO")).await.expect(201);
+        let found = service.api.get("/audit/verify").await.expect(200);
+        let last = before["head"]["seq"].as_i64().unwrap() + 1;
+        assert_eq!(found["whole"], true, "{found}");
+        assert_eq!(found["keys"], json!([{ "number": 1, "first": 1 }, { "number": 2, "first": last + 1 }]), "{found}");
+        service.stop();
+        let rows = place.run(&["audit", "list", "--action", "audit.key", "--json"]).json();
+        assert_eq!((&rows[0]["seq"], &rows[0]["actor"]), (&json!(last + 1), &json!("system:audit")), "{rows}");
+        assert_eq!(rows[0]["after"], json!({ "number": 2 }));
+        let told = place.run(&["audit", "verify"]).ok();
+        assert!(told.contains(&format!("key 2 from row {} on", last + 1)), "{told}");
+
+        // The backup of the time of the first key is put back; what is written then is of the second.
+        place.run(&["backup", "verify", "latest"]).ok();
+        place.run(&["backup", "restore", "latest"]).ok();
+        let found = verdict(&place);
+        // The row that tells of a backup comes after it.
+        let restored = before["head"]["seq"].as_i64().unwrap() - 1;
+        assert_eq!((&found["whole"], &found["restores"][0]["seq"]), (&json!(true), &json!(restored)), "{found}");
+        assert_eq!(found["keys"][1], json!({ "number": 2, "first": restored + 1 }), "{found}");
+        // A backup of both keys is held to both, and without the first key its rows are not believed.
+        place.run(&["backup", "create"]).ok();
+        place.run(&["backup", "verify", "latest"]).ok();
+        private(&file, both.lines().last().unwrap());
+        let said = place.run(&["backup", "verify", "latest"]).failed(1);
+        assert!(said.contains("is its key another one?"), "{said}");
+    }
 }
 
 /// Stopped between any two of its steps, a restore is done or not, and the trail fits what is there.

@@ -2,6 +2,7 @@
 
 use crate::support::Scratch;
 use artifact::domain::audit::anchor::{Anchor, AnchorKind};
+use artifact::domain::audit::key_ring::KeyRing;
 use artifact::domain::audit::{AuditKey, Head};
 use artifact::domain::moment::Moment;
 use artifact::storage::anchor_file::AnchorFile;
@@ -19,7 +20,7 @@ fn anchor(seq: i64) -> Anchor {
 #[test]
 fn anchors_are_added_across_restarts_and_a_torn_line_is_written_over() {
     let scratch = Scratch::new();
-    let key = AuditKey::new(&[1; 32]);
+    let key = KeyRing::from(AuditKey::new(&[1; 32]));
     assert!(AnchorFile::under(&scratch.0).read(&key).unwrap().is_none());
     for seq in 1..=300 {
         // Every other one by a process that has not seen the file before.

@@ -44,6 +44,26 @@ on_both! {
 }
 
 #[test]
+fn a_key_is_added_after_those_that_are_there() {
+    let scratch = Scratch::new();
+    let path = scratch.0.join(KEY_FILE);
+    assert!(matches!(audit_key::add(&scratch.0, Random::System), Err(StorageError::AuditKey(_))));
+    assert!(!path.exists(), "there is no first one to come after");
+    audit_key::create(&scratch.0, Random::System).unwrap();
+    let first = std::fs::read_to_string(&path).unwrap();
+    for count in 2..=4 {
+        audit_key::add(&scratch.0, Random::System).unwrap();
+        let text = std::fs::read_to_string(&path).unwrap();
+        let lines: Vec<&str> = text.lines().collect();
+        let different: std::collections::BTreeSet<&str> = lines.iter().copied().collect();
+        assert_eq!((lines[0], lines.len(), different.len()), (first.as_str(), count, count));
+        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(audit_key::read(&path).unwrap().unwrap().count(), count);
+    }
+    assert_eq!(std::fs::read_dir(&scratch.0).unwrap().count(), 1, "nothing is left beside it");
+}
+
+#[test]
 fn a_key_that_is_there_is_never_replaced() {
     let scratch = Scratch::new();
     audit_key::create(&scratch.0, Random::System).unwrap();
@@ -54,9 +74,9 @@ fn a_key_that_is_there_is_never_replaced() {
     assert!(audit_key::read(&path).unwrap().is_some());
     let settings = audit_key::Settings::default();
     assert_eq!(settings.path(&scratch.0), path);
-    assert!(settings.key(&scratch.0).unwrap().is_some());
+    assert!(settings.keys(&scratch.0).unwrap().is_some());
     // One that is named is in nobody's directory, and has to be there.
     let named = audit_key::Settings { file: Some(scratch.0.join("absent")), after: 0 };
-    assert!(matches!(named.key(&scratch.0), Err(StorageError::AuditKey(_))));
+    assert!(matches!(named.keys(&scratch.0), Err(StorageError::AuditKey(_))));
     assert!(audit_key::read(&scratch.0.join("absent")).unwrap().is_none());
 }

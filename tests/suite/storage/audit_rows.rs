@@ -7,11 +7,13 @@ use super::samples::read;
 use crate::on_both;
 use crate::support::{Backend, TestDb};
 use artifact::domain::audit::anchor::{Anchor, AnchorKind};
-use artifact::domain::audit::verification::{FaultKind, Verdict};
+use artifact::domain::audit::key_ring::KeyRing;
+use artifact::domain::audit::verification::{FaultKind, KeyUse, Verdict};
 use artifact::domain::audit::{Actor, AuditKey, Entry, Outcome};
 use artifact::domain::moment::Moment;
+use artifact::random::Random;
 use artifact::storage::anchor_file::AnchorFile;
-use artifact::storage::audit_key::KEY_FILE;
+use artifact::storage::audit_key::{self, KEY_FILE};
 use artifact::storage::audit_rows::{self, AuditFilter, AuditSort};
 use artifact::storage::page::{After, Page};
 use artifact::workers::audit_trail::{AuditTrail, Given};
@@ -33,7 +35,7 @@ async fn told(db: &TestDb, trail: &AuditTrail, count: u32) {
 }
 
 fn trail_of(db: &TestDb) -> AuditTrail {
-    AuditTrail::under(db.location.directory(), db.db.audit_key().clone(), 0)
+    AuditTrail::under(db.location.directory(), db.db.audit_keys().clone(), 0)
 }
 
 async fn verdict(db: &TestDb) -> Verdict {
@@ -167,7 +169,7 @@ on_both! {
         db.reopen().await;
         // A restore writes its line; one that is done again because it was stopped writes no second.
         let head = audit_rows::head_at(&mut read(&db).await, 14).await.unwrap().unwrap();
-        let (file, key) = (AnchorFile::under(db.location.directory()), db.db.audit_key().clone());
+        let (file, key) = (AnchorFile::under(db.location.directory()), db.db.audit_keys().clone());
         let restore = Anchor { kind: AnchorKind::Restore, head, at: Moment(5), note: "backup 7".to_owned() };
         let line = file.next_line(&key, &restore).unwrap();
         let before = file.read(&key).unwrap().unwrap().lines();
@@ -192,9 +194,9 @@ on_both! {
 
     async fn a_key_the_trail_was_not_made_with_is_refused_and_one_row_that_was_touched_is_no_reason_to(backend) {
         let db = TestDb::open(backend).await;
-        let (own, other) = (db.db.audit_key().clone(), AuditKey::new(&[9; 32]));
-        let judged = async |key: &AuditKey, after: i64| {
-            audit_rows::refuse_other_key(&mut read(&db).await, key, after).await
+        let (own, other) = (db.db.audit_keys().clone(), KeyRing::from(AuditKey::new(&[9; 32])));
+        let judged = async |keys: &KeyRing, after: i64| {
+            audit_rows::refuse_other_key(&mut read(&db).await, keys, after).await
         };
         judged(&other, 0).await.expect("a trail without rows is anybody's");
         told(&db, &trail_of(&db), 40).await;
@@ -212,6 +214,49 @@ on_both! {
         assert_eq!((found.is_good(), found.rows), (true, 0), "{found:?}");
     }
 
+    async fn a_new_key_goes_on_and_what_was_made_with_the_one_before_stays_proven(backend) {
+        let mut db = TestDb::open(backend).await;
+        let directory = db.location.directory().to_path_buf();
+        let first = db.db.audit_keys().clone();
+        audit_key::add(&directory, Random::System).unwrap();
+        db.reopen().await;
+        assert!(!trail_of(&db).take_up_newest_key(&db.db, Moment(0)).await.unwrap(), "a trail without rows has no key yet");
+        std::fs::write(directory.join(KEY_FILE), std::fs::read_to_string(directory.join(KEY_FILE)).unwrap().lines().next().unwrap()).unwrap();
+        db.reopen().await;
+        told(&db, &trail_of(&db), 20).await;
+        assert!(!trail_of(&db).take_up_newest_key(&db.db, Moment(0)).await.unwrap(), "there is one key");
+
+        audit_key::add(&directory, Random::System).unwrap();
+        db.reopen().await;
+        let trail = trail_of(&db);
+        let is_earlier = async || audit_rows::ends_with_earlier_key(&mut read(&db).await, db.db.audit_keys()).await.unwrap();
+        assert!(is_earlier().await);
+        assert!(trail.take_up_newest_key(&db.db, Moment(0)).await.unwrap());
+        assert!(!is_earlier().await);
+        assert!(!trail.take_up_newest_key(&db.db, Moment(0)).await.unwrap(), "once");
+        told(&db, &trail, 4).await;
+        let found = verdict(&db).await;
+        assert!(found.is_good(), "{found:?}");
+        assert_eq!(found.keys, [KeyUse { number: 1, first: 1 }, KeyUse { number: 2, first: 21 }]);
+        let filter = AuditFilter { action: Some("audit.key".to_owned()), ..AuditFilter::default() };
+        let rows = audit_rows::list(&mut read(&db).await, &filter, &Page::first(AuditSort::Seq, 9)).await.unwrap();
+        assert_eq!((rows.len(), rows[0].seq, rows[0].after_json.as_deref()), (1, 21, Some(r#"{"number":2}"#)));
+
+        // Who has learnt the first key proves the rows up to there with it, and no other.
+        let thief = AuditTrail::under(&directory, first.clone(), 0);
+        let found = thief.verify(&db.db, Given::default()).await.unwrap();
+        let unfit = |fault: &&artifact::domain::audit::verification::Fault| fault.kind == FaultKind::Hash;
+        assert_eq!(found.faults.iter().filter(unfit).map(|fault| fault.at).collect::<Vec<_>>(), [21, 22, 23, 24, 25]);
+        // Nor is the data opened with it alone, once none of the newest rows is of it.
+        told(&db, &trail, 40).await;
+        let refused = audit_rows::refuse_other_key(&mut read(&db).await, &first, 0).await.unwrap_err();
+        assert!(refused.to_string().contains("was not made with the key"), "{refused}");
+        // A row that fits no key is found by a verification; no key is taken up for it.
+        tamper(&db, backend, "UPDATE audit_rows SET actor = 'bob' WHERE seq = 65").await;
+        assert!(!trail.take_up_newest_key(&db.db, Moment(0)).await.unwrap());
+        assert_eq!(kinds(&verdict(&db).await), [(FaultKind::Hash, 65)]);
+    }
+
     async fn many_rows_are_verified_part_by_part(backend) {
         let db = TestDb::open(backend).await;
         let work = db.db.writer().write::<_, artifact::storage::error::StorageError, _>(alice(), |tx| Box::pin(async move {
@@ -225,7 +270,7 @@ on_both! {
         let found = verdict(&db).await;
         assert_eq!((found.rows, found.anchors, found.is_good()), (9_000, 1, true));
         let (mut verifier, mut parts) = (artifact::domain::audit::verification::Verifier::new(
-            db.db.audit_key().clone(), None, Vec::new(), found.head), 0);
+            db.db.audit_keys().clone(), None, Vec::new(), found.head), 0);
         while audit_rows::scan(&mut read(&db).await, &mut verifier).await.unwrap() > 0 { parts += 1; }
         assert_eq!(parts, 0, "nothing comes after the end");
     }

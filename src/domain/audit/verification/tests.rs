@@ -1,8 +1,8 @@
 //! Every kind of tampering is found, and what was not touched is not blamed.
 
 use super::*;
-use crate::domain::audit::START;
 use crate::domain::audit::anchor::AnchorKind;
+use crate::domain::audit::{AuditKey, START};
 use crate::domain::moment::Moment;
 
 const KEY: [u8; 32] = [7; 32];
@@ -54,7 +54,7 @@ fn sealed(key: &[u8; 32], anchors: &[Anchor]) -> Vec<String> {
 fn read(lines: &[String]) -> Anchors {
     let mut anchors = Anchors::default();
     for line in lines {
-        anchors.take(&AuditKey::new(&KEY), line);
+        anchors.take(&AuditKey::new(&KEY).into(), line);
     }
     anchors
 }
@@ -249,4 +249,67 @@ fn a_verifier_tells_how_far_it_has_come() {
     assert_eq!(verifier.last(), 3);
     verifier.row(&text(&rows[3]), &rows[3].hash);
     assert_eq!(verifier.last(), 4);
+}
+
+/// Faults, and from which row on each key was in use.
+type FoundWith = (Vec<(FaultKind, i64)>, Vec<(usize, i64)>);
+
+/// What a trail of several keys is found to be, with all of its keys at hand.
+fn found_with(keys: &[[u8; 32]], rows: &[Kept]) -> FoundWith {
+    let digits: Vec<String> = keys.iter().map(|key| hex(key)).collect();
+    let ring = KeyRing::parse(&digits.join("\n")).unwrap();
+    let mut verifier = Verifier::new(ring, Some(Anchors::default()), Vec::new(), Head::EMPTY);
+    for row in rows {
+        verifier.row(&text(row), &row.hash);
+    }
+    let verdict = verifier.end();
+    let faults = verdict.faults.iter().map(|fault| (fault.kind, fault.at)).collect();
+    (faults, verdict.keys.iter().map(|key| (key.number, key.first)).collect())
+}
+
+#[test]
+fn a_key_that_was_replaced_proves_what_was_made_with_it_and_nothing_later() {
+    let (second, third) = ([8; 32], [9; 32]);
+    let keys = [KEY, second, third];
+    let mut rows = grown(&KEY, Head::EMPTY, "a", 10);
+    rows.extend(grown(&third, head(&rows[9]), "a", 5));
+    // One key was never used, which is no fault.
+    assert_eq!(found_with(&keys, &rows), (vec![], vec![(1, 1), (3, 11)]));
+    assert_eq!(found_with(&keys[..2], &rows[..10]), (vec![], vec![(1, 1)]));
+    // Who has an earlier key changes nothing and adds nothing.
+    let mut touched = rows.clone();
+    touched[4] = grown(&KEY, head(&rows[3]), "b", 1).remove(0);
+    assert_eq!(
+        found_with(&keys, &touched).0,
+        [(FaultKind::Hash, 6)],
+        "the row after it is chained to what was there"
+    );
+    for earlier in [KEY, second] {
+        let mut longer = rows.clone();
+        longer.extend(grown(&earlier, head(&rows[14]), "b", 2));
+        assert_eq!(found_with(&keys, &longer).0, [(FaultKind::Hash, 16), (FaultKind::Hash, 17)]);
+    }
+    // In another order, or without the first, they are other keys.
+    assert_eq!(found_with(&[third, KEY], &rows).0.len(), 5);
+    assert_eq!(found_with(&[second, third], &rows).0.len(), 10);
+}
+
+#[test]
+fn an_anchor_is_sealed_with_a_key_that_was_not_yet_replaced() {
+    let (rows, _) = world();
+    let second = [8; 32];
+    let ring = KeyRing::parse(&[KEY, second].map(|key| hex(&key)).join("\n")).unwrap();
+    let broken = |keys: &[[u8; 32]]| {
+        let (mut before, mut anchors) = (START, Anchors::default());
+        for (key, at) in keys.iter().zip(0..) {
+            let (line, seal) = anchor(AnchorKind::Anchor, head(&rows[at])).line(&AuditKey::new(key), &before);
+            anchors.take(&ring, &line);
+            before = seal;
+        }
+        anchors.broken
+    };
+    assert_eq!(broken(&[KEY, KEY, second, second]), [0; 0]);
+    assert_eq!(broken(&[second, second]), [0; 0]);
+    assert_eq!(broken(&[KEY, second, KEY, second]), [3]);
+    assert_eq!(broken(&[KEY, [9; 32], second]), [2]);
 }
