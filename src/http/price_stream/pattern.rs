@@ -6,6 +6,9 @@
 /// Ways of writing that are remembered.
 const KNOWN: usize = 4;
 
+/// What JSON takes for blank (RFC 8259, section 2). The library's idea of it has the form feed as well.
+const BLANK: [u8; 4] = *b" \t\n\r";
+
 /// A field of a price.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Field {
@@ -167,7 +170,7 @@ impl Pattern {
         self.values.clear();
         let blank = |at: usize| {
             let rest = line.get(at..).unwrap_or_default();
-            at + rest.len() - rest.trim_ascii_start().len()
+            at + rest.iter().take_while(|byte| BLANK.contains(byte)).count()
         };
         let after = |byte: u8, at: usize| (line.get(at) == Some(&byte)).then_some(at + 1);
         let (mut at, mut begin, mut known) = (after(b'{', blank(0))?, 0, true);
@@ -288,6 +291,21 @@ mod tests {
             let piece = Piece::new(text.as_bytes());
             prop_assert_eq!(piece.is_some(), text.len() <= 32);
             prop_assert_eq!(piece.is_some_and(|piece| piece.is_at(line.as_bytes(), at)), expected && text.len() <= 32);
+        }
+    }
+
+    #[test]
+    fn between_values_stands_what_json_takes_for_blank_and_nothing_else() {
+        for byte in u8::MIN..=u8::MAX {
+            // RFC 8259, section 2: space, tab, line feed and carriage return.
+            let is_blank = matches!(byte, 0x20 | 0x09 | 0x0a | 0x0d);
+            let parts: Vec<&[u8]> =
+                br#"?{?"price"?:?"1"?,?"symbol"?:?"A"?}?"#.split(|byte| *byte == b'?').collect();
+            for place in 1..parts.len() {
+                let line = [parts[..place].concat(), vec![byte], parts[place..].concat()].concat();
+                let read = Patterns::default().read(&line, &mut Common::default());
+                assert_eq!(read, is_blank, "{byte:#04x} in {}", line.escape_ascii());
+            }
         }
     }
 
