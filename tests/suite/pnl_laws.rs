@@ -6,6 +6,7 @@
 mod actions;
 mod attribution;
 mod curve;
+mod explain;
 mod invariance;
 mod traces;
 mod world;

@@ -13,7 +13,7 @@ use crate::domain::pnl::amounts::{Amounts, difference};
 use crate::domain::pnl::book::Book;
 use crate::domain::pnl::report::{Item, PriceUsed, Report, Sums, Worth};
 use crate::domain::pnl::trace::{Closed, Disposal, Posting, PostingKind, Trace};
-use crate::domain::transaction::Transaction;
+use crate::domain::transaction::{Transaction, TransactionType};
 use std::collections::HashMap;
 
 /// A detail of a term.
@@ -119,6 +119,13 @@ impl Term {
             details: vec![("figure", Detail::Name(name))],
         }
     }
+}
+
+/// Whether no rate of this currency makes the base amount of the own one: units that leave take the cost they were
+/// bought at with them, and a rate agreed on may be one of another currency.
+fn has_its_own_base(p: &Posting, t: &Transaction) -> bool {
+    let carried = t.kind == TransactionType::TransferOut && p.kind == PostingKind::Contribution;
+    carried || (t.fx_rate.is_some() && t.currency.is_some_and(|own| own != p.currency))
 }
 
 impl Evidence<'_> {
@@ -248,13 +255,16 @@ impl Evidence<'_> {
         Some(Explained { figure: name.to_owned(), formula, value, terms })
     }
 
-    /// The rate that turned an entry's money into base currency.
+    /// The rate that turned an entry's money of a currency into base currency: its own, if that is a rate of this
+    /// currency, else that of the moment; none for base currency itself.
     fn rate_of(&self, t: Option<&Transaction>, currency: Currency, at: Moment) -> Option<Rate> {
-        match t.and_then(|t| t.fx_rate.as_ref()) {
+        if currency == self.base {
+            return None;
+        }
+        match t.filter(|t| t.currency.is_none_or(|own| own == currency)).and_then(|t| t.fx_rate.as_ref()) {
             Some(agreed) => {
                 Some(Rate { numerator: agreed.clone(), denominator: Decimal::ONE, observed_at: None })
             }
-            None if currency == self.base => None,
             None => self.rates.rate(currency, self.base, at),
         }
     }
@@ -270,7 +280,8 @@ impl Evidence<'_> {
             ("own", Detail::Number(Some(p.amount.own.clone()))),
             ("base", Detail::Number(p.amount.base.clone())),
         ];
-        details.extend(self.rate_of(t, p.currency, p.at).map(|rate| ("rate", Detail::Rate(rate))));
+        let rate = self.rate_of(t, p.currency, p.at).filter(|_| !t.is_some_and(|t| has_its_own_base(p, t)));
+        details.extend(rate.map(|rate| ("rate", Detail::Rate(rate))));
         Term {
             kind: p.kind.name(),
             amount,
