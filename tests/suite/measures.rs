@@ -100,6 +100,10 @@ fn growth_is_chained_from_the_first_day() {
     document["events"][1]["gross_total"] = json!("100");
     // 200 -> 220; then 220 + 80 become 180 + 110: 1.1 x 290 / 300.
     assert_eq!(results(&document)[2]["twr_cumulative"], "0.06333333333333");
+    // What goes out goes out at the end of the day: 200 -> 220, and 220 became 140 and the 70 that left.
+    let last = &mut document["events"][2];
+    (last["type"], last["amount"]) = (json!("withdrawal"), json!("70"));
+    assert_eq!(results(&document)[2]["twr_cumulative"], "0.05");
 }
 
 #[test]

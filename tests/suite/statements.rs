@@ -281,6 +281,80 @@ fn an_open_position_without_a_price_leaves_its_value_out() {
     check(&known, &at("2024-01-31"), "market_value 120\nunrealized_pnl 20");
 }
 
+/// A is quoted, C is sold, and nobody has said what the inverse contracts B are worth, which were got for nothing: of B
+/// alone no value is known, and so not of everything.
+#[test]
+fn what_has_no_price_takes_the_value_of_everything_with_it_and_of_nothing_else() {
+    let mut document = json!({"base_currency": "EUR",
+        "assets": [{"asset": "A"}, {"asset": "B", "inverse": true}, {"asset": "C"}],
+        "events": [
+        {"type": "buy", "ts": "2024-01-02", "asset": "B", "quantity": "5", "gross_total": "0"},
+        {"type": "buy", "ts": "2024-01-02", "asset": "A", "quantity": "2", "price": "10"},
+        {"type": "buy", "ts": "2024-01-02", "asset": "C", "quantity": "1", "price": "10"},
+        {"type": "sell", "ts": "2024-01-03", "asset": "C", "quantity": "1", "price": "10"}],
+        "prices": [{"asset": "A", "ts": "2024-02-01", "price": "12"}]});
+    let of = |asset: &str| json!({"as_of": "2024-02-01", "asset": asset});
+    check(
+        &document,
+        &of("A"),
+        "market_value 24\nunrealized_pnl 4\ntotal_pnl 4\nnotional 24\nnotional_base 24",
+    );
+    check(
+        &document,
+        &of("B"),
+        "market_value -\nunrealized_pnl -\ntotal_pnl -\nnotional -\nnotional_base -\nquantity 5",
+    );
+    check(
+        &document,
+        &json!({"as_of": "2024-02-01"}),
+        "market_value -\ngross_pnl -\nnet_pnl -\ntotal_value -\ncost_basis 20",
+    );
+    document["expect"] = json!([{"as_of": "2024-02-01", "want": ["market_value"]}]);
+    let row = answered(&document)["results"][0].clone();
+    assert_eq!(row["reasons"]["market_value"], "missing_price");
+    assert_eq!(row["missing"], json!([{"price": "B"}]));
+}
+
+/// Three are owed at 80, of an asset priced in dollars at 0.50: 240 dollars are 120 euros, owed or held.
+#[test]
+fn a_notional_is_of_an_asset_in_base_currency_too() {
+    let document = json!({"base_currency": "EUR", "conventions": {"short": "allowed"},
+        "assets": [{"asset": "U", "settlement": "USD"}, {"asset": "S"}],
+        "events": [
+            {"type": "sell", "ts": "2024-01-02", "asset": "U", "quantity": "3", "price": "80"},
+            {"type": "buy", "ts": "2024-01-02", "asset": "S", "quantity": "1", "price": "80"}],
+        "fx": [{"base": "USD", "quote": "EUR", "ts": "2024-01-01", "rate": "0.5"}]});
+    check(
+        &document,
+        &json!({"as_of": "2024-01-03", "asset": "U"}),
+        "notional 240
+        notional_base 120
+        market_value_base -120",
+    );
+    // Of everything there is none, as there is no quantity.
+    check(&document, &json!({"as_of": "2024-01-03"}), "notional -\nnotional_base -\nquantity -");
+}
+
+/// Half of ten units of 50 dollars at 0.90 is sold for 70 at 0.80: 100 dollars, and 280 - 225 euros.
+#[test]
+fn what_is_taxable_abroad_is_told_in_both_currencies() {
+    let document = json!({"base_currency": "EUR", "assets": [{"asset": "U", "settlement": "USD"}],
+        "events": [
+            {"type": "buy", "ts": "2024-01-02", "asset": "U", "quantity": "10", "price": "50"},
+            {"type": "sell", "ts": "2024-04-01", "asset": "U", "quantity": "5", "price": "70"}],
+        "fx": [
+            {"base": "USD", "quote": "EUR", "ts": "2024-01-01", "rate": "0.9"},
+            {"base": "USD", "quote": "EUR", "ts": "2024-03-01", "rate": "0.8"}]});
+    check(
+        &document,
+        &json!({"as_of": "2024-05-01", "asset": "U"}),
+        "taxable_gain 100
+        taxable_gain_base 55
+        taxable_cost 250
+        taxable_cost_base 225",
+    );
+}
+
 /// What is transferred in brings its value; the costs of that count as paid in where they are part of its cost.
 #[test]
 fn a_transfer_in_is_paid_in_with_the_costs_that_enter_its_cost() {

@@ -232,7 +232,8 @@ impl Seen<'_> {
             | "cost_removed_base"
             | "realized_pnl_cycle"
             | "realized_pnl_cycle_base"
-            | "notional" => self.of_the_asset(name),
+            | "notional"
+            | "notional_base" => self.of_the_asset(name),
             _ => self.amount(name),
         }
     }
@@ -252,6 +253,10 @@ impl Seen<'_> {
                 Value::Number(self.items().iter().map(|item| item.totals.missing_quantity.clone()).sum())
             }
             "notional" => self.needs_prices(Some(self.total(|item| item.worth.notional.clone()).own.abs())),
+            "notional_base" => {
+                let notional = self.total(|item| item.worth.notional.clone()).base;
+                self.needs_prices(notional.map(|notional| notional.abs()))
+            }
             "avg_investment" => self.average_investment().map_or(Value::Nothing(NO_POSITION), Value::Number),
             "roai_gross" => self.on_average_investment("gross_pnl"),
             "roai_net" => self.on_average_investment("net_pnl"),
@@ -314,7 +319,6 @@ impl Seen<'_> {
         match plain {
             "cost_basis" => self.total(|item| item.worth.cost_basis.clone()),
             "market_value" => self.total(|item| item.worth.market_value.clone()),
-            "notional" => self.total(|item| item.worth.notional.clone()),
             "realized_pnl" => realized(),
             "realized_pnl_gross" => self.total(|item| item.totals.realized_gross.clone()),
             "unrealized_pnl" => unrealized(),
@@ -478,7 +482,7 @@ impl Seen<'_> {
                        to: Option<NaiveDate>| {
             let (Some(from), Some(to)) = (from, to) else { return };
             let length = to.signed_duration_since(from).num_days();
-            if length > 0 && open.values().any(|(_, open)| *open) {
+            if open.values().any(|(_, open)| *open) {
                 let cost: Decimal = open.values().map(|(cost, _)| cost.clone()).sum();
                 weighted += &(&cost * &Decimal::from(length));
                 days += length;
