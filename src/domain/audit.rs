@@ -424,6 +424,9 @@ mod tests {
 
     #[test]
     fn what_is_too_long_is_told_by_its_length_and_hash() {
+        // The quotes around it are two bytes of the sixteen KiB.
+        let whole = Entry::created("market.create", 1, &"x".repeat(16_382)).after.unwrap();
+        assert_eq!(whole.len(), 16_384);
         let entry = Entry::created("market.create", 1, &"x".repeat(FACTS_MAX));
         let told: Value = serde_json::from_str(&entry.after.unwrap()).unwrap();
         assert_eq!(told["omitted_bytes"], FACTS_MAX + 2);

@@ -100,7 +100,7 @@ impl Period {
         let now = report(book, with);
         let unpriced = unpriced(&now);
         let mut missing = now.missing.clone();
-        let mut fresh = Book { trace: None, ..book.clone() };
+        let mut fresh = book.clone();
         fresh.missing.clear();
         fresh.closed.clear();
         fresh.memberships.clear();
@@ -271,3 +271,6 @@ fn costs_delivered(sums: &Sums) -> Option<Decimal> {
     let open = difference(sums.unrealized_pnl_gross.as_ref(), sums.unrealized_pnl.as_ref());
     difference(in_cost.as_ref(), sum(realized.as_ref(), open.as_ref()).as_ref())
 }
+
+#[cfg(test)]
+mod tests;

@@ -146,7 +146,7 @@ impl Pricing<'_> {
 }
 
 fn in_units_of_now(close: &Close, splits: &[SplitEvent], zone: Tz) -> Decimal {
-    if splits.is_empty() || close.split_adjusted {
+    if splits.is_empty() {
         return close.price.clone();
     }
     adjusted(&Mark::from(close), splits, zone)
@@ -238,11 +238,6 @@ impl<'a> Walk<'a> {
         walk
     }
 
-    /// The fold so far.
-    pub const fn book(&self) -> &Book {
-        &self.book
-    }
-
     /// The accounts at the last stop.
     pub fn accounts(&self) -> &[(String, Step)] {
         &self.accounts
@@ -296,12 +291,12 @@ impl<'a> Walk<'a> {
                 | TransactionType::TransferIn
                 | TransactionType::TransferOut
         );
-        let by_account = self.level == Level::Account && (outside || t.kind == TransactionType::Transfer);
-        let by_asset = self.level == Level::Asset && t.asset.is_some();
+        let by_account = outside || t.kind == TransactionType::Transfer;
+        let by_asset = self.level == Level::Asset;
         if self.level == Level::Lot && t.asset.is_some() {
             return self.fold_lots(t, outside);
         }
-        if !(outside || by_account || by_asset) {
+        if !(by_account || by_asset) {
             self.book.admit(t, self.course.ctx, self.course.tolerated)?;
             self.touch(t);
             return Ok(());
@@ -358,7 +353,7 @@ impl<'a> Walk<'a> {
         let Some(pricing) = self.places.get(&key.asset).copied() else { return };
         let quantity = holding.lots.quantity();
         let terms = self.pricings.get(pricing).and_then(|pricing| pricing.terms);
-        let linear = terms.filter(|terms| !terms.inverse && !terms.margined);
+        let linear = terms.filter(|terms| !terms.margined);
         let line = Line {
             pricing,
             account: 0,
@@ -536,3 +531,6 @@ impl Moved {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

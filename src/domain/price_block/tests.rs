@@ -213,3 +213,32 @@ fn a_block_of_more_points_than_any_of_ours_is_refused_before_room_is_made_for_th
     assert_eq!(of((1 << 20) + 1), BlockError::Malformed("has too many points"));
     assert_eq!(of(usize::MAX), BlockError::Malformed("has too many points"));
 }
+
+/// A column of 512 packed numbers is one of no other count, though 256 of them are read at a time.
+#[test]
+fn a_packed_column_of_another_count_is_malformed() {
+    let values: Vec<i64> = (0..512).map(|n: i64| n * n * n).collect();
+    let packed = numbers::encode(&values, Shape::Any).unwrap();
+    assert_eq!(numbers::decode(&packed, 512).unwrap(), values);
+    for count in [256, 511, 513, 768] {
+        assert!(numbers::decode(&packed, count).is_err(), "{count}");
+    }
+}
+
+/// Numbers beyond 64 bits stand in rows of the column, in order, each once.
+#[test]
+fn a_wide_number_in_no_row_of_its_column_is_malformed() {
+    let wide = Decimal::new(i128::MAX, 0);
+    let bytes = decimals::encode(&[Some(&wide), Some(&wide)]).unwrap();
+    assert_eq!(Decimals::decode(&bytes, 2).unwrap().get(1), Some(wide.clone()));
+    // The place of a number is the byte before the length of its text.
+    let length = wide.to_string().len();
+    let places: Vec<usize> =
+        (1..bytes.len()).filter(|at| usize::from(bytes[*at]) == length).map(|at| at - 1).collect();
+    assert_eq!(places.iter().map(|at| bytes[*at]).collect::<Vec<_>>(), [0, 1]);
+    for (first, second) in [(2, 3), (0, 2), (0, 0), (1, 0)] {
+        let mut other = bytes.clone();
+        (other[places[0]], other[places[1]]) = (first, second);
+        assert!(Decimals::decode(&other, 2).is_err(), "{first} {second}");
+    }
+}

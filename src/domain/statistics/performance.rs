@@ -149,27 +149,14 @@ impl Gauge {
     pub fn add(&mut self, day: NaiveDate, moved: Moved) {
         let before = std::mem::replace(&mut self.end, moved.value.clone());
         self.last = day;
+        let net = moved.inflow.as_ref().zip(moved.outflow.as_ref()).map(|(inflow, outflow)| inflow - outflow);
+        self.net_flow = self.net_flow.take().zip(net.as_ref()).map(|(sum, net)| sum + net);
+        self.flows.extend(net.filter(|net| !net.is_zero()).map(|net| Flow { day, amount: -net }));
         let growth = match (before, moved.inflow, moved.outflow, moved.value) {
             (Some(before), Some(inflow), Some(outflow), Some(after)) => {
-                let net = &inflow - &outflow;
-                if !net.is_zero() {
-                    self.flows.push(Flow { day, amount: -&net });
-                }
-                self.net_flow = self.net_flow.take().map(|sum| sum + net);
                 DayFlow { before, inflow, outflow, after }.growth()
             }
-            (_, Some(inflow), Some(outflow), _) => {
-                let net = inflow - outflow;
-                if !net.is_zero() {
-                    self.flows.push(Flow { day, amount: -&net });
-                }
-                self.net_flow = self.net_flow.take().map(|sum| sum + net);
-                Err(UNKNOWN)
-            }
-            _ => {
-                self.net_flow = None;
-                Err(UNKNOWN)
-            }
+            _ => Err(UNKNOWN),
         };
         if let Ok(Some(growth)) = growth {
             self.growths.push((day, growth));
@@ -424,6 +411,21 @@ mod tests {
         near(beside.correlation, "1");
         // 0.969 - 1.01 x 0.975.
         near(beside.excess_return, "-0.01575");
+        // Two days, and 182.5 times as many in a year: 0.969^182.5 - 0.98475^182.5.
+        near(beside.tracking_difference, "-0.05734092872782");
+        assert_eq!(p.beside(&worth, false).tracking_difference, Err(SHORT));
         assert!(p.beside(&BTreeMap::new(), false).beta.is_err());
+    }
+
+    #[test]
+    fn what_moved_on_a_day_without_a_value_moved_all_the_same() {
+        // 100 x 1.1^2 + 100 x 1.1 = 231: 110 come in and 10 go out when nobody knows what they are worth.
+        let mut gauge = Gauge::begin(day("2021-01-01"), Some(d("100")));
+        gauge.add(day("2022-01-01"), Moved { value: None, ..moved("0", "110", "10") });
+        gauge.add(day("2023-01-01"), moved("231", "0", "0"));
+        let p = gauge.finish(false);
+        assert_eq!((p.net_flow, p.gain), (Some(d("100")), Some(d("31"))));
+        assert!((p.money_weighted_return_annual.unwrap() - d("0.1")).abs() < d("0.000000000001"));
+        assert_eq!(p.time_weighted_return, Err(UNKNOWN));
     }
 }

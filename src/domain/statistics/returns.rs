@@ -163,7 +163,7 @@ impl Returns {
         ratio((squares / (n - 1.0) * n).sqrt())
     }
 
-    /// The deepest fall of wealth; of several equal ones the first.
+    /// The deepest fall of wealth; of several equal ones, and of equal peaks, the first.
     ///
     /// # Errors
     /// [`Undefined`] without returns.
@@ -275,6 +275,8 @@ mod tests {
         assert_eq!(fall, Drawdown { fraction: d("0.5"), peak: Some(0), trough: Some(1), recovered: Some(3) });
         let from_start = returns(&["-0.2", "0.1"]).max_drawdown().unwrap();
         assert_eq!(from_start, Drawdown { fraction: d("0.2"), peak: None, trough: Some(0), recovered: None });
+        let level = returns(&["0", "0.25", "0", "-0.5"]).max_drawdown().unwrap();
+        assert_eq!(level, Drawdown { fraction: d("0.5"), peak: Some(1), trough: Some(3), recovered: None });
         let never = returns(&["0.1", "0", "0.1"]).max_drawdown().unwrap();
         assert_eq!(never, Drawdown { fraction: Decimal::ZERO, peak: None, trough: None, recovered: None });
         let each: Vec<Ratio> = returns(&["0.25", "-0.5", "0.5"]).drawdowns().collect();

@@ -116,7 +116,7 @@ impl Investment {
             self.valuations.iter().filter(|valuation| start <= valuation.day && valuation.day <= end);
         let mut cuts: Vec<(NaiveDate, Decimal)> =
             within.map(|valuation| (valuation.day, valuation.value.clone())).collect();
-        if cuts.last().is_none_or(|(day, _)| *day < end) {
+        if cuts.last().is_none_or(|(day, _)| *day != end) {
             cuts.push((end, self.value(end)));
         }
         let mut whole = None;
@@ -165,5 +165,51 @@ impl Investment {
         dated.extend(inside.iter().map(|flow| (time(flow.day), -&flow.amount)));
         dated.push((1.0, closing.1.clone()));
         growth(&dated).map(Some)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn d(text: &str) -> Decimal {
+        text.parse().unwrap()
+    }
+
+    /// A day of January 2021.
+    fn day(day: u32) -> NaiveDate {
+        NaiveDate::from_ymd_opt(2021, 1, day).unwrap()
+    }
+
+    /// The return from the first of January to the twentieth, of flows and valuations by their days.
+    fn twr(flows: &[(u32, &str)], valuations: &[(u32, &str)]) -> Ratio {
+        let flows = flows.iter().map(|(on, amount)| Flow { day: day(*on), amount: d(amount) });
+        let valuations = valuations.iter().map(|(on, value)| ValueAt { day: day(*on), value: d(value) });
+        Investment::new(flows.collect(), valuations.collect()).roi(day(1), day(20)).twr
+    }
+
+    #[test]
+    fn what_comes_after_the_last_valuation_is_invested_too() {
+        // Nothing was there on the fifth; a hundred came on the tenth, and are a hundred at the end.
+        assert_eq!(twr(&[(10, "100")], &[(5, "0")]), Ok(Decimal::ZERO));
+        assert_eq!(twr(&[], &[(5, "0")]), Err(Undefined("nothing was invested in the period")));
+    }
+
+    #[test]
+    fn what_comes_on_the_day_of_a_valuation_is_in_it_and_had_no_time_to_grow() {
+        // 100 became 110, and 50 came beside them.
+        assert_eq!(twr(&[(1, "100"), (20, "50")], &[(20, "160")]), Ok(d("0.1")));
+        // A hundred that came on that day are 120 at its end.
+        assert_eq!(twr(&[(20, "100")], &[(20, "120")]), Ok(d("0.2")));
+        let nothing = Undefined("a gain on an opening value of zero");
+        assert_eq!(twr(&[(20, "100"), (20, "-100")], &[(20, "20")]), Err(nothing));
+        assert_eq!(twr(&[], &[(20, "20")]), Err(nothing));
+    }
+
+    #[test]
+    fn a_part_with_flows_inside_grows_by_its_own_money() {
+        // In the first ten days 100 become 110; then 100 more come, and by the same growth 210 become 231.
+        let half = twr(&[(1, "100"), (10, "100"), (19, "-231")], &[(19, "0")]).unwrap();
+        assert!((half - d("0.21")).abs() < d("0.000000000001"));
     }
 }

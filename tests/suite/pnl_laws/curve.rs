@@ -107,6 +107,7 @@ proptest! {
         let mut book = Book::default();
         let mut folded = 0;
         let (mut contributed, mut paid) = (Decimal::ZERO, BTreeMap::<AssetKey, Decimal>::new());
+        let mut put: BTreeMap<String, Decimal> = BTreeMap::new();
         for (stop, end) in ends.iter().enumerate() {
             while let Some(t) = world.transactions.get(folded).filter(|t| t.executed_at <= *end) {
                 book.apply(t, world.context()).unwrap();
@@ -133,6 +134,11 @@ proptest! {
                 let own = worth(&report, |account, _| account == name);
                 let cash = if name == EVERY_ACCOUNT { Some(Decimal::ZERO) } else { cash };
                 prop_assert_eq!(&step.value, &sum(cash.as_ref(), own.as_ref()), "{}", name);
+                let put = put.entry(name.clone()).or_default();
+                *put += &net(step);
+                let sums = report.accounts.get(name).cloned().unwrap_or_default();
+                let wanted = sum(sums.net_contributions.as_ref(), sums.internal_transfers.as_ref());
+                prop_assert_eq!(Some(&*put), wanted.as_ref(), "{}", name);
             }
             by_asset.advance().unwrap();
             for (key, step) in by_asset.assets() {
@@ -169,7 +175,7 @@ proptest! {
         let course = Course {
             ledger: &world.transactions, tolerated: &tolerated, ctx: world.context(), ends: &ends, assets: &quoted,
         };
-        let mut walk = Walk::begin(course, Level::Lot);
+        let (mut walk, mut plain) = (Walk::begin(course, Level::Lot), Walk::begin(course, Level::Portfolio));
         let (mut book, mut folded, mut at_stops) = (Book::default(), 0, Vec::new());
         let mut gained = BTreeMap::new();
         for (stop, end) in ends.iter().enumerate() {
@@ -184,7 +190,11 @@ proptest! {
             let with = Valuation { base: world.base, assets: &assets, rates: &world.rates, at: *end, age_at: *end };
             let report = report(&book, with);
             at_stops.push(lots_worth(&report));
-            walk.advance().unwrap();
+            // Whatever is told apart, the whole is the same.
+            let (told, whole) = (walk.advance().unwrap().unwrap(), plain.advance().unwrap().unwrap());
+            prop_assert_eq!(
+                (&told.whole, &told.contributions, &told.gaps), (&whole.whole, &whole.contributions, &whole.gaps)
+            );
             gained = BTreeMap::new();
             for item in &report.items {
                 let profit = sum(item.totals.realized.base.as_ref(), item.worth.unrealized.base.as_ref());
@@ -200,6 +210,7 @@ proptest! {
             for (stop, step) in told {
                 let wanted = at_stops[*stop].get(key).cloned().unwrap_or(Some(Decimal::ZERO));
                 prop_assert!(near(step.value.as_ref(), wanted.as_ref()), "{:?} {}: {:?} {:?}", key, stop, step, wanted);
+                prop_assert!(step.inflow.is_some() && step.outflow.is_some(), "{:?}: every rate is known", step);
                 let moved = step.inflow != Some(Decimal::ZERO) || step.outflow != Some(Decimal::ZERO);
                 let eve = stop.checked_sub(1).filter(|eve| moved && at_stops[*eve].contains_key(key));
                 prop_assert!(eve.is_none_or(|eve| told.iter().any(|(stop, _)| *stop == eve)), "{:?} {:?}", key, told);

@@ -34,6 +34,8 @@ fn totals(trace: &Trace, key: &HoldingKey) -> Totals {
             sums.realized += &closed.realized;
             let fx = Amounts { own: Decimal::ZERO, base: closed.realized_fx.clone() };
             sums.realized_fx += &fx;
+            // Units that are delivered out leave at their cost.
+            assert!(disposal.kind != DisposalKind::Delivery || closed.exit == closed.cost(), "{closed:?}");
             if disposal.kind == DisposalKind::WithoutBasis {
                 sums.missing_quantity += &closed.quantity;
             }

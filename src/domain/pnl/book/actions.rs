@@ -52,20 +52,14 @@ impl Book {
 
     /// Folds a refused row under `allowed`; `false` when that cannot be.
     fn fold_all_the_same(&mut self, t: &Transaction, ctx: Context<'_>) -> bool {
-        let allowed = Conventions { short: ShortMode::Allowed, ..ctx.conventions.clone() };
-        if self.apply(t, Context { conventions: &allowed, ..ctx }).is_ok() {
-            return true;
-        }
-        let named = allowed.cost_basis == CostBasis::Specific;
-        let cost_basis = if named { CostBasis::Fifo } else { allowed.cost_basis };
-        let any_lot = Conventions { cost_basis, ..allowed };
+        let named = ctx.conventions.cost_basis == CostBasis::Specific;
+        let cost_basis = if named { CostBasis::Fifo } else { ctx.conventions.cost_basis };
+        let any_lot = Conventions { short: ShortMode::Allowed, cost_basis, ..ctx.conventions.clone() };
         let ctx = Context { conventions: &any_lot, ..ctx };
-        let mut t = Transaction { lots: Vec::new(), ..t.clone() };
-        match self.apply(&t, ctx) {
+        match self.apply(t, ctx) {
             Ok(()) => true,
             Err(LedgerError::InsufficientQuantity { held, .. }) if held.is_positive() => {
-                t.quantity = Some(held);
-                self.apply(&t, ctx).is_ok()
+                self.apply(&Transaction { quantity: Some(held), ..t.clone() }, ctx).is_ok()
             }
             Err(_) => false,
         }
@@ -76,7 +70,7 @@ impl Book {
         let Entry { t, ctx } = e;
         let Some(asset) = t.asset else { return Ok(()) };
         for (account, units) in self.units_by_account(asset, ctx.conventions.lot_scope) {
-            let mut paid = Transaction { account, asset_level: false, ..t.clone() };
+            let mut paid = Transaction { account, ..t.clone() };
             paid.amount = t.amount.as_ref().map(|amount| amount * &units);
             // Nothing is kept back of what a short position pays.
             paid.tax = if units.is_positive() { &t.tax * &units } else { Decimal::ZERO };

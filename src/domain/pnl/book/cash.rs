@@ -6,7 +6,7 @@ use crate::domain::decimal::Decimal;
 use crate::domain::pnl::amounts::{Amounts, difference, sum};
 use crate::domain::pnl::trace::PostingKind;
 use crate::domain::portfolio::FeeMode;
-use crate::domain::transaction::{Transaction, TransactionType};
+use crate::domain::transaction::TransactionType;
 
 impl Book {
     /// Moves cash: in base currency when the transaction carries its own rate, else in `currency`.
@@ -100,7 +100,7 @@ impl Book {
 
     /// A fee or tax of its own. One that names an asset belongs to that holding.
     pub(super) fn charge_alone(&mut self, e: Entry<'_>) -> Result<(), LedgerError> {
-        let mut charge = Transaction { amount: None, ..e.t.clone() };
+        let mut charge = e.t.clone();
         let amount = e.t.amount.clone().unwrap_or_default();
         if e.t.kind == TransactionType::Fee {
             charge.fee = amount;

@@ -349,3 +349,25 @@ fn books_that_differ_in_whose_entries_are_whose_differ() {
     assert_ne!(one, other);
     assert_eq!((other.memberships.len(), other.memberships.is_empty()), (0, true));
 }
+
+#[test]
+fn the_price_of_an_inverse_contract_is_what_was_paid_in_whatever_currency() {
+    let mut world = World::new(short_allowed(), margined(true));
+    let mut t = Transaction::bare(TransactionId(Uuid::nil()), T::Buy, Moment(1));
+    (t.asset, t.quantity, t.price, t.currency) = (Some(ACME), Some(d("1")), Some(d("7")), Some(c("EUR")));
+    world.apply(t).unwrap();
+    // One contract at 7 is a seventh, and one by a seventh of 34 digits is not 7.
+    assert_eq!(world.holding().last_price, Some((Moment(1), d("7"))));
+}
+
+#[test]
+fn sums_are_not_told_from_sums_where_a_currency_is_gone() {
+    let cash = |codes: &[&str]| {
+        let of = |code: &&str| (c(code), Cash { balance: d("5"), moved_base: Some(d("5")) });
+        AccountState { cash: codes.iter().map(of).collect(), ..AccountState::default() }
+    };
+    let whole = cash(&["USD", "EUR"]);
+    assert_eq!(whole.changed(&cash(&["EUR"]), &cash(&["USD"])), None);
+    let more = whole.changed(&cash(&["EUR"]), &cash(&["EUR", "JPY"])).unwrap();
+    assert_eq!(more, cash(&["USD", "EUR", "JPY"]));
+}

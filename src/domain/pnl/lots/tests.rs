@@ -124,3 +124,14 @@ fn a_pick_of_an_entry_that_is_in_several_lots_goes_on_in_the_next() {
     assert_eq!((open.quantity(), whole.quantity()), (d("6"), d("9")));
     assert!(open != whole && whole == whole.clone());
 }
+
+#[test]
+fn a_pick_that_ends_with_a_lot_takes_nothing_of_the_next() {
+    let mut open = opened(CostBasis::Specific, &[("2", "20", "0"), ("2", "30", "0")]);
+    let transaction = open.0[0].transaction;
+    open.0[1].transaction = transaction;
+    let pick = LotPick { transaction, quantity: d("2") };
+    let pieces = open.take(&d("2"), CostBasis::Specific, false, &[pick]).unwrap();
+    let taken: Vec<Decimal> = pieces.into_iter().map(|piece| piece.quantity).collect();
+    assert_eq!(taken, [d("2")]);
+}

@@ -153,3 +153,17 @@ fn figures_of_other_units_are_added_one_by_one() {
     };
     assert_eq!(both, wanted);
 }
+
+#[test]
+fn the_price_of_a_trade_is_stale_once_it_is_older_than_its_asset_allows() {
+    use crate::domain::asset::Terms;
+
+    let dollar = Currency::from_code("USD").unwrap();
+    let holding = Holding { last_price: Some((Moment(100), d("7"))), ..Holding::new(dollar) };
+    let terms = Terms { stale_after: Some(10), ..Terms::plain(dollar) };
+    let priced = Priced { terms, zone: Tz::UTC, mark: None };
+    let used = |at| price_used(&holding, &priced, &[], Moment(at)).unwrap();
+    assert_eq!((used(110).age, used(110).stale), (10, false));
+    assert_eq!((used(111).age, used(111).stale), (11, true));
+    assert_eq!((used(111).price, used(111).basis), (d("7"), "trade"));
+}
