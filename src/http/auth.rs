@@ -199,3 +199,31 @@ impl<S: Scope> FromRequestParts<AppState> for Caller<S> {
         Err(ApiError::new(Code::Forbidden, format!("the credential lacks the scope {}", S::NAME)))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use axum::extract::Request;
+
+    /// What the audit trail is told of a caller: its kind and the public part of its key.
+    fn told(actor: &str, key: Option<&str>, standing: Standing) -> (ActorKind, Option<String>) {
+        let identity = Identity {
+            actor: actor.to_owned(),
+            key_prefix: key.map(str::to_owned),
+            scopes: Arc::default(),
+            reach: Arc::new(Reach::everything("alice")),
+            standing,
+        };
+        let (parts, ()) = Request::new(()).into_parts();
+        let actor = Caller::<Admin>::of(identity, &parts).actor;
+        (actor.kind, actor.key_prefix.clone())
+    }
+
+    #[test]
+    fn the_trail_tells_the_owner_from_a_caller_of_the_open_door_and_names_the_key() {
+        assert_eq!(told("owner", None, Standing::Always), (ActorKind::Owner, None));
+        assert_eq!(told("loopback", None, Standing::Always), (ActorKind::Loopback, None));
+        let key = Standing::Key { prefix: "abc".to_owned() };
+        assert_eq!(told("key:abc", Some("abc"), key), (ActorKind::Key, Some("abc".to_owned())));
+    }
+}

@@ -52,8 +52,8 @@ fn presented(headers: &HeaderMap) -> Presented<'_> {
 }
 
 /// Whether a request shows nothing where something has to be shown.
-pub fn is_stranger(parts: &Parts, app: &AppState) -> bool {
-    app.access == Access::Keys
+pub fn is_stranger(parts: &Parts, access: Access) -> bool {
+    access == Access::Keys
         && parts.extensions.get::<Door>() != Some(&Door::Owner)
         && presented(&parts.headers) == Presented::Nothing
 }
@@ -156,5 +156,44 @@ mod tests {
         }
         assert_eq!(read(&[("authorization", "Bearer a.b.c"), ("x-api-key", "art_a_b")]), "Neither");
         assert_eq!(read(&[("x-api-key", "art_a_b"), ("x-api-key", "art_a_b")]), "Neither");
+    }
+
+    fn parts(lines: &[(&'static str, &str)]) -> Parts {
+        let mut request = axum::extract::Request::new(());
+        for (name, value) in lines {
+            request.headers_mut().append(*name, value.parse().unwrap());
+        }
+        request.into_parts().0
+    }
+
+    #[test]
+    fn a_stranger_shows_nothing_where_something_has_to_be_shown() {
+        assert!(is_stranger(&parts(&[]), Access::Keys));
+        assert!(!is_stranger(&parts(&[]), Access::OpenLoopback));
+        assert!(!is_stranger(&parts(&[("x-api-key", "art_a_b")]), Access::Keys));
+        let mut of_owner = parts(&[]);
+        of_owner.extensions.insert(Door::Owner);
+        assert!(!is_stranger(&of_owner, Access::Keys));
+    }
+
+    #[test]
+    fn the_trail_is_told_which_key_somebody_claimed_to_have_and_nothing_that_is_none() {
+        let claimed = |shown: &str| {
+            let mut parts = parts(&[]);
+            let visit = Visit::new(Arc::from("request"), None);
+            parts.extensions.insert(visit.clone());
+            remember(&parts, shown);
+            let who = visit.who().unwrap();
+            assert_eq!((who.kind, who.name.as_str()), (ActorKind::Anonymous, "anonymous"));
+            who.key_prefix.clone()
+        };
+        assert_eq!(claimed("art_abc_secret").as_deref(), Some("abc"));
+        let longest = "p".repeat(32);
+        assert_eq!(claimed(&format!("art_{longest}_secret")), Some(longest.clone()));
+        for none in
+            [format!("art_{longest}p_secret"), "art_a b_secret".into(), "abc_secret".into(), "art_abc".into()]
+        {
+            assert_eq!(claimed(&none), None, "{none}");
+        }
     }
 }

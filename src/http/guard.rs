@@ -1,6 +1,7 @@
 //! What is asked of every request before its route: that it is well-formed, that its sender may ask again, and that
 //! there is room for it.
 
+use crate::domain::moment::Moment;
 use crate::http::AppState;
 use crate::http::auth::{Access, Door};
 use crate::http::client_address::TrustedProxies;
@@ -120,6 +121,12 @@ pub fn asks_how_it_is(path: &str) -> bool {
     matches!(path, "/health" | "/health/live" | "/health/ready" | "/metrics")
 }
 
+/// Whether a request is held back by nothing: the owner's, and those that show nothing and ask how the service is.
+fn goes_uncounted(request: &Request) -> bool {
+    let owner = request.extensions().get::<Door>() == Some(&Door::Owner);
+    owner || (asks_how_it_is(request.uri().path()) && credential(request.headers()).is_none())
+}
+
 /// A request that was let in.
 pub struct Admission<'a> {
     guard: &'a Guard,
@@ -144,12 +151,12 @@ pub fn admit<'a>(app: &'a AppState, request: &Request) -> Result<Admission<'a>, 
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
         return Err(Box::new(response));
     }
-    let owner = request.extensions().get::<Door>() == Some(&Door::Owner);
     let watches = asks_how_it_is(request.uri().path());
-    if owner || (watches && credential(request.headers()).is_none()) {
+    if goes_uncounted(request) {
         return Ok(Admission { guard, asked: None, charged: None, _room: None, _stranger: None });
     }
-    let asked = Asked::of(app, request);
+    let route = request.extensions().get::<MatchedPath>().map(MatchedPath::as_str).unwrap_or_default();
+    let asked = Asked::of(guard, app.access, (app.clock.elapsed(), app.clock.now()), route, request);
     let charged = match asked.guess(guard).and_then(|()| if watches { Ok(None) } else { asked.charge(guard) })
     {
         Ok(charged) => charged,
@@ -200,21 +207,26 @@ struct Asked {
 }
 
 impl Asked {
-    fn of(app: &AppState, request: &Request) -> Self {
-        let meters = &app.guard.meters;
+    fn of(
+        guard: &Guard,
+        access: Access,
+        (elapsed, now): (Duration, Moment),
+        route: &str,
+        request: &Request,
+    ) -> Self {
+        let meters = &guard.meters;
         let address = request.extensions().get::<Arrival>().and_then(|arrival| arrival.client).map(network);
         let shown = credential(request.headers()).map(|shown| meters.subject(shown));
-        let route = request.extensions().get::<MatchedPath>().map(MatchedPath::as_str).unwrap_or_default();
         let heavy = HEAVY.contains(&route) || route.starts_with("/docs/");
         let preflight = request.method() == Method::OPTIONS;
         Self {
-            now: app.clock.elapsed(),
-            wall: u64::try_from(app.clock.now().0 / 1_000_000).unwrap_or_default(),
+            now: elapsed,
+            wall: u64::try_from(now.0 / 1_000_000).unwrap_or_default(),
             address: meters.subject(("address", address)),
             refused: meters.subject(("refused", address)),
             shown,
             heavy: heavy && !preflight,
-            keyless: shown.is_none() && app.access == Access::Keys,
+            keyless: shown.is_none() && access == Access::Keys,
         }
     }
 
@@ -349,3 +361,6 @@ fn well_formed(request: &Request, uri_bytes: usize) -> Result<(), ApiError> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

@@ -80,7 +80,7 @@ impl FromRequestParts<AppState> for InDetail {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, app: &AppState) -> Result<Self, ApiError> {
-        if credentials::is_stranger(parts, app) {
+        if credentials::is_stranger(parts, app.access) {
             return Ok(Self(false));
         }
         match Caller::<Anyone>::from_request_parts(parts, app).await {

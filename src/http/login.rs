@@ -487,3 +487,24 @@ pub async fn me(caller: Caller<Anyone>, mut query: Query) -> Result<Json<Myself>
         portfolios: caller.reach.portfolios.clone(),
     }))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn guesses_are_counted_by_where_they_come_from() {
+        let from = Some("192.0.2.1".parse().unwrap());
+        assert_eq!(address(Some(&Visit::new(Arc::from("request"), from))), from);
+        assert_eq!(address(None), None);
+    }
+
+    #[test]
+    fn a_password_that_is_no_text_has_one_fault_and_so_has_one_that_is_not_there() {
+        for body in [r#"{"password": 7}"#, "{}"] {
+            let mut fields = Fields::of_body(body.as_bytes()).unwrap();
+            read_password(&mut fields, "password");
+            assert_eq!(fields.finish(Unknown::Refused).unwrap_err().errors.len(), 1, "{body}");
+        }
+    }
+}

@@ -78,3 +78,40 @@ fn is_sent_by_page(request: &Request, allowed: &[HeaderValue]) -> bool {
         None => headers.get("sec-fetch-site").is_some_and(|site| site.as_bytes() == b"cross-site"),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::http::client_address::Encrypted;
+    use crate::http::connections::Standing;
+    use axum::body::Body;
+
+    fn request(client: Option<&str>, headers: &[(&'static str, &str)]) -> Request {
+        let mut request = Request::new(Body::empty());
+        *request.method_mut() = Method::POST;
+        for (name, value) in headers {
+            request.headers_mut().append(*name, value.parse().unwrap());
+        }
+        let client = client.map(|address| address.parse().unwrap());
+        let (encrypted, standing) = (Encrypted::default(), Standing::Guest);
+        request.extensions_mut().insert(Arrival { client, encrypted, standing, activity: None });
+        request
+    }
+
+    #[test]
+    fn whoever_is_elsewhere_or_comes_through_a_proxy_is_not_on_this_machine() {
+        let elsewhere = |client, headers: &[_]| comes_from_elsewhere(&request(client, headers));
+        assert!(!elsewhere(Some("127.0.0.1"), &[]) && !elsewhere(Some("::1"), &[]) && !elsewhere(None, &[]));
+        assert!(elsewhere(Some("192.0.2.1"), &[]) && elsewhere(Some("2001:db8::1"), &[]));
+        assert!(elsewhere(Some("127.0.0.1"), &[("x-forwarded-for", "127.0.0.1")]));
+        assert!(elsewhere(Some("127.0.0.1"), &[("forwarded", "for=127.0.0.1")]));
+    }
+
+    #[test]
+    fn a_page_changes_nothing_unless_it_is_of_this_machine_or_allowed() {
+        let allowed = [HeaderValue::from_static("https://desk.example")];
+        let sent = |origin| is_sent_by_page(&request(None, &[("origin", origin)]), &allowed);
+        assert!(!sent("https://desk.example") && !sent("http://localhost:8080"));
+        assert!(sent("https://other.example") && sent("http://desk.example") && sent("null"));
+    }
+}

@@ -145,3 +145,51 @@ pub fn read_expiry(fields: &mut Fields<'_>, now: Moment) -> Option<Moment> {
     }
     expires_at
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::http::fields::Unknown;
+    use serde_json::{Value, json};
+
+    fn id(number: u128) -> PortfolioId {
+        PortfolioId(uuid::Uuid::from_u128(number))
+    }
+
+    /// What is read of a body, and the pointers of its faults.
+    fn read<T>(body: &Value, read: impl FnOnce(&mut Fields<'_>) -> T) -> (T, Vec<String>) {
+        let bytes = body.to_string().into_bytes();
+        let mut fields = Fields::of_body(&bytes).unwrap();
+        let value = read(&mut fields);
+        let faults = fields.finish(Unknown::Refused).err().map(|error| error.errors).unwrap_or_default();
+        (value, faults.into_iter().map(|fault| format!("{} {}", fault.code, fault.detail)).collect())
+    }
+
+    #[test]
+    fn portfolios_are_kept_and_shown_as_they_are() {
+        let both = [id(1), id(2)];
+        let kept_text = kept(Some(&both)).unwrap();
+        assert_eq!(kept_text, format!("{} {}", id(1), id(2)));
+        assert_eq!(shown(Some(&kept_text)), Some(both.to_vec()));
+        assert_eq!((kept(None), shown(None)), (None, None));
+        let rights =
+            Rights { scopes: Scopes::parse(""), owner_id: "a".into(), portfolios: Some(both.to_vec()) };
+        assert_eq!(rights.kept_portfolios(), Some(kept_text));
+    }
+
+    #[test]
+    fn a_credential_is_bound_to_one_portfolio_at_least_and_to_a_hundred_at_most() {
+        for (count, faults) in [(0, 1), (1, 0), (100, 0), (101, 1)] {
+            let names: Vec<String> = (0..count).map(|number| id(number).to_string()).collect();
+            let (ids, told) = read(&json!({ "portfolios": names }), read_portfolios);
+            assert_eq!((ids.map(|ids| ids.len()), told.len()), (Some(names.len()), faults), "{told:?}");
+        }
+    }
+
+    #[test]
+    fn an_unknown_scope_is_told_by_its_beginning_and_without_what_would_move_a_cursor() {
+        let long = format!("x\u{1b}[2J{}", "y".repeat(60));
+        let (_, told) = read(&json!({ "scopes": [long] }), read_scopes);
+        assert!(told[0].contains(&format!("`x[2J{}` is none of", "y".repeat(36))), "{told:?}");
+    }
+}

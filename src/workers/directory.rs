@@ -549,3 +549,6 @@ impl TokenKeys {
         Self { verifying: verifying.collect(), signer, revoked: revoked.collect(), keys }
     }
 }
+
+#[cfg(test)]
+mod tests;

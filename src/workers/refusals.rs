@@ -214,4 +214,32 @@ mod tests {
         assert!(own);
         assert_eq!(ended.len(), 1);
     }
+
+    /// docs/AUDIT.md: what was refused is denied, under the code that was answered.
+    #[test]
+    fn a_refusal_is_told_as_one_with_the_code_of_the_answer() {
+        let entry = refusal("a").entry();
+        assert_eq!((entry.outcome, entry.code.as_deref()), (Outcome::Denied, Some("unauthorized")));
+        assert_eq!(entry.action, "access.authenticate");
+        let refusals = Refusals::default();
+        (0..21).for_each(|_| drop(refusals.count(&Refusal { status: 403, ..refusal("a") }, Moment(0))));
+        let (_, beyond) = refusals.ended(None).remove(0);
+        assert_eq!((beyond.outcome, beyond.code.as_deref()), (Outcome::Denied, Some("unauthorized")));
+        assert_eq!((beyond.action.as_ref(), beyond.object_id), ("access.authorize", None));
+    }
+
+    #[test]
+    fn of_all_addresses_together_a_hundred_and_twenty_refusals_a_minute_have_rows() {
+        let refusals = Refusals::default();
+        let own =
+            (0..60).map(|n| (0..3).filter(|_| refusals.count(&refusal(&n.to_string()), Moment(0)).0).count());
+        assert_eq!(own.sum::<usize>(), 120);
+        let told: Vec<u64> = refusals
+            .ended(None)
+            .into_iter()
+            .map(|(_, entry)| serde_json::from_str::<serde_json::Value>(&entry.after.unwrap()).unwrap())
+            .map(|told| told["count"].as_u64().unwrap())
+            .collect();
+        assert_eq!(told.iter().sum::<u64>(), 60);
+    }
 }

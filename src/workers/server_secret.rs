@@ -282,4 +282,28 @@ mod tests {
         }
         assert!(!both.matches(None, "key", &[b"ab", b"c"]));
     }
+
+    #[test]
+    fn what_follows_from_a_secret_is_one_of_each_and_a_plain_hash_is_of_none() {
+        let parse = |text: &str| ServerSecret::parse(text, Path::new("secret")).unwrap();
+        let (old, new) = ("x".repeat(32), "y".repeat(32));
+        let both = parse(&format!("{new}\n{old}\n"));
+        assert_eq!(
+            both.derived("a", "b"),
+            [parse(&new).derived("a", "b"), parse(&old).derived("a", "b")].concat()
+        );
+        assert_ne!(both.derived("a", "b"), both.derived("a", "c"));
+        assert!(is_plain(&"0".repeat(64)) && !is_plain(&both.hash("a", &[])));
+    }
+
+    #[test]
+    fn a_secret_that_cannot_be_read_is_not_made_anew() {
+        let folder = folder("unreadable");
+        // It is there, and no text.
+        fs::write(folder.join(SECRET_FILE), [0xff, 0xfe]).unwrap();
+        let loaded = ServerSecret::load(&SecretPlace::Directory(folder.clone()), Random::System);
+        assert!(matches!(loaded, Err(SecretError::File { .. })));
+        assert_eq!(fs::read(folder.join(SECRET_FILE)).unwrap(), [0xff, 0xfe]);
+        fs::remove_dir_all(folder).unwrap();
+    }
 }

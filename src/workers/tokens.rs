@@ -365,4 +365,56 @@ mod tests {
             }
         });
     }
+
+    /// A token of our own that ends at this second, and the key it is signed with.
+    fn signed(expires: i64, more: &serde_json::Value) -> (String, VerifyingKey) {
+        let place = std::env::temp_dir().join(format!("artifact-tokens-{}", std::process::id()));
+        std::fs::create_dir_all(&place).unwrap();
+        let place = crate::workers::server_secret::SecretPlace::Directory(place);
+        let random = crate::random::Random::System;
+        let secret = crate::workers::server_secret::ServerSecret::load(&place, random).unwrap();
+        let (kid, public_key) = signing::Signer::make(&secret, random).unwrap();
+        let key = crate::storage::token_keys::SigningKey {
+            kid,
+            public_key,
+            created_at: Moment(0),
+            retired_at: None,
+        };
+        let mut claims = serde_json::json!({ "iss": "https://id.example", "sub": "alice", "aud": "artifact", "exp": expires });
+        for (name, value) in more.as_object().unwrap() {
+            claims[name] = value.clone();
+        }
+        let token = signing::Signer::of(&secret, &key).unwrap().sign(&claims).unwrap();
+        (token, signing::verifying(&key).unwrap())
+    }
+
+    /// What becomes of it at a second.
+    fn believed(token: &str, key: &VerifyingKey, now: i64) -> Result<(), TokenFault> {
+        Presented::read(token)?.believe(key, ("artifact", None), Moment(now * 1_000_000)).map(drop)
+    }
+
+    #[test]
+    fn a_token_lives_for_a_day_and_clocks_stand_half_a_minute_apart() {
+        let (expires, nothing) = (1_800_000_000, serde_json::json!({}));
+        let (token, key) = signed(expires, &nothing);
+        // It is made a day before it ends, by a clock that is 30 s ahead; and it is good for 30 s more.
+        let made = expires - 86_400 - 30;
+        assert_eq!(believed(&token, &key, made - 1), Err(TokenFault::Expired));
+        assert_eq!(believed(&token, &key, made), Ok(()));
+        assert_eq!(believed(&token, &key, expires + 29), Ok(()));
+        assert_eq!(believed(&token, &key, expires + 30), Err(TokenFault::Expired));
+        let now = expires - 600;
+        for claim in ["nbf", "iat"] {
+            let (token, key) = signed(expires, &serde_json::json!({ claim: now + 30 }));
+            assert_eq!(believed(&token, &key, now), Ok(()), "{claim}");
+            assert_eq!(believed(&token, &key, now - 1), Err(TokenFault::NotYetValid), "{claim}");
+        }
+    }
+
+    #[test]
+    fn a_token_is_as_long_as_eight_kib_and_not_longer() {
+        let whole = "x".repeat(8_192);
+        assert_eq!(Presented::read(&whole).unwrap_err(), TokenFault::Malformed);
+        assert_eq!(Presented::read(&format!("{whole}x")).unwrap_err(), TokenFault::TooLong);
+    }
 }

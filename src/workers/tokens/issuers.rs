@@ -312,4 +312,33 @@ mod tests {
         assert!(read_secret(&[b"x".repeat(31), b"\n".to_vec()].concat(), "k").is_err());
         assert_eq!(read_secret(&[b'x'; 32], "k").unwrap()["k"].algorithm, KeyAlgorithm::Hs256);
     }
+
+    #[test]
+    fn a_key_says_what_it_may_be_used_for() {
+        let with = |name: &str, value: Value| {
+            let mut key = okp("a");
+            key[name] = value;
+            read(&json!([key]))
+        };
+        let taken = Ok(vec!["a EdDSA".to_owned()]);
+        assert_eq!(with("key_ops", json!(["verify"])), taken);
+        assert_eq!(with("key_ops", json!(["sign", "verify"])), taken);
+        assert!(with("key_ops", json!(["encrypt"])).is_err());
+        assert!(with("key_ops", json!([])).is_err());
+        assert_eq!(with("alg", json!("EdDSA")), taken);
+        assert_eq!(with("alg", json!("Ed25519")), taken);
+        assert!(with("alg", json!("ES256")).is_err());
+        assert!(with("crv", json!("X25519")).is_err());
+        assert_eq!(with("use", json!("sig")), taken);
+    }
+
+    #[test]
+    fn an_exponent_has_four_bytes_and_a_set_256_kib() {
+        assert_eq!(read(&json!([rsa(256, &[1, 0, 0, 1])])).unwrap(), ["r RS256"]);
+        let mut document = json!({ "keys": [okp("a")] }).to_string().into_bytes();
+        document.resize(262_144, b' ');
+        assert_eq!(read_jwks(&document, Strength::Usual).unwrap().len(), 1);
+        document.push(b' ');
+        assert!(matches!(read_jwks(&document, Strength::Usual), Err(KeysError::TooLarge)));
+    }
 }

@@ -88,3 +88,23 @@ pub fn jwk(key: &SigningKey) -> Option<Value> {
     let x = URL_SAFE_NO_PAD.encode(unhex(&key.public_key)?);
     Some(json!({ "kty": "OKP", "crv": "Ed25519", "use": "sig", "alg": "EdDSA", "kid": key.kid, "x": x }))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// An access token lives for an hour at most, and clocks stand half a minute apart.
+    #[test]
+    fn a_retired_key_verifies_for_as_long_as_its_last_token_can_live() {
+        let key = |retired_at| SigningKey {
+            kid: String::new(),
+            public_key: String::new(),
+            created_at: Moment(0),
+            retired_at,
+        };
+        let second = |second: i64| Moment(second * 1_000_000);
+        assert!(verifies(&key(None), Moment::MAX));
+        assert!(verifies(&key(Some(second(100))), second(100 + 3_600 + 29)));
+        assert!(!verifies(&key(Some(second(100))), second(100 + 3_600 + 30)));
+    }
+}

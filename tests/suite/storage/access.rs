@@ -2,10 +2,14 @@
 
 use super::samples::{m, read, uuid};
 use crate::on_both;
-use crate::support::TestDb;
+use crate::support::{Scratch, TestDb};
 use artifact::domain::moment::Moment;
+use artifact::random::Random;
 use artifact::storage::access::{self, ApiKey};
 use artifact::storage::error::StorageError;
+use artifact::workers::directory::Directory;
+use artifact::workers::server_secret::{SecretPlace, ServerSecret};
+use std::sync::Arc;
 
 fn key(prefix: &str) -> ApiKey {
     ApiKey {
@@ -46,6 +50,26 @@ on_both! {
         for prefix in ["abc", "abcde", "abc_", "%", ""] {
             assert!(access::find_key(&mut read(&db).await, prefix).await.unwrap().is_none(), "{prefix}");
         }
+    }
+
+    /// At a start, keys from before there was a secret are hashed anew, and those of another secret are counted: they
+    /// open nothing any more.
+    async fn plain_hashes_are_keyed_at_a_start_and_foreign_ones_are_counted(backend) {
+        let (db, scratch) = (TestDb::open(backend).await, Scratch::new());
+        let secret = ServerSecret::load(&SecretPlace::Directory(scratch.0.clone()), Random::System).unwrap();
+        let directory = Arc::new(Directory::new(secret, (String::new(), String::new()), Vec::new()));
+        assert_eq!(directory.upgrade(&db.db).await.unwrap(), 0);
+        let foreign = |prefix: &str| ApiKey { secret_hash: format!("hmac:00000000:{}", "ab".repeat(32)), ..key(prefix) };
+        let ours = ApiKey { secret_hash: directory.key_hash("ours", "secret"), ..key("ours") };
+        for key in [key("plain"), foreign("b"), foreign("c"), foreign("d"), ours.clone()] {
+            insert(&db, &key).await;
+        }
+        let revoke = db.db.writer().housekeep::<_, StorageError, _>(|tx| Box::pin(async move { access::revoke_key(tx, "d").await.map(drop) }));
+        revoke.await.unwrap();
+        assert_eq!(directory.upgrade(&db.db).await.unwrap(), 2);
+        let hash = async |prefix: &str| find(&db, prefix).await.secret_hash;
+        assert!(directory.secret().knows(&hash("plain").await));
+        assert_eq!((hash("b").await, hash("ours").await), (foreign("b").secret_hash, ours.secret_hash));
     }
 
     async fn keys_are_counted_and_no_prefix_is_given_out_twice(backend) {

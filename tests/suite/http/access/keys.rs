@@ -8,7 +8,7 @@ use artifact::clock::Clock;
 use artifact::domain::moment::Moment;
 use artifact::http::auth::Access;
 use artifact::workers::directory::Refused;
-use serde_json::json;
+use serde_json::{Value, json};
 use std::time::{Duration, Instant};
 
 on_both! {
@@ -97,6 +97,36 @@ on_both! {
         guarded.by(&new, "GET", "/portfolios", None).await.expect(200);
         assert_eq!(guarded.admin("POST", &path, &json!({})).await.code(409), "wrong_status");
         assert_eq!(guarded.admin("POST", "/keys/000000000000/rotate", &json!({})).await.code(404), "key_not_found");
+        guarded.app.stop().await;
+    }
+
+    async fn a_rotated_key_lives_as_long_as_the_old_one_did_and_the_trail_tells_when_which_ends(backend) {
+        let guarded = Guarded::start(backend).await;
+        let body = json!({ "name": "n", "scopes": ["audit:read"], "owner_id": "alice", "expires_at": "2026-11-24T12:00:00Z" });
+        let old = guarded.admin("POST", "/keys", &body).await.expect(201);
+        let id = old["id"].as_str().unwrap();
+        let path = format!("/keys/{id}/rotate");
+        // Thirty days at most.
+        assert_eq!(guarded.admin("POST", &path, &json!({ "overlap_seconds": 2_592_001 })).await.status, 422);
+        guarded.app.set_clock("2026-11-24T00:00:00Z");
+        let made = guarded.admin("POST", &path, &json!({ "overlap_seconds": 2_592_000 })).await.expect(201);
+        // It was made to live for a day; the old one ends when it would have, or after the overlap.
+        let life = |key: &Value| {
+            let moment = |name: &str| Moment::parse(key[name].as_str().unwrap()).unwrap().0;
+            moment("expires_at") - moment("created_at")
+        };
+        assert_eq!(life(&made), life(&old));
+        assert_eq!(made["previous_expires_at"], old["expires_at"]);
+        let again = format!("/keys/{}/rotate", made["id"].as_str().unwrap());
+        let next = guarded.admin("POST", &again, &json!({ "overlap_seconds": 60 })).await.expect(201);
+        guarded.admin("DELETE", &format!("/keys/{}", next["id"].as_str().unwrap()), &json!({})).await;
+        let rows = guarded.by(&guarded.admin, "GET", "/audit?action=key.rotate", None).await.expect(200);
+        let ends = rows.as_array().unwrap().iter().find(|row| row["object_id"] == made["id"]).unwrap();
+        assert_eq!(ends["before"]["expires_at"], made["expires_at"]);
+        assert_eq!(ends["after"]["expires_at"], next["previous_expires_at"]);
+        assert_ne!(ends["after"]["expires_at"], made["expires_at"]);
+        let rows = guarded.by(&guarded.admin, "GET", "/audit?action=key.revoke", None).await.expect(200);
+        assert_eq!((&rows[0]["before"]["status"], &rows[0]["after"]["status"]), (&json!("active"), &json!("revoked")));
         guarded.app.stop().await;
     }
 

@@ -2,6 +2,8 @@
 
 use super::{Guarded, PASSWORD};
 use crate::on_both;
+use artifact::domain::moment::{HOUR, Moment};
+use artifact::storage::users;
 use artifact::workers::gate::Settings;
 use serde_json::{Value, json};
 
@@ -130,10 +132,58 @@ on_both! {
         assert_eq!(status(&guarded, &disabled).await, 401);
         guarded.by(&guarded.admin, "POST", "/users/alice/enable", None).await.expect(200);
         assert_eq!(status(&guarded, &disabled).await, 401, "what was ended stays so");
+        assert_eq!(refresh(&guarded, text(&disabled, "refresh_token")).await.status, 401, "and does not go on");
         guarded.app.set_clock("2026-11-23T12:00:20Z");
         let by_time = guarded.login("alice", PASSWORD).await.expect(200);
         guarded.app.set_clock("2026-11-30T12:00:21Z");
         assert_eq!(refresh(&guarded, text(&by_time, "refresh_token")).await.status, 401, "unused for a week");
+        guarded.app.stop().await;
+    }
+
+    /// Logins are ended one by one; beside that, no token from before counts, whatever login it is of.
+    async fn tokens_from_before_a_change_of_the_password_or_a_lock_count_no_more(backend) {
+        let guarded = Guarded::start(backend).await;
+        guarded.user("alice", &["markets:read"]).await;
+        let valid_from = async || {
+            let mut tx = guarded.app.app.state.db.read().await.unwrap();
+            users::find_by_name(&mut tx, "alice").await.unwrap().unwrap().valid_from
+        };
+        guarded.app.set_clock("2026-11-23T12:00:05Z");
+        guarded.admin("POST", "/users/alice/password", &json!({ "password": "staple battery horse correct" })).await.expect(200);
+        assert_eq!(valid_from().await, Moment::parse("2026-11-23T12:00:05Z").unwrap());
+        guarded.app.set_clock("2026-11-23T12:00:10Z");
+        guarded.by(&guarded.admin, "POST", "/users/alice/disable", None).await.expect(200);
+        let disabled = Moment::parse("2026-11-23T12:00:10Z").unwrap();
+        assert_eq!(valid_from().await, disabled);
+        guarded.app.set_clock("2026-11-23T12:00:15Z");
+        guarded.by(&guarded.admin, "POST", "/users/alice/enable", None).await.expect(200);
+        assert_eq!(valid_from().await, disabled);
+        guarded.app.stop().await;
+    }
+
+    async fn a_login_that_is_short_outlives_the_logins_of_others(backend) {
+        let guarded = Guarded::start_with(backend, |_| Settings { session: 12 * HOUR, ..Settings::default() }).await;
+        let alice = guarded.user("alice", &["markets:read"]).await;
+        guarded.user("bob", &["markets:read"]).await;
+        assert_eq!(status(&guarded, &alice).await, 200);
+        refresh(&guarded, text(&alice, "refresh_token")).await.expect(200);
+        guarded.app.stop().await;
+    }
+
+    async fn users_are_listed_page_by_page(backend) {
+        let guarded = Guarded::start(backend).await;
+        for name in ["alice", "bob", "carol"] {
+            let body = json!({ "name": name, "password": PASSWORD, "scopes": ["markets:read"] });
+            guarded.admin("POST", "/users", &body).await.expect(201);
+        }
+        let (mut next, mut pages) = (Some("/users?limit=2".to_owned()), Vec::new());
+        while let Some(path) = next {
+            let reply = guarded.by(&guarded.admin, "GET", &path, None).await;
+            let page: Vec<String> = reply.expect(200).as_array().unwrap().iter().map(|user| text(user, "name").to_owned()).collect();
+            pages.push(page);
+            next = reply.next_page();
+        }
+        assert_eq!(pages, [vec!["alice", "bob"], vec!["carol"]]);
         guarded.app.stop().await;
     }
 

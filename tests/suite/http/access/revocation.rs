@@ -2,6 +2,9 @@
 
 use super::{Guarded, Idp, PUBLIC, id_of};
 use crate::on_both;
+use artifact::domain::moment::{DAY, Moment};
+use artifact::http::recheck::{Admitted, watch};
+use artifact::workers::directory::Standing;
 use axum::body::Bytes;
 use http_body_util::{BodyExt as _, StreamBody};
 use hyper::body::Frame;
@@ -149,6 +152,38 @@ on_both! {
         guarded.app.stop().await;
     }
 
+    /// What is still being made is broken off within a second; what was whole when it began is the caller's.
+    async fn an_answer_under_way_is_broken_off_when_its_key_is_revoked(backend) {
+        let guarded = Guarded::start(backend).await;
+        let key = guarded.key(&["markets:read"], "alice").await;
+        let answers = [Standing::Key { prefix: id_of(&key).to_owned() }, Standing::Always].map(|standing| {
+            let (feed, mut pieces) = mpsc::channel::<Bytes>(4);
+            let stream = futures_util::stream::poll_fn(move |context| {
+                pieces.poll_recv(context).map(|piece| piece.map(Ok::<_, Infallible>))
+            });
+            let admitted = Admitted::default();
+            admitted.by(&standing);
+            let of = |body| watch(&guarded.app.app.state, &admitted, axum::response::Response::new(body)).into_body();
+            (feed, of(axum::body::Body::from_stream(stream)), of(axum::body::Body::from("whole")))
+        });
+        let [(feed, mut watched, whole), (owners_feed, mut owners, _)] = answers;
+        let piece = Bytes::from_static(b"piece");
+        for feed in [&feed, &owners_feed] {
+            feed.send(piece.clone()).await.unwrap();
+        }
+        for body in [&mut watched, &mut owners] {
+            assert_eq!(body.frame().await.unwrap().unwrap().into_data().unwrap(), piece);
+        }
+        guarded.admin("DELETE", &format!("/keys/{}", id_of(&key)), &json!({})).await;
+        let began = Instant::now();
+        assert!(watched.frame().await.unwrap().is_err());
+        assert!(began.elapsed() < FELT && watched.frame().await.is_none());
+        owners_feed.send(piece.clone()).await.unwrap();
+        assert_eq!(owners.frame().await.unwrap().unwrap().into_data().unwrap(), piece);
+        assert_eq!(whole.collect().await.unwrap().to_bytes(), "whole");
+        guarded.app.stop().await;
+    }
+
     async fn a_body_that_ends_after_its_key_was_revoked_does_nothing(backend) {
         let guarded = Guarded::start(backend).await;
         gold(&guarded).await;
@@ -253,8 +288,12 @@ on_both! {
             found
         };
         assert_eq!(statuses([&one, &two, &other]).await, [200, 200, 200]);
-        guarded.admin("POST", "/auth/revocations", &json!({ "issuer": PUBLIC, "jti": "one" })).await.expect(201);
+        let revoked = guarded.admin("POST", "/auth/revocations", &json!({ "issuer": PUBLIC, "jti": "one" })).await.expect(201);
         assert_eq!(statuses([&one, &two, &other]).await, [401, 200, 200]);
+        // A token lives for a day, may be dated half a minute ahead and is good for half a minute more: it is remembered
+        // for longer than that, by two minutes in all.
+        let at = |name: &str| Moment::parse(revoked[name].as_str().unwrap()).unwrap();
+        assert_eq!(at("expires_at"), at("revoked_at").plus(DAY + 120_000_000));
         guarded.admin("POST", "/auth/revocations", &json!({ "issuer": PUBLIC, "sub": "carol" })).await.expect(201);
         assert_eq!(statuses([&one, &two, &other]).await, [401, 401, 200]);
         assert_eq!(guarded.by(&token("four", "carol", 20), "GET", "/markets", None).await.status, 200, "issued later");
