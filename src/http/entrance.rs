@@ -150,3 +150,53 @@ impl AsyncWrite for Link {
         each!(self, stream => stream.poll_shutdown(cx))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpListener;
+
+    /// A connection as the service has it, and the client's end of it.
+    async fn connection() -> (Link, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        (Link::Tcp(listener.accept().await.unwrap().0), client)
+    }
+
+    async fn in_time<T>(work: impl Future<Output = T>) -> T {
+        tokio::time::timeout(Duration::from_secs(5), work).await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_client_has_spoken_once_it_has_sent_something() {
+        let (link, mut client) = connection().await;
+        assert!(tokio::time::timeout(Duration::from_millis(50), link.spoken()).await.is_err());
+        client.write_all(b"G").await.unwrap();
+        // As often as it is asked, and nothing is taken by that.
+        for _ in 0..2 {
+            in_time(link.spoken()).await.unwrap();
+        }
+    }
+
+    #[tokio::test]
+    async fn an_end_is_told_to_the_client_before_the_connection_is_dropped() {
+        let (mut link, mut client) = connection().await;
+        link.write_all(b"bye").await.unwrap();
+        link.shutdown().await.unwrap();
+        let mut said = String::new();
+        in_time(client.read_to_string(&mut said)).await.unwrap();
+        assert_eq!(said, "bye");
+        drop(link);
+    }
+
+    #[tokio::test]
+    async fn what_is_abandoned_is_cut_off_and_not_kept_for_the_client() {
+        let (link, mut client) = connection().await;
+        link.abandon();
+        drop(link);
+        let read = in_time(client.read(&mut [0])).await;
+        assert_eq!(read.unwrap_err().kind(), io::ErrorKind::ConnectionReset);
+    }
+}

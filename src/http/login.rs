@@ -333,7 +333,8 @@ pub async fn login(
 /// A password in a body. Its rules are not told to whoever guesses.
 pub(super) fn read_password(fields: &mut Fields<'_>, name: &'static str) -> Password {
     let text = fields.opt_text(name);
-    if text.is_none() && fields.raw(name).is_none() {
+    if text.is_none() {
+        // One that is no text has its fault already.
         fields.fault(name, "required", "is required");
     }
     Password::new(text.unwrap_or_default())

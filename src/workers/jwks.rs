@@ -125,3 +125,77 @@ async fn wanted(directory: &Directory) {
     tokio::time::sleep(WANTED).await;
     directory.wanted.notified().await;
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::access::Scopes;
+    use crate::random::Random;
+    use crate::workers::outbound::authorities::Authorities;
+    use crate::workers::server_secret::{SecretPlace, ServerSecret};
+    use crate::workers::tokens::issuers::Strength;
+    use std::path::PathBuf;
+
+    const FETCHED: &str = "https://fetched.example";
+
+    fn folder(name: &str) -> PathBuf {
+        let folder = std::env::temp_dir().join(format!("artifact-jwks-{name}-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        folder
+    }
+
+    /// A directory with one issuer whose keys are in a file, and one whose keys are fetched.
+    fn directory(folder: &Path) -> Arc<Directory> {
+        let secret =
+            ServerSecret::load(&SecretPlace::Directory(folder.to_path_buf()), Random::System).unwrap();
+        let issuer = |issuer: &str, keys| {
+            let rules = IssuerRules {
+                issuer: issuer.to_owned(),
+                audience: "artifact".to_owned(),
+                typ: None,
+                keys,
+                strength: Strength::Usual,
+                ceiling: Scopes::default(),
+                owner_claim: "sub".to_owned(),
+                owner_prefix: String::new(),
+            };
+            Arc::new(Issuer::new(rules))
+        };
+        let url = KeySource::Url { url: FETCHED.to_owned(), authorities: Authorities::OfMachine };
+        let file = KeySource::Secret { file: folder.join("shared"), kid: "one".to_owned() };
+        let issuers = vec![issuer("https://file.example", file), issuer(FETCHED, url)];
+        Arc::new(Directory::new(secret, (String::new(), String::new()), issuers))
+    }
+
+    #[tokio::test]
+    async fn keys_are_read_at_once_and_until_the_service_stops() {
+        let folder = folder("read");
+        std::fs::write(folder.join("shared"), "x".repeat(32)).unwrap();
+        let (directory, stop) = (directory(&folder), CancellationToken::new());
+        let watch = tokio::spawn(supervise(Arc::clone(&directory), stop.clone()));
+        let known = || directory.issuers()[0].key("one").is_some();
+        for _ in 0..200 {
+            if known() {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        assert!(known());
+        stop.cancel();
+        tokio::time::timeout(Duration::from_secs(2), watch).await.unwrap().unwrap();
+        std::fs::remove_dir_all(folder).unwrap();
+    }
+
+    #[tokio::test]
+    async fn only_what_has_an_address_is_fetched_and_nobody_keeps_that_busy() {
+        let folder = folder("fetched");
+        let directory = directory(&folder);
+        let clients = clients_for(&directory);
+        assert_eq!(clients.keys().collect::<Vec<_>>(), [FETCHED]);
+        // A token with an unknown key is there already, and no look follows at once.
+        directory.wanted.notify_one();
+        let asked = tokio::time::timeout(Duration::from_millis(100), wanted(&directory)).await;
+        assert!(asked.is_err());
+        std::fs::remove_dir_all(folder).unwrap();
+    }
+}

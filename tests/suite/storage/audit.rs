@@ -12,8 +12,12 @@ use artifact::domain::price::Quote;
 use artifact::storage::error::StorageError;
 use artifact::storage::prices::Series;
 use artifact::storage::{audit, markets, prices};
+use artifact::workers::refusals::{self, Refusal, Refusals};
 use futures_util::future::join_all;
 use sha2::{Digest as _, Sha256};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio_util::sync::CancellationToken;
 
 pub(super) fn alice() -> Actor {
     Actor {
@@ -49,6 +53,35 @@ async fn head(db: &TestDb) -> Head {
 }
 
 on_both! {
+    /// Of 25 refusals in a minute twenty have rows at once; the rest is one row, written once the minute has ended, or
+    /// when the service stops.
+    async fn refusals_that_were_only_counted_are_told_at_the_end_of_their_minute_and_at_a_stop(backend) {
+        let (db, refusals) = (TestDb::open(backend).await, Arc::new(Refusals::default()));
+        let refuse = async |now: Moment| {
+            for _ in 0..25 {
+                let route = "GET /markets".to_owned();
+                refusals.note(&db.db, Refusal { actor: alice(), route, status: 401, code: "unauthorized" }, now).await;
+            }
+        };
+        refuse(db.clock.now()).await;
+        assert_eq!(rows(&db).await.len(), 20);
+        refusals.flush(&db.db).await;
+        assert_eq!(rows(&db).await.len(), 21);
+        refuse(db.clock.now()).await;
+        db.clock.set(db.clock.now().plus(60_000_000));
+        let stop = CancellationToken::new();
+        let watch = tokio::spawn(refusals::supervise(Arc::clone(&refusals), db.db.clone(), db.clock.clone(), stop.clone()));
+        for _ in 0..100 {
+            if rows(&db).await.len() == 42 {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        assert_eq!(rows(&db).await.len(), 42);
+        stop.cancel();
+        tokio::time::timeout(Duration::from_secs(2), watch).await.unwrap().unwrap();
+    }
+
     async fn a_row_tells_who_did_what_and_a_job_that_is_undone_leaves_none(backend) {
         let db = TestDb::open(backend).await;
         assert_eq!(head(&db).await, Head::EMPTY);

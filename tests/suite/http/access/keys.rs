@@ -3,11 +3,13 @@
 use super::{Guarded, id_of};
 use crate::on_both;
 use crate::storage::raw::Raw;
-use crate::support::{START, Scratch, TestApp, fresh_location};
+use crate::support::{START, Scratch, TestApp, TestDb, fresh_location};
 use artifact::clock::Clock;
 use artifact::domain::moment::Moment;
 use artifact::http::auth::Access;
-use artifact::workers::directory::Refused;
+use artifact::storage::access;
+use artifact::storage::error::StorageError;
+use artifact::workers::directory::{Part, Refused};
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
 
@@ -154,6 +156,34 @@ on_both! {
         for path in ["/keys/nobody", "/keys/%00"] {
             assert_eq!(guarded.by(&guarded.admin, "DELETE", path, None).await.code(404), "key_not_found");
         }
+        guarded.app.stop().await;
+    }
+
+    /// Where what was committed could not be read, nobody is judged by what was held before it: the next request reads.
+    async fn a_key_that_was_made_while_the_directory_could_not_be_read_opens_all_the_same(backend) {
+        let guarded = Guarded::start(backend).await;
+        let (state, closed) = (&guarded.app.app.state, TestDb::open(backend).await);
+        let old = guarded.key(&["markets:read"], "alice").await;
+        closed.db.close().await;
+        let directory = &state.gate.directory;
+        directory.read(&closed.db, &[Part::Keys], state.clock.now()).await.unwrap_err();
+        let prefix = id_of(&old).to_owned();
+        let revoked = state.db.writer().housekeep::<_, StorageError, _>(move |tx| Box::pin(async move { access::revoke_key(tx, &prefix).await.map(drop) }));
+        revoked.await.unwrap();
+        assert_eq!(guarded.by(&old, "GET", "/markets", None).await.status, 401);
+        guarded.app.stop().await;
+    }
+
+    /// When a key was last used is kept for those that were used, and once.
+    async fn the_last_use_of_a_key_is_kept_in_the_database(backend) {
+        let guarded = Guarded::start(backend).await;
+        let (used, idle) = (guarded.key(&["markets:read"], "alice").await, guarded.key(&["markets:read"], "bob").await);
+        guarded.app.set_clock("2026-11-23T12:00:05Z");
+        guarded.by(&used, "GET", "/markets", None).await.expect(200);
+        let state = &guarded.app.app.state;
+        let kept = async |key: &str| access::find_key(&mut state.db.read().await.unwrap(), id_of(key)).await.unwrap().unwrap().last_used_at;
+        state.gate.directory.keep_uses(&state.db).await.unwrap();
+        assert_eq!((kept(&used).await, kept(&idle).await), (Moment::parse("2026-11-23T12:00:05Z").ok(), None));
         guarded.app.stop().await;
     }
 

@@ -161,6 +161,20 @@ on_both! {
         guarded.app.stop().await;
     }
 
+    /// A token of an hour that is dated by a clock half a minute ahead is remembered for as long as it can live.
+    async fn a_login_that_ended_stays_ended_for_as_long_as_its_tokens_live(backend) {
+        let guarded = Guarded::start_with(backend, |_| Settings { access: HOUR, ..Settings::default() }).await;
+        let tokens = guarded.user("alice", &["markets:read"]).await;
+        let body = json!({ "refresh_token": tokens["refresh_token"] });
+        assert_eq!(guarded.by("", "POST", "/auth/logout", Some(&body)).await.status, 204);
+        guarded.app.set_clock("2026-11-23T12:59:59Z");
+        // Another user is made: all of them are read again.
+        let body = json!({ "name": "bob", "password": PASSWORD, "scopes": ["markets:read"] });
+        guarded.admin("POST", "/users", &body).await.expect(201);
+        assert_eq!(status(&guarded, &tokens).await, 401);
+        guarded.app.stop().await;
+    }
+
     async fn a_login_that_is_short_outlives_the_logins_of_others(backend) {
         let guarded = Guarded::start_with(backend, |_| Settings { session: 12 * HOUR, ..Settings::default() }).await;
         let alice = guarded.user("alice", &["markets:read"]).await;
