@@ -10,9 +10,15 @@ use serde_json::json;
 use std::net::{SocketAddr, TcpListener as StdListener};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
+use tokio_rustls::TlsConnector;
+use tokio_rustls::rustls::crypto::aws_lc_rs;
+use tokio_rustls::rustls::pki_types::CertificateDer;
+use tokio_rustls::rustls::pki_types::pem::PemObject as _;
+use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
 /// A port nobody uses just now.
 fn free_port() -> u16 {
@@ -392,4 +398,48 @@ async fn what_is_internal_is_known_by_its_authority_and_by_no_other() {
             "{shown}"
         );
     }
+}
+
+/// What answers end with waits inside the encryption while the client takes nothing, and has to be sent from there.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_end_of_an_answer_over_tls_comes_to_a_client_that_waited() {
+    /// Together more than the system takes over while nobody reads.
+    const ANSWERS: usize = 8;
+    let place = Place::new(Backend::Sqlite).await;
+    let [authority, leaf, key] = from_an_authority(place.folder());
+    let text = format!("[tls]\ncertificate = \"{leaf}\"\nkey = \"{key}\"\n");
+    let service = serve_tls(&place, &place.file("tls.toml", &text));
+    let mut roots = RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_file(authority).unwrap()).unwrap();
+    let provider = Arc::new(aws_lc_rs::default_provider());
+    let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+    let connector = TlsConnector::from(Arc::new(config.with_root_certificates(roots).with_no_client_auth()));
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(4096).unwrap();
+    let stream = socket.connect(service.api.address).await.unwrap();
+    let mut stream =
+        BufReader::new(connector.connect("localhost".try_into().unwrap(), stream).await.unwrap());
+    let ask = "GET /docs/ui/swagger-ui-bundle.js HTTP/1.1\r\nhost: localhost\r\n\r\n";
+    stream.write_all(ask.repeat(ANSWERS).as_bytes()).await.unwrap();
+    // By then the service has handed over all that there is room for.
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    for number in 1..=ANSWERS {
+        let answer = async {
+            let (mut length, mut line) = (0, String::new());
+            while line != "\r\n" {
+                line.clear();
+                stream.read_line(&mut line).await.unwrap();
+                let value = line.to_ascii_lowercase();
+                if let Some(value) = value.strip_prefix("content-length: ") {
+                    length = value.trim().parse().unwrap();
+                }
+            }
+            let mut body = vec![0; length];
+            stream.read_exact(&mut body).await.unwrap();
+            length
+        };
+        let length = tokio::time::timeout(Duration::from_secs(10), answer).await;
+        assert!(length.is_ok_and(|length| length > 1_000_000), "answer {number} of {ANSWERS} has no end");
+    }
+    service.stop();
 }
