@@ -60,7 +60,7 @@ use std::time::{Duration, Instant};
 use tokio::net::TcpStream;
 
 /// Longest any command may take, and any answer.
-const PATIENCE: Duration = Duration::from_secs(40);
+const PATIENCE: Duration = Duration::from_mins(2);
 /// Flags of a service that lets the tests in without a key.
 const OPEN: [&str; 3] = ["--open-loopback", "--listen", "127.0.0.1:0"];
 /// Flags of a service that asks for a key.
