@@ -214,7 +214,7 @@ fn rotate_key(context: &Context) -> Result<(), Failure> {
     if let Some(file) = &context.config.audit.key_file.value {
         let file = file.display();
         return Err(Failure::failed(format!(
-            "the keys are in {file}, which is yours: add a line (`openssl rand -hex 32 >> {file}`) and restart the service"
+            "the keys are in {file}, which is yours: add a line (`(echo; openssl rand -hex 32) >> {file}`) and restart the service"
         )));
     }
     let number = audit_key::add(&context.config.data.value, Random::System)?.count();

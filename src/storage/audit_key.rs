@@ -22,7 +22,7 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// Where the keys of the data in a directory is.
+    /// Where the keys of the data in a directory are.
     pub fn path(&self, directory: &Path) -> PathBuf {
         self.file.clone().unwrap_or_else(|| directory.join(KEY_FILE))
     }
@@ -68,7 +68,7 @@ pub fn read(path: &Path) -> Result<Option<KeyRing>, StorageError> {
 }
 
 fn parsed(path: &Path, text: &str) -> Result<KeyRing, StorageError> {
-    let rule = "must hold keys of 64 hexadecimal digits, one in each line";
+    let rule = "must hold keys of 64 hexadecimal digits, one in each line and none twice";
     KeyRing::parse(text).ok_or_else(|| StorageError::AuditKey(format!("{} {rule}", path.display())))
 }
 

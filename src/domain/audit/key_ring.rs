@@ -1,6 +1,7 @@
 //! The keys of a trail, one after the other: how a key is replaced while what was made with it stays proven.
 
 use crate::domain::audit::AuditKey;
+use std::collections::BTreeSet;
 
 /// The keys of a trail, the oldest first. Rows and anchors are made with the newest; each is proven by the key that was the
 /// newest then.
@@ -17,10 +18,15 @@ impl From<AuditKey> for KeyRing {
 }
 
 impl KeyRing {
-    /// The keys written as 64 hexadecimal digits each, one in a line; `None` when one of them is none, or none is there.
+    /// The keys written as 64 hexadecimal digits each, one in a line, with blank lines between them or not; `None` when one
+    /// of them is none or stands there twice, or none is there.
     pub fn parse(text: &str) -> Option<Self> {
-        let lines = text.trim().lines();
-        let mut keys = lines.map(AuditKey::parse).collect::<Option<Vec<_>>>()?;
+        let lines = || text.lines().map(str::trim).filter(|line| !line.is_empty());
+        let different: BTreeSet<String> = lines().map(str::to_ascii_lowercase).collect();
+        let mut keys = lines().map(AuditKey::parse).collect::<Option<Vec<_>>>()?;
+        if different.len() != keys.len() {
+            return None;
+        }
         let newest = keys.pop()?;
         Some(Self { earlier: keys, newest })
     }
@@ -58,7 +64,9 @@ mod tests {
             (format!("{one}\r\n{two}\r\n"), Some(2)),
             (String::new(), None),
             ("\n".to_owned(), None),
-            (format!("{one}\n\n{two}"), None),
+            (format!("{one}\n\n{two}\n\n"), Some(2)),
+            (format!("{one}\n{two}\n{one}"), None),
+            (format!("{two}\n{}", two.to_lowercase()), None),
             (format!("{one}\n{}", &two[2..]), None),
             (format!("{one}{two}"), None),
             (format!("{one} {two}"), None),

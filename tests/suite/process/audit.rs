@@ -342,7 +342,7 @@ async fn the_trails_key_comes_from_a_credential_a_variable_or_the_configuration(
     let toml = place.file("artifact.toml", &format!("[audit]\nkey_file = \"{}\"\n", file.display()));
     place.run(&["audit", "verify", "--config", &toml]).ok();
     let said = place.run(&["audit", "rotate-key", "--config", &toml]).failed(1);
-    assert!(said.contains("openssl rand -hex 32 >>") && said.contains("audit-key"), "{said}");
+    assert!(said.contains("openssl rand -hex 32) >>") && said.contains("audit-key"), "{said}");
     with("CREDENTIALS_DIRECTORY", &folder, &["backup", "create"]).ok();
     with("CREDENTIALS_DIRECTORY", &folder, &["backup", "verify"]).ok();
 
