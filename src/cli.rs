@@ -309,30 +309,12 @@ async fn dispatch(cli: Cli) -> Result<(), Failure> {
         config: cli.common.config,
         ..Flags::default()
     };
-    match &cli.command {
-        Command::Serve(args) => {
-            flags.listen.clone_from(&args.listen);
-            flags.open_loopback = args.open_loopback;
-        }
-        Command::Demo(args) => flags.listen.clone_from(&args.listen),
-        Command::Seed(_)
-        | Command::Ingest(_)
-        | Command::Import(_)
-        | Command::Export(_)
-        | Command::ImportEarlier(_)
-        | Command::Migrate
-        | Command::Config(_)
-        | Command::Doctor(_)
-        | Command::Backup(_)
-        | Command::Keys(_)
-        | Command::Users(_)
-        | Command::SigningKeys(_)
-        | Command::Pnl(_)
-        | Command::Audit(_)
-        | Command::Openapi
-        | Command::Checklist
-        | Command::Health(_)
-        | Command::Version => {}
+    if let Command::Serve(args) = &cli.command {
+        flags.listen.clone_from(&args.listen);
+        flags.open_loopback = args.open_loopback;
+    }
+    if let Command::Demo(args) = &cli.command {
+        flags.listen.clone_from(&args.listen);
     }
     let context = Context { config: Config::load(flags, &process_environment)?, json: cli.common.json };
     start_log(&cli.command, &context.config);
@@ -367,27 +349,10 @@ async fn dispatch(cli: Cli) -> Result<(), Failure> {
 /// trouble only, unless somebody asked for more.
 fn start_log(command: &Command, config: &Config) {
     let quiet = config.log.origin == Origin::Default;
-    match command {
-        Command::Demo(_) if quiet => telemetry::start("warn", config.log_format.value),
-        Command::Serve(_) | Command::Demo(_) => telemetry::start(&config.log.value, config.log_format.value),
-        Command::Seed(_)
-        | Command::Ingest(_)
-        | Command::Import(_)
-        | Command::Export(_)
-        | Command::ImportEarlier(_)
-        | Command::Migrate
-        | Command::Config(_)
-        | Command::Doctor(_)
-        | Command::Backup(_)
-        | Command::Keys(_)
-        | Command::Users(_)
-        | Command::SigningKeys(_)
-        | Command::Pnl(_)
-        | Command::Audit(_)
-        | Command::Openapi
-        | Command::Checklist
-        | Command::Health(_)
-        | Command::Version => {}
+    let is_demo = matches!(command, Command::Demo(_));
+    if is_demo || matches!(command, Command::Serve(_)) {
+        let level = if is_demo && quiet { "warn" } else { &config.log.value };
+        telemetry::start(level, config.log_format.value);
     }
 }
 

@@ -7,7 +7,7 @@ use crate::domain::pnl::attribution::Parts;
 use crate::domain::pnl::book::MissingRate;
 use crate::http::AppState;
 use crate::http::auth::{Caller, PortfoliosRead};
-use crate::http::conventions::ConventionsView;
+use crate::http::conventions::{ConventionsView, OtherConventions};
 use crate::http::error::ApiError;
 use crate::http::query::Query;
 use crate::http::reading;
@@ -108,13 +108,7 @@ pub struct AttributionView {
         ("from" = Option<String>, Query, description = "The day at whose end the span begins; the eve of the first entry when left out"),
         ("to" = Option<String>, Query, description = "The day at whose end it ends; today when left out"),
         ("known_at" = Option<String>, Query, description = "As known then"),
-        ("cost_basis" = Option<String>, Query, description = "fifo, lifo, hifo, average or specific"),
-        ("lot_scope" = Option<String>, Query, description = "account or global"),
-        ("fees" = Option<String>, Query, description = "in_cost, separate, expensed or none"),
-        ("taxes" = Option<String>, Query, description = "separate or in_cost"),
-        ("short" = Option<String>, Query, description = "rejected, allowed or missing_basis_is_zero_cost"),
-        ("dust" = Option<String>, Query, description = "Units within which a position is flat"),
-        ("holding_period" = Option<u32>, Query, description = "Days after which a disposal is tax free")),
+        OtherConventions),
     responses((status = 200, description = "Attribution", body = AttributionView)))]
 pub async fn portfolio_attribution(
     State(app): State<AppState>,

@@ -10,7 +10,7 @@ use crate::storage::error::StorageError;
 use crate::storage::portfolios;
 use crate::workers::pnl_engine::Ask;
 use serde::Serialize;
-use utoipa::ToSchema;
+use utoipa::{IntoParams, ToSchema};
 
 /// Longest holding period, in days.
 const HOLDING_PERIOD_MAX: u32 = 36_500;
@@ -51,6 +51,27 @@ impl From<&Conventions> for ConventionsView {
             holding_period: conventions.holding_period,
         }
     }
+}
+
+/// Conventions of a read in the place of the portfolio's, as [`GivenConventions::of_query`] reads them.
+#[derive(Debug, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[expect(dead_code, reason = "the shape of the query; its parts are read one by one to collect every fault")]
+pub struct OtherConventions {
+    /// Which lots a disposal consumes.
+    cost_basis: Option<CostBasis>,
+    /// Whose lots a disposal may consume.
+    lot_scope: Option<LotScope>,
+    /// What a fee does to profit.
+    fees: Option<FeeMode>,
+    /// What a tax does to profit.
+    taxes: Option<TaxMode>,
+    /// What happens when more is sold than is held.
+    short: Option<ShortMode>,
+    /// Units within which a position is flat.
+    dust: Option<Decimal>,
+    /// Days after which a disposal is tax free.
+    holding_period: Option<u32>,
 }
 
 /// Conventions given in a request; those not given keep what they were.

@@ -7,7 +7,7 @@ use crate::domain::moment::Moment;
 use crate::domain::transaction::TransactionType;
 use crate::http::AppState;
 use crate::http::auth::{Caller, PortfoliosRead};
-use crate::http::conventions::Asked;
+use crate::http::conventions::{Asked, OtherConventions};
 use crate::http::error::{ApiError, FieldError};
 use crate::http::query::Query;
 use crate::http::reading;
@@ -194,13 +194,7 @@ async fn symbols_of(tx: &mut Tx, parts: &[difference::Part]) -> Result<BTreeMap<
         ("known_at" = String, Query, description = "The report as known then"),
         ("known_at_to" = Option<String>, Query, description = "and as known then; everything known when left out"),
         ("as_of" = Option<String>, Query, description = "About this moment, or the end of this day; known_at when left out"),
-        ("cost_basis" = Option<String>, Query, description = "fifo, lifo, hifo, average or specific"),
-        ("lot_scope" = Option<String>, Query, description = "account or global"),
-        ("fees" = Option<String>, Query, description = "in_cost, separate, expensed or none"),
-        ("taxes" = Option<String>, Query, description = "separate or in_cost"),
-        ("short" = Option<String>, Query, description = "rejected, allowed or missing_basis_is_zero_cost"),
-        ("dust" = Option<String>, Query, description = "Units within which a position is flat"),
-        ("holding_period" = Option<u32>, Query, description = "Days after which a disposal is tax free")),
+        OtherConventions),
     responses((status = 200, description = "The difference", body = DifferenceView)))]
 pub async fn portfolio_difference(
     State(app): State<AppState>,

@@ -10,7 +10,7 @@ use crate::domain::pnl::tax::{self, Terms};
 use crate::domain::pnl::trace::{Closed, Disposal, DisposalKind, PostingKind};
 use crate::http::AppState;
 use crate::http::auth::{Caller, PortfoliosRead};
-use crate::http::conventions::{Asked, ConventionsView};
+use crate::http::conventions::{Asked, ConventionsView, OtherConventions};
 use crate::http::error::ApiError;
 use crate::http::pnl::PriceUsedView;
 use crate::http::query::{HISTORY_ROWS, Query};
@@ -191,13 +191,7 @@ fn gain(figures: &Figures, terms: Terms, disposal: &Disposal, closed: &Closed) -
         ("year" = Option<u32>, Query, description = "Disposals of this calendar year, in the portfolio's zone"),
         ("as_of" = Option<String>, Query, description = "Up to this moment, or the end of this day"),
         ("known_at" = Option<String>, Query, description = "As known then"),
-        ("cost_basis" = Option<String>, Query, description = "fifo, lifo, hifo, average or specific"),
-        ("lot_scope" = Option<String>, Query, description = "account or global"),
-        ("fees" = Option<String>, Query, description = "in_cost, separate, expensed or none"),
-        ("taxes" = Option<String>, Query, description = "separate or in_cost"),
-        ("short" = Option<String>, Query, description = "rejected, allowed or missing_basis_is_zero_cost"),
-        ("dust" = Option<String>, Query, description = "Units within which a position is flat"),
-        ("holding_period" = Option<u32>, Query, description = "Days after which a disposal is tax free"),
+        OtherConventions,
         ("limit" = Option<i64>, Query, description = "Rows"),
         ("cursor" = Option<String>, Query, description = "Of the page before")),
     responses((status = 200, description = "Gains", body = GainsView)))]
@@ -292,13 +286,7 @@ pub struct LotView {
         ("account" = Option<String>, Query, description = "Of this account"),
         ("as_of" = Option<String>, Query, description = "At this moment, or at the end of this day"),
         ("known_at" = Option<String>, Query, description = "As known then"),
-        ("cost_basis" = Option<String>, Query, description = "fifo, lifo, hifo, average or specific"),
-        ("lot_scope" = Option<String>, Query, description = "account or global"),
-        ("fees" = Option<String>, Query, description = "in_cost, separate, expensed or none"),
-        ("taxes" = Option<String>, Query, description = "separate or in_cost"),
-        ("short" = Option<String>, Query, description = "rejected, allowed or missing_basis_is_zero_cost"),
-        ("dust" = Option<String>, Query, description = "Units within which a position is flat"),
-        ("holding_period" = Option<u32>, Query, description = "Days after which a disposal is tax free"),
+        OtherConventions,
         ("limit" = Option<i64>, Query, description = "Rows"),
         ("cursor" = Option<String>, Query, description = "Of the page before")),
     responses((status = 200, description = "Lots", body = Vec<LotView>)))]

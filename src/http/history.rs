@@ -4,7 +4,7 @@ use crate::domain::currency::Currency;
 use crate::domain::ids::PortfolioId;
 use crate::http::AppState;
 use crate::http::auth::{Caller, PortfoliosRead};
-use crate::http::conventions::ConventionsView;
+use crate::http::conventions::{ConventionsView, OtherConventions};
 use crate::http::error::ApiError;
 use crate::http::query::Query;
 use crate::http::reading;
@@ -104,13 +104,7 @@ pub struct HistoryView {
         ("to" = Option<String>, Query, description = "Last day; today when left out"),
         ("interval" = Option<String>, Query, description = "1d (default), 1w or 1M"),
         ("known_at" = Option<String>, Query, description = "As known then"),
-        ("cost_basis" = Option<String>, Query, description = "fifo, lifo, hifo, average or specific"),
-        ("lot_scope" = Option<String>, Query, description = "account or global"),
-        ("fees" = Option<String>, Query, description = "in_cost, separate, expensed or none"),
-        ("taxes" = Option<String>, Query, description = "separate or in_cost"),
-        ("short" = Option<String>, Query, description = "rejected, allowed or missing_basis_is_zero_cost"),
-        ("dust" = Option<String>, Query, description = "Units within which a position is flat"),
-        ("holding_period" = Option<u32>, Query, description = "Days after which a disposal is tax free")),
+        OtherConventions),
     responses((status = 200, description = "History", body = HistoryView)))]
 pub async fn portfolio_history(
     State(app): State<AppState>,

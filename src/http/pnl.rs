@@ -8,7 +8,7 @@ use crate::domain::pnl::holding::{Side, Totals};
 use crate::domain::pnl::report::{Item, PriceUsed, Sums, Worth};
 use crate::http::AppState;
 use crate::http::auth::{Caller, PortfoliosRead};
-use crate::http::conventions::{Asked, ConventionsView};
+use crate::http::conventions::{Asked, ConventionsView, OtherConventions};
 use crate::http::error::ApiError;
 use crate::http::explain::{ExplanationView, Wanted, explanation};
 use crate::http::performance::{FlagView, Missing, flags, missing, stale};
@@ -212,13 +212,7 @@ impl PnlView {
         ("as_of" = Option<String>, Query, description = "At this moment, or at the end of this day in the portfolio's zone"),
         ("known_at" = Option<String>, Query, description = "As known then"),
         ("by" = Option<String>, Query, description = "asset (default), account or lot"),
-        ("cost_basis" = Option<String>, Query, description = "fifo, lifo, hifo, average or specific"),
-        ("lot_scope" = Option<String>, Query, description = "account or global"),
-        ("fees" = Option<String>, Query, description = "in_cost, separate, expensed or none"),
-        ("taxes" = Option<String>, Query, description = "separate or in_cost"),
-        ("short" = Option<String>, Query, description = "rejected, allowed or missing_basis_is_zero_cost"),
-        ("dust" = Option<String>, Query, description = "Units within which a position is flat"),
-        ("holding_period" = Option<u32>, Query, description = "Days after which a disposal is tax free"),
+        OtherConventions,
         ("explain" = Option<String>, Query, description = "true, or names of figures: what they are made of")),
     responses((status = 200, description = "Profit and loss", body = PnlView)))]
 pub async fn portfolio_pnl(

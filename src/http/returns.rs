@@ -10,7 +10,7 @@ use crate::domain::statistics::performance::{Beside, DAYS_A_YEAR, Fall, Performa
 use crate::domain::statistics::{Ratio, Undefined};
 use crate::http::AppState;
 use crate::http::auth::{Caller, PortfoliosRead};
-use crate::http::conventions::{ConventionsView, GivenConventions};
+use crate::http::conventions::{ConventionsView, GivenConventions, OtherConventions};
 use crate::http::error::ApiError;
 use crate::http::query::Query;
 use crate::http::reading;
@@ -376,13 +376,7 @@ pub fn span_of_query(query: &mut Query, zone: Tz, known_at: Option<Moment>, now:
         ("by" = Option<String>, Query, description = "portfolio (default), account, asset or lot"),
         ("benchmark" = Option<String>, Query, description = "Symbol or id of an asset to hold it against"),
         ("annualize" = Option<bool>, Query, description = "Give annual forms for short spans too"),
-        ("cost_basis" = Option<String>, Query, description = "fifo, lifo, hifo, average or specific"),
-        ("lot_scope" = Option<String>, Query, description = "account or global"),
-        ("fees" = Option<String>, Query, description = "in_cost, separate, expensed or none"),
-        ("taxes" = Option<String>, Query, description = "separate or in_cost"),
-        ("short" = Option<String>, Query, description = "rejected, allowed or missing_basis_is_zero_cost"),
-        ("dust" = Option<String>, Query, description = "Units within which a position is flat"),
-        ("holding_period" = Option<u32>, Query, description = "Days after which a disposal is tax free")),
+        OtherConventions),
     responses((status = 200, description = "Returns", body = PortfolioReturns)))]
 pub async fn portfolio_performance(
     State(app): State<AppState>,

@@ -10,6 +10,7 @@ use crate::domain::portfolio::Portfolio;
 use crate::domain::statistics::performance::{DAYS_A_YEAR, Gauge};
 use crate::http::AppState;
 use crate::http::auth::{Caller, PortfoliosRead};
+use crate::http::conventions::OtherConventions;
 use crate::http::error::{ApiError, FieldError};
 use crate::http::query::{Query, ROWS};
 use crate::http::reading;
@@ -159,13 +160,7 @@ pub struct TogetherReturns {
         ("to" = Option<String>, Query, description = "The day at whose end it ends; today in UTC when left out"),
         ("known_at" = Option<String>, Query, description = "As known then"),
         ("annualize" = Option<bool>, Query, description = "Give annual forms for short spans too"),
-        ("cost_basis" = Option<String>, Query, description = "fifo, lifo, hifo, average or specific"),
-        ("lot_scope" = Option<String>, Query, description = "account or global"),
-        ("fees" = Option<String>, Query, description = "in_cost, separate, expensed or none"),
-        ("taxes" = Option<String>, Query, description = "separate or in_cost"),
-        ("short" = Option<String>, Query, description = "rejected, allowed or missing_basis_is_zero_cost"),
-        ("dust" = Option<String>, Query, description = "Units within which a position is flat"),
-        ("holding_period" = Option<u32>, Query, description = "Days after which a disposal is tax free")),
+        OtherConventions),
     responses((status = 200, description = "Returns", body = TogetherReturns)))]
 pub async fn performance(
     State(app): State<AppState>,

@@ -5,7 +5,7 @@ use crate::domain::ids::PortfolioId;
 use crate::domain::pnl::statement::values::{USUAL, is_known};
 use crate::http::AppState;
 use crate::http::auth::{Caller, PortfoliosRead};
-use crate::http::conventions::{Asked, ConventionsView};
+use crate::http::conventions::{Asked, ConventionsView, OtherConventions};
 use crate::http::error::{ApiError, Code};
 use crate::http::query::Query;
 use crate::http::reading;
@@ -44,13 +44,7 @@ pub struct ValuesView {
         ("from" = Option<String>, Query, description = "Profits, costs and income since this moment, or the end of this day"),
         ("as_of" = Option<String>, Query, description = "At this moment, or at the end of this day"),
         ("known_at" = Option<String>, Query, description = "As known then"),
-        ("cost_basis" = Option<String>, Query, description = "fifo, lifo, hifo, average or specific"),
-        ("lot_scope" = Option<String>, Query, description = "account or global"),
-        ("fees" = Option<String>, Query, description = "in_cost, separate, expensed or none"),
-        ("taxes" = Option<String>, Query, description = "separate or in_cost"),
-        ("short" = Option<String>, Query, description = "rejected, allowed or missing_basis_is_zero_cost"),
-        ("dust" = Option<String>, Query, description = "Units within which a position is flat"),
-        ("holding_period" = Option<u32>, Query, description = "Days after which a disposal is tax free")),
+        OtherConventions),
     responses((status = 200, description = "The values", body = ValuesView)))]
 pub async fn portfolio_values(
     State(app): State<AppState>,
