@@ -158,10 +158,18 @@ async fn open_saved(
     Ok((db, backups))
 }
 
-/// The audit trail of an open database. A restore that was made meanwhile, or a new key, is
-/// told in it before anything else is.
-async fn audit_trail(db: &Database, directory: &Path, (after, now): (i64, Moment)) -> Arc<AuditTrail> {
+/// The audit trail of an open database, which has an anchor before it has a row. A restore that was made meanwhile, or a
+/// new key, is told in it before anything else is.
+///
+/// # Errors
+/// When that first anchor cannot be written.
+async fn audit_trail(
+    db: &Database,
+    directory: &Path,
+    (after, now): (i64, Moment),
+) -> Result<Arc<AuditTrail>, StorageError> {
     let trail = AuditTrail::under(directory, db.audit_keys().clone(), after);
+    trail.begin(db, now).await?;
     match trail.end_restore(db, now).await {
         Ok(true) => tracing::info!("the restore of a backup was recorded in the audit trail"),
         Ok(false) => {}
@@ -174,7 +182,7 @@ async fn audit_trail(db: &Database, directory: &Path, (after, now): (i64, Moment
         // The next row is made with it all the same.
         Err(error) => tracing::error!(%error, "the audit trail's new key was not recorded"),
     }
-    Arc::new(trail)
+    Ok(Arc::new(trail))
 }
 
 /// An open database with everything around it.
@@ -244,11 +252,17 @@ impl App {
         let random = Random::System;
         let directory = location.directory().to_path_buf();
         let (db, backups) = open_saved(location, &clock, backup).await?;
-        let gate = match Gate::open(&db, &directory, settings, random, clock.now()).await {
-            Ok(gate) => Arc::new(gate),
+        let after = backups.settings().audit.after;
+        let opened = async {
+            let trail = audit_trail(&db, &directory, (after, clock.now())).await?;
+            let gate = Gate::open(&db, &directory, settings, random, clock.now()).await?;
+            Ok::<_, OpenError>((trail, Arc::new(gate)))
+        };
+        let (trail, gate) = match opened.await {
+            Ok(opened) => opened,
             Err(error) => {
                 db.close().await;
-                return Err(error.into());
+                return Err(error);
             }
         };
         let draining = Arc::new(AtomicBool::new(false));
@@ -256,8 +270,6 @@ impl App {
         let presents = Arc::new(Presents::default());
         let records = Arc::new(RecordFiles::under(location.directory()));
         let (streams, queue, seats) = (Arc::default(), Arc::default(), Arc::default());
-        let trail =
-            audit_trail(&db, location.directory(), (backups.settings().audit.after, clock.now())).await;
         let limits = Arc::new(Limits::usual(location.directory()));
         let (refusals, feeds, guard, vitals) =
             (Arc::default(), Arc::default(), Arc::default(), Arc::default());

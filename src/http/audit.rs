@@ -377,14 +377,17 @@ pub async fn verify_audit(
     let after = query.whole("after", u32::MAX).map_or(0, i64::from);
     query.finish()?;
     let started = app.clock.elapsed();
-    let verdict = app.trail.verify(&app.db, Given { anchors, after }).await.map_err(|error| match error {
-        Unverified::Busy => ApiError::new(Code::Busy, "another verification is under way; try again"),
-        Unverified::NoSuchRow(seq) => {
-            let detail = format!("there is no row {seq}");
-            ApiError::new(Code::InvalidRequest, detail)
-        }
-        Unverified::Storage(error) => error.into(),
-    })?;
+    let verdict =
+        app.trail.verify(&app.db, Given { anchors, after }, &app.clock).await.map_err(
+            |error| match error {
+                Unverified::Busy => ApiError::new(Code::Busy, "another verification is under way; try again"),
+                Unverified::NoSuchRow(seq) => {
+                    let detail = format!("there is no row {seq}");
+                    ApiError::new(Code::InvalidRequest, detail)
+                }
+                Unverified::Storage(error) => error.into(),
+            },
+        )?;
     let took = app.clock.elapsed().saturating_sub(started);
     Ok(Json(view(verdict, u64::try_from(took.as_millis()).unwrap_or(u64::MAX))))
 }

@@ -139,7 +139,8 @@ async fn identified(around: &Around, mut request: Request, route: impl Route + C
         // A caller may invent methods of any length.
         let known = if method.as_str().len() <= 7 { method.as_str() } else { "other" };
         let route = format!("{known} {route}");
-        let refusal = Refusal { actor, route, status: problem.status, code: problem.code };
+        let user = visit.sought();
+        let refusal = Refusal { actor, route, user, status: problem.status, code: problem.code };
         app.refusals.note(&app.db, refusal, app.clock.now()).await;
     }
     if let Some(Failed(problem)) = response.extensions_mut().remove::<Failed>() {

@@ -224,6 +224,9 @@ pub(super) async fn proven(
         Some(name) => users::find_by_name(&mut app.db.read().await?, name).await?,
         None => None,
     };
+    if let (Some(visit), Some(user)) = (visit, &known) {
+        visit.seeks(user.id);
+    }
     let kept = known.as_ref().map(|user| user.password_hash.clone());
     let matches = app.gate.passwords.matches(password, kept).await?;
     let Some(user) = known.filter(|user| matches && user.status == UserStatus::Active) else {

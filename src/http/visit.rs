@@ -4,6 +4,7 @@ use crate::domain::audit::Actor;
 use axum::http::request::Parts;
 use std::net::IpAddr;
 use std::sync::{Arc, OnceLock};
+use uuid::Uuid;
 
 /// What is known of a request. The outermost layer puts it into the request, and reads in the end who it was.
 #[derive(Debug, Clone, Default)]
@@ -13,12 +14,13 @@ pub struct Visit {
     /// Address it came from.
     pub address: Option<IpAddr>,
     who: Arc<OnceLock<Arc<Actor>>>,
+    sought: Arc<OnceLock<Uuid>>,
 }
 
 impl Visit {
     /// A request with this id.
     pub fn new(id: Arc<str>, address: Option<IpAddr>) -> Self {
-        Self { id: Some(id), address, who: Arc::default() }
+        Self { id: Some(id), address, ..Self::default() }
     }
 
     /// The visit a request is.
@@ -33,6 +35,16 @@ impl Visit {
         let actor = Arc::new(Actor { address, request_id, ..actor });
         self.who.get_or_init(|| Arc::clone(&actor));
         actor
+    }
+
+    /// Remembers as which user somebody tried to get in.
+    pub fn seeks(&self, user: Uuid) {
+        self.sought.get_or_init(|| user);
+    }
+
+    /// The user as whom somebody tried to get in.
+    pub fn sought(&self) -> Option<Uuid> {
+        self.sought.get().copied()
     }
 
     /// Who sent it, once that was found out.

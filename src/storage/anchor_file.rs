@@ -19,14 +19,14 @@ const TAIL: u64 = 16 * 1024;
 #[derive(Debug)]
 pub struct AnchorFile {
     path: PathBuf,
-    /// Seal of its last line, once that is known. Whoever holds it is the one who writes.
-    last: Mutex<Option<Link>>,
+    /// The seal of its last line and where that ends, as this process left it. Whoever holds it is the one who writes.
+    left: Mutex<Option<(Link, u64)>>,
 }
 
 impl AnchorFile {
     /// The file in a data directory, which need not be there yet.
     pub fn under(directory: &Path) -> Self {
-        Self { path: directory.join(ANCHORS_FILE), last: Mutex::new(None) }
+        Self { path: directory.join(ANCHORS_FILE), left: Mutex::new(None) }
     }
 
     /// Where it is.
@@ -71,20 +71,41 @@ impl AnchorFile {
     /// Adds an anchor and returns once it is on disk.
     ///
     /// # Errors
-    /// [`StorageError::File`].
+    /// [`StorageError::File`], also when it is not as this process left it.
     pub fn append(&self, keys: &KeyRing, anchor: &Anchor) -> Result<(), StorageError> {
-        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut left = self.left.lock().unwrap_or_else(PoisonError::into_inner);
+        self.hold(*left)?;
         let mut file = self.open()?;
-        let (before, end) = match *last {
-            Some(before) => (before, file.seek(SeekFrom::End(0)).map_err(|error| self.failed(error))?),
-            None => end_of(&mut file).map_err(|error| self.failed(error))?,
-        };
+        let (before, end) = end_of(&mut file).map_err(|error| self.failed(error))?;
         let (line, seal) = anchor.line(keys.newest(), &before);
         // Should it fail half way, the next attempt looks at what is there.
-        *last = None;
-        self.put(&mut file, (line, end))?;
-        *last = Some(seal);
+        *left = None;
+        let end = self.put(&mut file, (line, end))?;
+        *left = Some((seal, end));
         Ok(())
+    }
+
+    /// Looks whether it still ends as this process left it.
+    ///
+    /// # Errors
+    /// [`StorageError::File`] when it was changed, cut or removed.
+    pub fn look(&self) -> Result<(), StorageError> {
+        self.hold(*self.left.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Goes on from what is there now, whatever it was: somebody has answered for it.
+    pub fn take_as_it_is(&self) {
+        *self.left.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    fn hold(&self, left: Option<(Link, u64)>) -> Result<(), StorageError> {
+        let Some(left) = left else { return Ok(()) };
+        let found = File::open(&self.path).and_then(|mut file| end_of(&mut file));
+        match found {
+            Ok(found) if found == left => Ok(()),
+            Ok(_) => Err(self.failed(std::io::Error::other("it is not as the service left it"))),
+            Err(error) => Err(self.failed(error)),
+        }
     }
 
     /// The line that an anchor would be if it were added now.
@@ -105,18 +126,18 @@ impl AnchorFile {
     /// # Errors
     /// [`StorageError::File`].
     pub fn add_line(&self, line: &str) -> Result<(), StorageError> {
-        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        *last = None;
+        let mut left = self.left.lock().unwrap_or_else(PoisonError::into_inner);
+        *left = None;
         let mut file = self.open()?;
         let (before, end) = end_of(&mut file).map_err(|error| self.failed(error))?;
         if seal_of(line) == Some(before) {
             return Ok(());
         }
-        self.put(&mut file, (line.to_owned(), end))
+        self.put(&mut file, (line.to_owned(), end)).map(drop)
     }
 
-    /// Writes a line after those that end at `end`, and brings it onto the disk.
-    fn put(&self, file: &mut File, (mut line, end): (String, u64)) -> Result<(), StorageError> {
+    /// Writes a line after those that end at `end`, and brings it onto the disk; where it ends.
+    fn put(&self, file: &mut File, (mut line, end): (String, u64)) -> Result<u64, StorageError> {
         line.push('\n');
         file.set_len(end)
             .and_then(|()| file.seek(SeekFrom::Start(end)))
@@ -128,7 +149,7 @@ impl AnchorFile {
         {
             File::open(folder).and_then(|folder| folder.sync_all()).map_err(|error| self.failed(error))?;
         }
-        Ok(())
+        Ok(end + u64::try_from(line.len()).unwrap_or_default())
     }
 }
 

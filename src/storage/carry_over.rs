@@ -41,7 +41,7 @@ pub(super) async fn carry_over(link: Link) -> Result<bool, StorageError> {
     const LAST: &str =
         "SELECT asset_key, observed_at FROM prices ORDER BY asset_key, observed_at LIMIT 1 OFFSET $1";
     // It tells the audit trail nothing, so its key is never used.
-    let mut tx = Tx::new(link, 0, &Shared::new(AuditKey::new(&[0; 32])));
+    let mut tx = Tx::new(link, 0, &Shared::new(AuditKey::new(&[0; 32]), None));
     let (recorded_at, seq): (Moment, i64) = on!(&mut tx, conn => sqlx::query_as(TAKE).fetch_one(conn).await)?;
     tx.stamp = Some(Stamp { recorded_at, seq });
     let last: Option<(AssetKey, Moment)> =

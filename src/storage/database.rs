@@ -9,7 +9,9 @@ use crate::storage::error::StorageError;
 use crate::storage::figures::OpenPosition;
 use crate::storage::listings::{Listing, Listings};
 use crate::storage::newest::Newest;
-use crate::storage::opening::{Claim, open_postgres, open_sqlite, own_keys};
+use crate::storage::opening::{
+    Claim, is_large, look_through_meanwhile, open_postgres, open_sqlite, own_keys,
+};
 use crate::storage::outbox::Outlet;
 use crate::storage::pending::Pending;
 use crate::storage::refusal::{Guard, Halt};
@@ -71,11 +73,14 @@ pub(super) struct Shared {
     pub(super) listings: Arc<Listings>,
     /// The audit trail's keys and end.
     pub(super) chain: Arc<Chain>,
+    /// What damage stops; none where nothing is written.
+    pub(super) halt: Option<Arc<Halt>>,
 }
 
 impl Shared {
-    pub(super) fn new(keys: impl Into<KeyRing>) -> Self {
+    pub(super) fn new(keys: impl Into<KeyRing>, halt: Option<Arc<Halt>>) -> Self {
         Self {
+            halt,
             ticks: Arc::default(),
             newest: Arc::default(),
             shelf: Arc::default(),
@@ -104,6 +109,7 @@ pub struct Tx {
     pub(super) snapshot: Option<Moment>,
     /// The tick before its snapshot.
     tick: u64,
+    halt: Option<Arc<Halt>>,
     ticks: Arc<Ticks>,
     /// Price series held in memory.
     shelf: Arc<Shelf>,
@@ -129,7 +135,7 @@ macro_rules! on {
                 $body
             }
         }
-        .map_err($crate::storage::error::StorageError::from)
+        .map_err(|error| $tx.met(error))
     };
 }
 pub(super) use on;
@@ -146,10 +152,20 @@ impl Tx {
             newest: Arc::clone(&shared.newest),
             snapshot: None,
             tick,
+            halt: shared.halt.clone(),
             ticks: Arc::clone(&shared.ticks),
             shelf: Arc::clone(&shared.shelf),
             listings: Arc::clone(&shared.listings),
         }
+    }
+
+    /// What a statement met. Damage that somebody reads stops writes too: what was built on it would be worth nothing.
+    pub(super) fn met(&self, error: impl Into<StorageError>) -> StorageError {
+        let error = error.into();
+        if let (StorageError::Damaged(what), Some(halt)) = (&error, &self.halt) {
+            halt.damaged(what);
+        }
+        error
     }
 
     /// The stamp of the last commit that its snapshot has.
@@ -312,13 +328,16 @@ impl Database {
         presence::mark(&location)?;
         let stamps = Arc::new(Stamps::new(clock.clone()));
         let keys = own_keys(location.directory(), &pool, audit).await?;
-        let shared = Shared::new(keys);
-        let halt = Arc::new(Halt::default());
         let directory = location.directory().to_path_buf();
+        let halt = Arc::new(Halt::under(directory.clone()));
+        let shared = Shared::new(keys, Some(Arc::clone(&halt)));
         let guard = Guard { halt: Arc::clone(&halt), directory: directory.clone() };
         let writer = WriterHandle::start(pool, Arc::clone(&stamps), shared.clone(), guard).await?;
         let lock = Arc::new(Lock { _file: file });
         if let Location::Directory(_) = location {
+            if is_large(&directory) {
+                tokio::spawn(look_through_meanwhile(directory.clone(), Arc::clone(&halt)));
+            }
             tokio::spawn(presence::watch(directory, Arc::clone(&halt), Arc::downgrade(&lock)));
         }
         let opened = Self { readers, writer, stamps, shared, clock, halt, _lock: lock };

@@ -182,6 +182,8 @@ impl From<sqlx::Error> for StorageError {
             "53100" => Self::Full(error),
             // too_many_connections, cannot_connect_now, admin_shutdown, crash_shutdown
             "53300" | "57P03" | "57P01" | "57P02" => Self::Busy(error),
+            // data_corrupted, index_corrupted
+            "XX001" | "XX002" => Self::Damaged(format!("the database is damaged: {error}")),
             // read_only_sql_transaction
             "25006" => Self::Unwritable(error),
             _ => Self::Driver(error),

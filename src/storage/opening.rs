@@ -4,15 +4,18 @@ use crate::domain::audit::key_ring::KeyRing;
 use crate::random::Random;
 use crate::storage::database::{DATABASE_FILE, Location, WriterPool};
 use crate::storage::error::StorageError;
+use crate::storage::refusal::Halt;
 use crate::storage::{audit, audit_key, migrate, password_request, presence};
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions, PgSslMode};
 use sqlx::sqlite::{
-    SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
+    SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool, SqlitePoolOptions,
+    SqliteSynchronous,
 };
-use sqlx::{Connection as _, PgConnection};
+use sqlx::{ConnectOptions as _, Connection as _, PgConnection};
 use std::fs::{File, TryLockError};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::str::FromStr as _;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Name of the lock file in a data directory.
@@ -144,24 +147,55 @@ pub(super) async fn open_sqlite(directory: &Path) -> Result<(SqlitePool, SqliteP
     Ok((readers, writer))
 }
 
-/// Largest database that is looked through before it is used: at about a second per gigabyte or less.
+/// Largest database that is looked through before it is used, at about a second per gigabyte or less; a larger one is
+/// looked through while it is used.
 const LOOKED_THROUGH: u64 = 1 << 30;
+
+/// Whether a database is too large to be looked through before it is used.
+pub(super) fn is_large(directory: &Path) -> bool {
+    std::fs::metadata(directory.join(DATABASE_FILE)).is_ok_and(|file| file.len() > LOOKED_THROUGH)
+}
 
 /// Looks through a database before it is used.
 async fn refuse_damage(pool: &SqlitePool, directory: &Path) -> Result<(), StorageError> {
-    let length = std::fs::metadata(directory.join(DATABASE_FILE)).map_or(0, |file| file.len());
-    if length > LOOKED_THROUGH {
+    if is_large(directory) {
         tracing::info!(
-            "the database is too large to be looked through at the start; `artifact doctor` does it"
+            "the database is too large to be looked through before it is used: that is done meanwhile"
         );
         return Ok(());
     }
-    let mut found: Vec<String> = sqlx::query_scalar("PRAGMA quick_check(5)").fetch_all(pool).await?;
+    look_through(&mut *pool.acquire().await?).await
+}
+
+/// Looks through a database.
+///
+/// # Errors
+/// [`StorageError::Damaged`] with the first things that are wrong, and whatever the driver says.
+async fn look_through(conn: &mut SqliteConnection) -> Result<(), StorageError> {
+    let mut found: Vec<String> = sqlx::query_scalar("PRAGMA quick_check(5)").fetch_all(conn).await?;
     found.retain(|line| line != "ok");
     if found.is_empty() {
         return Ok(());
     }
     Err(StorageError::Damaged(format!("the database is damaged: {}", found.join("; "))))
+}
+
+/// Looks through a database in use, on a connection of its own, and stops writes when it is damaged.
+pub(super) async fn look_through_meanwhile(directory: PathBuf, halt: Arc<Halt>) {
+    let options = SqliteConnectOptions::new().filename(directory.join(DATABASE_FILE)).read_only(true);
+    let looked = async {
+        let mut conn = options.connect().await?;
+        let looked = look_through(&mut conn).await;
+        conn.close().await?;
+        looked
+    };
+    match looked.await {
+        Ok(()) => tracing::info!("the database was looked through: it is whole"),
+        Err(StorageError::Damaged(what)) => halt.damaged(&what),
+        Err(error) => {
+            tracing::error!(%error, "the database could not be looked through; see `artifact doctor`")
+        }
+    }
 }
 
 /// The other side of a connection to PostgreSQL.

@@ -153,7 +153,7 @@ pub(super) async fn watch<T>(directory: PathBuf, halt: Arc<Halt>, alive: Weak<T>
             Ok(Ok(now)) => before = Some(now),
             // It may be gone because everything is: a test's folder, or a service that has ended.
             Ok(Err(what)) if alive.strong_count() > 0 => {
-                halt.stop(&format!("the database is damaged: {what}; {}", remedy(&directory)));
+                halt.damaged(&format!("the database is damaged: {what}"));
             }
             Ok(Err(_)) => {}
             Err(error) => tracing::error!(%error, "the database's file was not looked at"),

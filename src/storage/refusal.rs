@@ -34,18 +34,32 @@ impl From<Refusal> for StorageError {
 }
 
 /// Whether anything may be written, and if not, why not. Once writes are stopped, a restart begins anew.
-#[derive(Debug, Default)]
-pub struct Halt(Mutex<Option<String>>);
+#[derive(Debug)]
+pub struct Halt {
+    reason: Mutex<Option<String>>,
+    /// The data directory.
+    directory: PathBuf,
+}
 
 impl Halt {
+    /// Of the data in a directory, where nothing is wrong yet.
+    pub(super) const fn under(directory: PathBuf) -> Self {
+        Self { reason: Mutex::new(None), directory }
+    }
+
     /// Why nothing is written any more.
     pub fn reason(&self) -> Option<String> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.reason.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Stops writes because of damage, whoever met it.
+    pub(super) fn damaged(&self, what: &str) {
+        self.stop(&format!("{what}; {}", presence::remedy(&self.directory)));
     }
 
     /// Stops writes. The first reason stays.
     pub(super) fn stop(&self, reason: &str) {
-        let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut held = self.reason.lock().unwrap_or_else(PoisonError::into_inner);
         if held.is_none() {
             tracing::error!("writes are stopped: {reason}");
             *held = Some(reason.to_owned());
@@ -82,7 +96,7 @@ impl Guard {
             self.halt.stop("a flush to the disk failed; check the disk, then restart the service");
         }
         if let StorageError::Damaged(what) = error {
-            self.halt.stop(&format!("{what}; {}", presence::remedy(&self.directory)));
+            self.halt.damaged(what);
         }
         let kind = if self.halt.reason().is_some() {
             RefusalKind::Stopped

@@ -124,7 +124,7 @@ impl Snapshot {
             .pragma("mmap_size", "0")
             .pragma("cache_size", "-16384");
         let pool = SqlitePoolOptions::new().max_connections(1).connect_with(options).await?;
-        Ok(Self { pool: Pool::Sqlite(pool), shared: Shared::new(reader_key()) })
+        Ok(Self { pool: Pool::Sqlite(pool), shared: Shared::new(reader_key(), None) })
     }
 
     /// Opens a PostgreSQL database.
@@ -134,7 +134,7 @@ impl Snapshot {
     pub async fn open_postgres(url: &str) -> Result<Self, StorageError> {
         let options = PgConnectOptions::from_str(url)?.application_name("artifact verify");
         let pool = PgPoolOptions::new().max_connections(1).connect_with(options).await?;
-        Ok(Self { pool: Pool::Postgres(pool), shared: Shared::new(reader_key()) })
+        Ok(Self { pool: Pool::Postgres(pool), shared: Shared::new(reader_key(), None) })
     }
 
     /// Opens a snapshot for reading, with what transactions expect to find in memory.

@@ -9,7 +9,7 @@ use crate::domain::audit::key_ring::KeyRing;
 use crate::domain::audit::verification::{Verdict, Verifier};
 use crate::domain::audit::{Actor, ActorKind, Entry, Head};
 use crate::domain::hexadecimal::hex;
-use crate::domain::moment::{DAY, Moment};
+use crate::domain::moment::Moment;
 use crate::storage::anchor_file::AnchorFile;
 use crate::storage::database::Database;
 use crate::storage::error::StorageError;
@@ -24,8 +24,8 @@ use tokio_util::sync::CancellationToken;
 
 /// Time between two looks at where the trail ends.
 const EVERY: Duration = Duration::from_secs(30);
-/// Time between two verifications.
-const VERIFY_EVERY: i64 = DAY;
+/// Time between two verifications: a day.
+const VERIFY_EVERY: Duration = Duration::from_hours(24);
 
 /// What is done for the audit trail outside the database.
 #[derive(Debug)]
@@ -133,17 +133,37 @@ impl AuditTrail {
         }
         let head = audit::head(&mut db.read().await?).await?;
         if *anchored == Some(head) {
+            self.with_file(|file, _| file.look()).await?;
             self.is_anchored(now);
             return Ok(false);
         }
-        // A trail that ends before its last anchor was put back; that is not covered up by another anchor.
-        if anchored.is_some_and(|last| last.seq >= head.seq) {
+        // A trail that ends before its last anchor was put back, and one with rows and no anchor has lost them: that is
+        // not covered up by another one.
+        if anchored.map_or_else(|| self.must_have_anchors(head), |last| last.seq >= head.seq) {
             return Ok(false);
         }
         self.write(Anchor { kind: AnchorKind::Anchor, head, at: now, note: String::new() }).await?;
         *anchored = Some(head);
         self.is_anchored(now);
         Ok(true)
+    }
+
+    /// Whether a trail that ends there has an anchor: one is written before the first row.
+    const fn must_have_anchors(&self, head: Head) -> bool {
+        head.seq > self.after
+    }
+
+    /// Writes the first anchor, of a trail that has no row yet or begins anew; whether it was to be written. To be called
+    /// before anything is told in the trail.
+    ///
+    /// # Errors
+    /// The database's, and the file's.
+    pub async fn begin(&self, db: &Database, now: Moment) -> Result<bool, StorageError> {
+        let anchors = self.with_file(AnchorFile::read).await?;
+        if anchors.is_some_and(|anchors| anchors.lines() > 0) {
+            return Ok(false);
+        }
+        self.anchor(db, now).await
     }
 
     async fn write(&self, anchor: Anchor) -> Result<(), StorageError> {
@@ -153,25 +173,30 @@ impl AuditTrail {
         Ok(())
     }
 
-    /// Whether the trail still has the row that was anchored last.
+    /// Whether the trail still has the row that was anchored last. One with rows and without any anchor does not.
     ///
     /// # Errors
     /// The database's, and the file's.
     pub async fn reaches_its_anchor(&self, db: &Database) -> Result<bool, StorageError> {
         let anchors = self.with_file(AnchorFile::read).await?;
-        let Some(last) = anchors.as_ref().and_then(|anchors| anchors.last()) else { return Ok(true) };
-        let found = audit_rows::head_at(&mut db.read().await?, last.head.seq).await?;
+        let mut tx = db.read().await?;
+        let Some(last) = anchors.as_ref().and_then(|anchors| anchors.last()) else {
+            return Ok(!self.must_have_anchors(audit::head(&mut tx).await?));
+        };
+        let found = audit_rows::head_at(&mut tx, last.head.seq).await?;
         Ok(found == Some(last.head))
     }
 
-    /// Holds every row to its hash, and the trail to its anchors.
+    /// Holds every row to its hash, and the trail to its anchors. The verdict of a whole one, of `clock`'s present moment,
+    /// is what is known of the trail from then on.
     ///
     /// # Errors
     /// [`Unverified`]; what is wrong with the trail is in the verdict.
-    pub async fn verify(&self, db: &Database, given: Given) -> Result<Verdict, Unverified> {
+    pub async fn verify(&self, db: &Database, given: Given, clock: &Clock) -> Result<Verdict, Unverified> {
+        let is_whole = given.anchors.is_empty() && given.after <= self.after;
         let _one = self.verifying.try_lock().map_err(|_| Unverified::Busy)?;
         // Before the snapshot: what is anchored then is in it.
-        let anchors = self.with_file(AnchorFile::read).await?;
+        let anchors = self.with_file(AnchorFile::read).await?.filter(|anchors| anchors.lines() > 0);
         let mut tx = db.read().await?;
         let after = given.after.max(self.after);
         let start = audit_rows::head_at(&mut tx, after).await?.ok_or(Unverified::NoSuchRow(after))?;
@@ -180,11 +205,17 @@ impl AuditTrail {
         let given = given.anchors.into_iter().map(told).collect();
         let mut verifier = Verifier::new(self.keys.clone(), anchors, given, start);
         while audit_rows::scan(&mut tx, &mut verifier).await? > 0 {}
-        Ok(verifier.end())
+        let verdict = verifier.end();
+        if is_whole {
+            self.change(|status| status.whole = Some(verdict.is_good()));
+            metrics::gauge!(telemetry::AUDIT_WHOLE).set(recorder::value(u64::from(verdict.is_good())));
+            note(telemetry::AUDIT_VERIFIED, clock.now());
+        }
+        Ok(verdict)
     }
 
-    /// Records that the database was put back to an earlier state on purpose: a line among the anchors, which gives up
-    /// those beyond the trail's end, and a row in the trail.
+    /// Records that the database was put back to an earlier state, or that anchors were lost, and somebody answers for
+    /// it: a line among the anchors, which gives up those beyond the trail's end, and a row in the trail.
     ///
     /// # Errors
     /// The database's, and the file's.
@@ -198,6 +229,7 @@ impl AuditTrail {
         let lost = self.with_file(AnchorFile::read).await?;
         let lost = lost.and_then(|anchors| anchors.last().map(|anchor| anchor.head));
         let head = audit::head(&mut db.read().await?).await?;
+        self.file.take_as_it_is();
         self.write(Anchor { kind: AnchorKind::Restore, head, at: now, note: note.to_owned() }).await?;
         let told = self.tell_restore(db, actor, (note, now), (lost, head)).await?;
         *anchored = Some(told);
@@ -277,27 +309,37 @@ pub async fn supervise(trail: Arc<AuditTrail>, db: Database, clock: Clock, stop:
     match trail.reaches_its_anchor(&db).await {
         Ok(true) => {}
         Ok(false) => tracing::error!(
-            "the audit trail does not have the row that was anchored last: an old copy of the database was put back, or \
-             its tail was cut; see `artifact audit verify`, and docs/AUDIT.md for a restore"
+            "the audit trail does not have the row that was anchored last: an old copy of the database was put back, its \
+             tail was cut, or its anchors were removed; see `artifact audit verify`, and docs/AUDIT.md for a restore"
         ),
         Err(error) => tracing::error!(%error, "the anchors of the audit trail cannot be read"),
     }
     let tended_at = clock.now();
     trail.change(|status| status.tended_at = Some(tended_at));
-    let mut verified: Option<Moment> = None;
+    // A long trail takes longer to verify than an anchor may wait.
+    let ((), ()) = tokio::join!(anchored(&trail, &db, &clock, &stop), verified(&trail, &db, &clock, &stop));
+}
+
+/// Anchors the trail each half minute.
+async fn anchored(trail: &AuditTrail, db: &Database, clock: &Clock, stop: &CancellationToken) {
     while !stop.is_cancelled() {
-        if let Err(error) = trail.anchor(&db, clock.now()).await {
+        if let Err(error) = trail.anchor(db, clock.now()).await {
             metrics::counter!(telemetry::AUDIT_WRITE_FAILURES).increment(1);
             tracing::error!(%error, "the audit trail could not be anchored");
         }
-        if verified.is_none_or(|last| clock.now() > last.plus(VERIFY_EVERY)) {
-            verified = Some(clock.now());
-            check(&trail, &db).await;
-            note(telemetry::AUDIT_VERIFIED, clock.now());
-        }
+        drop(tokio::time::timeout(EVERY, stop.cancelled()).await);
+    }
+}
+
+/// Verifies the trail once a day, by a clock that nobody sets.
+async fn verified(trail: &AuditTrail, db: &Database, clock: &Clock, stop: &CancellationToken) {
+    loop {
         tokio::select! {
-            () = tokio::time::sleep(EVERY) => {}
-            () = stop.cancelled() => {}
+            () = check(trail, db, clock) => {}
+            () = stop.cancelled() => return,
+        }
+        if tokio::time::timeout(VERIFY_EVERY, stop.cancelled()).await.is_ok() {
+            return;
         }
     }
 }
@@ -309,14 +351,8 @@ fn note(gauge: &'static str, at: Moment) {
 }
 
 /// Verifies the trail and says in the log what was found.
-async fn check(trail: &AuditTrail, db: &Database) {
-    let verdict = trail.verify(db, Given::default()).await;
-    if let Ok(verdict) = &verdict {
-        trail.change(|status| status.whole = Some(verdict.is_good()));
-        let whole = u64::from(verdict.is_good());
-        metrics::gauge!(telemetry::AUDIT_WHOLE).set(recorder::value(whole));
-    }
-    match verdict {
+async fn check(trail: &AuditTrail, db: &Database, clock: &Clock) {
+    match trail.verify(db, Given::default(), clock).await {
         Ok(verdict) if verdict.is_good() => {
             tracing::info!(audit.rows = verdict.rows, "the audit trail is whole");
         }

@@ -1,5 +1,6 @@
 //! Refused callers in the audit trail: each is a row of its own, until there are so many that they would fill it; then
-//! one row tells of all from an address in a minute.
+//! one row tells of all from an address in a minute. Callers who are known are counted by name, and not with strangers: no
+//! flood from one address hides what a key did.
 
 use crate::clock::Clock;
 use crate::domain::audit::{Actor, ActorKind, Entry, Outcome};
@@ -11,12 +12,13 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
-/// Rows of their own for one address in a minute.
-const EACH: u64 = 20;
-/// Rows of their own for all addresses in a minute.
-const ALL: u64 = 120;
-/// Addresses whose refusals are counted apart; those of more are counted together.
+/// Rows of their own for one address, or one known caller, in a minute: as many as keys that are not good are looked at.
+const EACH: u64 = 300;
+/// Rows of their own for all strangers in a minute.
+const ALL: u64 = 1_200;
+/// Addresses, and callers, whose refusals are counted apart; those of more are counted together.
 const ADDRESSES: usize = 100;
 /// A minute in microseconds.
 const MINUTE: i64 = 60_000_000;
@@ -32,6 +34,8 @@ pub struct Refusal {
     pub actor: Actor,
     /// Method and template of the route.
     pub route: String,
+    /// As which user somebody tried to log in.
+    pub user: Option<Uuid>,
     /// Status of the answer.
     pub status: u16,
     /// Stable code of the answer.
@@ -45,7 +49,31 @@ impl Refusal {
 
     fn entry(&self) -> Entry {
         let told = Entry::done(self.action(), &self.route).on("route", &self.route);
-        Entry { outcome: Outcome::Denied, code: Some(self.code.to_owned()), ..told }
+        let after = self.user.map(|user| json!({ "user": user }).to_string());
+        Entry { outcome: Outcome::Denied, code: Some(self.code.to_owned()), after, ..told }
+    }
+}
+
+/// Whose refusals are counted together.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
+struct Whose {
+    address: Option<String>,
+    /// Kind and name of a known caller, whatever the address.
+    known: Option<(ActorKind, String)>,
+}
+
+impl Whose {
+    fn of(actor: &Actor) -> Self {
+        match actor.kind {
+            ActorKind::Anonymous => Self { address: actor.address.clone(), known: None },
+            kind => Self { address: None, known: Some((kind, actor.name.to_string())) },
+        }
+    }
+
+    /// The one that a row tells of.
+    fn actor(self) -> Actor {
+        let (kind, name) = self.known.unwrap_or_else(|| (ActorKind::Anonymous, "anonymous".to_owned()));
+        Actor { address: self.address, ..Actor::new(kind, name) }
     }
 }
 
@@ -53,17 +81,11 @@ impl Refusal {
 #[derive(Debug, Default)]
 struct Minute {
     number: i64,
-    total: u64,
-    of: HashMap<Option<String>, u64>,
-    /// Those without a row of their own.
-    beyond: HashMap<Option<String>, Beyond>,
-}
-
-#[derive(Debug)]
-struct Beyond {
-    count: u64,
-    action: &'static str,
-    code: &'static str,
+    /// Rows of strangers.
+    strangers: u64,
+    of: HashMap<Whose, u64>,
+    /// How many have no row of their own, by action and code.
+    beyond: HashMap<(Whose, &'static str, &'static str), u64>,
 }
 
 /// What refusals leave in the audit trail.
@@ -78,17 +100,17 @@ impl Refusals {
         let mut minute = self.minute.lock().unwrap_or_else(PoisonError::into_inner);
         let number = now.0.div_euclid(MINUTE);
         let ended = if minute.number == number { Vec::new() } else { close(&mut minute, number) };
-        let address = refusal.actor.address.clone();
-        let known = minute.of.len() < ADDRESSES || minute.of.contains_key(&address);
-        let address = if known { address } else { None };
-        let count = minute.of.entry(address.clone()).or_default();
+        let whose = Whose::of(&refusal.actor);
+        let is_stranger = whose.known.is_none();
+        let apart = minute.of.len() < ADDRESSES || minute.of.contains_key(&whose);
+        let whose = if apart { whose } else { Whose::default() };
+        let count = minute.of.entry(whose.clone()).or_default();
         *count += 1;
-        let own = known && *count <= EACH && minute.total < ALL;
-        if own {
-            minute.total += 1;
-        } else {
-            let (action, code) = (refusal.action(), refusal.code);
-            minute.beyond.entry(address).or_insert(Beyond { count: 0, action, code }).count += 1;
+        let own = apart && *count <= EACH && !(is_stranger && minute.strangers >= ALL);
+        if !own {
+            *minute.beyond.entry((whose, refusal.action(), refusal.code)).or_default() += 1;
+        } else if is_stranger {
+            minute.strangers += 1;
         }
         (own, ended)
     }
@@ -121,20 +143,20 @@ impl Refusals {
     }
 }
 
-/// Ends a minute: one row for each address that had more refusals than rows.
+/// Ends a minute: one row for each address or caller, action and code of which there were more than rows.
 fn close(minute: &mut Minute, number: i64) -> Vec<(Actor, Entry)> {
     let ended = std::mem::replace(minute, Minute { number, ..Minute::default() });
     let began = Moment(ended.number.saturating_mul(MINUTE));
-    let row = |(address, beyond): (Option<String>, Beyond)| {
-        let told = json!({ "count": beyond.count, "minute": began.to_string() });
+    let row = |((whose, action, code), count): ((Whose, _, &str), u64)| {
+        let told = json!({ "count": count, "minute": began.to_string() });
         let entry = Entry {
             outcome: Outcome::Denied,
-            code: Some(beyond.code.to_owned()),
+            code: Some(code.to_owned()),
             object_id: None,
             after: Some(told.to_string()),
-            ..Entry::done(beyond.action, "")
+            ..Entry::done(action, "")
         };
-        (Actor { address, ..Actor::new(ActorKind::Anonymous, "anonymous") }, entry)
+        (whose.actor(), entry)
     };
     ended.beyond.into_iter().map(row).collect()
 }
@@ -168,18 +190,23 @@ pub async fn supervise(refusals: Arc<Refusals>, db: Database, clock: Clock, stop
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::Value;
 
     fn refusal(address: &str) -> Refusal {
         let actor =
             Actor { address: Some(address.to_owned()), ..Actor::new(ActorKind::Anonymous, "anonymous") };
-        Refusal { actor, route: "GET /markets".to_owned(), status: 401, code: "unauthorized" }
+        Refusal { actor, route: "GET /markets".to_owned(), user: None, status: 401, code: "unauthorized" }
+    }
+
+    fn told(entry: &Entry) -> Value {
+        serde_json::from_str(entry.after.as_ref().unwrap()).unwrap()
     }
 
     #[test]
     fn a_flood_from_one_address_is_told_in_rows_that_are_counted() {
         let (refusals, now) = (Refusals::default(), Moment(MINUTE * 7 + 3));
         let own = (0..1_000).filter(|_| refusals.count(&refusal("a"), now).0).count();
-        assert_eq!(own, 20);
+        assert_eq!(own, 300);
         // Another address is heard all the same.
         assert!(refusals.count(&refusal("b"), now).0);
         assert!(refusals.ended(Some(now)).is_empty(), "the minute has not ended");
@@ -187,8 +214,7 @@ mod tests {
         assert_eq!(rows.len(), 1);
         let (actor, entry) = &rows[0];
         assert_eq!((actor.address.as_deref(), entry.action.as_ref()), (Some("a"), "access.authenticate"));
-        let told: serde_json::Value = serde_json::from_str(entry.after.as_ref().unwrap()).unwrap();
-        assert_eq!(told["count"], 980);
+        assert_eq!(told(entry)["count"], 700);
         assert!(refusals.ended(Some(Moment(MINUTE * 8))).is_empty());
         assert!(refusals.count(&refusal("a"), Moment(MINUTE * 8)).0, "a new minute begins anew");
     }
@@ -200,14 +226,43 @@ mod tests {
         assert_eq!(own, 100);
         let rows = refusals.ended(None);
         assert_eq!(rows.len(), 1, "those of addresses beyond the limit are counted together");
-        let told: serde_json::Value = serde_json::from_str(rows[0].1.after.as_ref().unwrap()).unwrap();
-        assert_eq!(told["count"], 99_900);
+        assert_eq!(told(&rows[0].1)["count"], 99_900);
+    }
+
+    #[test]
+    fn a_flood_hides_neither_what_a_known_caller_did_nor_another_kind_of_refusal() {
+        let (refusals, now) = (Refusals::default(), Moment(0));
+        (0..2_000).for_each(|_| drop(refusals.count(&refusal("a"), now)));
+        let bob = Actor { address: Some("a".to_owned()), ..Actor::new(ActorKind::Key, "key:b0b") };
+        let of_bob = Refusal { actor: bob, status: 403, code: "forbidden", ..refusal("a") };
+        assert!(refusals.count(&of_bob, now).0, "strangers at his address do not count as him");
+        assert!(!refusals.count(&Refusal { code: "host_not_allowed", ..refusal("a") }, now).0);
+        (0..300).for_each(|_| drop(refusals.count(&of_bob, now)));
+        let mut rows: Vec<_> = refusals
+            .ended(None)
+            .into_iter()
+            .map(|(actor, entry)| {
+                (actor.name, entry.action.to_string(), entry.code.clone(), told(&entry)["count"].clone())
+            })
+            .collect();
+        rows.sort_by_key(|row| format!("{row:?}"));
+        let row = |name: &str, action: &str, code: &str, count: u64| {
+            (name.to_owned(), action.to_owned(), Some(code.to_owned()), Value::from(count))
+        };
+        assert_eq!(
+            rows,
+            [
+                row("anonymous", "access.authenticate", "host_not_allowed", 1),
+                row("anonymous", "access.authenticate", "unauthorized", 1_700),
+                row("key:b0b", "access.authorize", "forbidden", 1),
+            ]
+        );
     }
 
     #[test]
     fn what_is_counted_when_a_new_minute_begins_is_not_lost() {
         let refusals = Refusals::default();
-        for _ in 0..25 {
+        for _ in 0..305 {
             refusals.count(&refusal("a"), Moment(0));
         }
         let (own, ended) = refusals.count(&refusal("a"), Moment(MINUTE));
@@ -222,24 +277,20 @@ mod tests {
         assert_eq!((entry.outcome, entry.code.as_deref()), (Outcome::Denied, Some("unauthorized")));
         assert_eq!(entry.action, "access.authenticate");
         let refusals = Refusals::default();
-        (0..21).for_each(|_| drop(refusals.count(&Refusal { status: 403, ..refusal("a") }, Moment(0))));
+        (0..301).for_each(|_| drop(refusals.count(&Refusal { status: 403, ..refusal("a") }, Moment(0))));
         let (_, beyond) = refusals.ended(None).remove(0);
         assert_eq!((beyond.outcome, beyond.code.as_deref()), (Outcome::Denied, Some("unauthorized")));
         assert_eq!((beyond.action.as_ref(), beyond.object_id), ("access.authorize", None));
     }
 
     #[test]
-    fn of_all_addresses_together_a_hundred_and_twenty_refusals_a_minute_have_rows() {
+    fn of_all_strangers_together_twelve_hundred_refusals_a_minute_have_rows() {
         let refusals = Refusals::default();
-        let own =
-            (0..60).map(|n| (0..3).filter(|_| refusals.count(&refusal(&n.to_string()), Moment(0)).0).count());
-        assert_eq!(own.sum::<usize>(), 120);
-        let told: Vec<u64> = refusals
-            .ended(None)
-            .into_iter()
-            .map(|(_, entry)| serde_json::from_str::<serde_json::Value>(&entry.after.unwrap()).unwrap())
-            .map(|told| told["count"].as_u64().unwrap())
-            .collect();
-        assert_eq!(told.iter().sum::<u64>(), 60);
+        let own = (0..60)
+            .map(|n| (0..30).filter(|_| refusals.count(&refusal(&n.to_string()), Moment(0)).0).count());
+        assert_eq!(own.sum::<usize>(), 1_200);
+        let beyond =
+            refusals.ended(None).into_iter().map(|(_, entry)| told(&entry)["count"].as_u64().unwrap());
+        assert_eq!(beyond.sum::<u64>(), 600);
     }
 }

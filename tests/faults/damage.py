@@ -1,6 +1,7 @@
 """D9: a database that is damaged, cut, emptied or gone, at the start and while the service runs."""
 
 import os
+import sqlite3
 import time
 
 from harness import Broken, Server, artifact, check, scratch
@@ -77,6 +78,64 @@ def at_start(quick):
                 with Server(data) as server:
                     check(server.ask("GET", "/health")[0] == 200, f"{what}: healthy after the restore")
     return f"{2 * len(FAULTS)} kinds refused, after {slowest:.2f} s at most, each restored by the command that was named"
+
+
+def root_of(path, table):
+    """Where the first page of a table is in the file."""
+    with sqlite3.connect(path) as database:
+        (number,) = database.execute("SELECT rootpage FROM sqlite_master WHERE name = ?", (table,)).fetchone()
+    database.close()
+    return (number - 1) * 8192
+
+
+def noticed(server, began):
+    """How long it took until /health was not well any more, with the command in the log."""
+    while server.ask("GET", "/health")[0] == 200 or not any(COMMAND in line for line in server.errors):
+        if time.monotonic() - began > 60:
+            raise Broken(f"not noticed after 60 s: {server.errors}")
+        time.sleep(0.05)
+    return time.monotonic() - began
+
+
+def large(quick):
+    """D9: damage of a database too large to be looked through before it is used"""
+    with scratch() as folder:
+        data = folder / "data"
+        sample(data)
+        path = data / "artifact.db"
+        with sqlite3.connect(path) as database:
+            database.execute("CREATE TABLE padding (bytes)")
+            for _ in range(18):
+                database.execute("INSERT INTO padding VALUES (zeroblob(64 * 1024 * 1024))")
+        database.close()
+        size = path.stat().st_size
+        check(size > 1 << 30, f"{size} bytes are not large")
+        overwrite(path, root_of(path, "transactions"), 64)
+        began = time.monotonic()
+        with Server(data) as server:
+            ready = time.monotonic() - began
+            took = noticed(server, began)
+            server.kill()
+    return f"{size / (1 << 30):.2f} GiB: ready after {ready:.2f} s, the damage noticed after {took:.2f} s"
+
+
+def read(quick):
+    """D9: a damaged page that somebody reads while the service runs"""
+    with scratch() as folder:
+        data = folder / "data"
+        sample(data)
+        with Server(data) as server:
+            check(server.ask("GET", "/health")[0] == 200, "healthy before")
+            overwrite(data / "artifact.db", root_of(data / "artifact.db", "transactions"), 64)
+            portfolio = server.ask("GET", "/portfolios")[1][0]["id"]
+            began = time.monotonic()
+            status, _, _ = server.ask("GET", f"/portfolios/{portfolio}/transactions")
+            check(status == 503, f"a read of the damaged page answered {status}")
+            took = noticed(server, began)
+            status, _, _ = server.ask("POST", "/markets", {"code": "W", "name": "W", "market_type": "CRYPTO_EXCHANGE", "timezone": "UTC"})
+            check(status == 503, f"a write answered {status}")
+            server.kill()
+    return f"noticed by /health after {took:.2f} s, writes refused"
 
 
 def while_running(quick):

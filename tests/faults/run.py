@@ -31,6 +31,8 @@ ROWS = {
     "flush": disk.flush,
     "damage-at-start": damage.at_start,
     "damage-while-running": damage.while_running,
+    "damage-read": damage.read,
+    "damage-large": damage.large,
     "backups": load.backups,
     "upgrade": upgrade.upgrade,
     "clock": clock.jumps,

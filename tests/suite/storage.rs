@@ -15,6 +15,7 @@ mod carry_over;
 mod checkpoints;
 mod closes;
 mod currencies;
+mod damage;
 mod earlier;
 mod feeds;
 mod figures;

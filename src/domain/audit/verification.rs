@@ -24,7 +24,7 @@ named_enum! {
         Cut = "cut",
         /// A line of the file of anchors does not fit its seal.
         Seal = "seal",
-        /// There are rows, and no file of anchors.
+        /// There are rows, and no file of anchors, or nothing in it.
         NoAnchors = "no_anchors",
     }
 }
@@ -84,7 +84,8 @@ pub struct Verifier {
 }
 
 impl Verifier {
-    /// Begins after `start`, which is taken as given; `anchors` is `None` when there is no file of them.
+    /// Begins after `start`, which is taken as given; `anchors` is `None` when there ought to be some and are none: a
+    /// trail has an anchor before it has a row.
     pub fn new(keys: impl Into<KeyRing>, anchors: Option<Anchors>, given: Vec<Anchor>, start: Head) -> Self {
         let verdict = Verdict {
             rows: 0,
@@ -108,7 +109,11 @@ impl Verifier {
             verifier.fault(FaultKind::Seal, at, detail);
         }
         if absent {
-            verifier.fault(FaultKind::NoAnchors, 0, "the file of anchors is not there".to_owned());
+            verifier.fault(
+                FaultKind::NoAnchors,
+                0,
+                "the file of anchors is not there, or there is nothing in it".to_owned(),
+            );
         }
         verifier
     }

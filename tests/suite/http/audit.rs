@@ -5,6 +5,7 @@ use crate::support::{Backend, Reply, START, Scratch, TestApp, fresh_location};
 use artifact::clock::Clock;
 use artifact::domain::moment::Moment;
 use artifact::http::auth::Access;
+use artifact::storage::anchor_file::ANCHORS_FILE;
 use serde_json::{Value, json};
 
 /// The service with the number of rows seen so far.
@@ -246,8 +247,11 @@ on_both! {
     async fn refused_callers_are_rows_until_there_are_too_many(backend) {
         let scratch = Scratch::new();
         let location = fresh_location(backend, &scratch).await;
+        let anchors = location.directory().join(ANCHORS_FILE);
         let app = TestApp::start_on(location, Clock::manual(Moment::parse(START).unwrap()), Access::Keys).await;
         let key = app.app.admin_key("first").await.unwrap();
+        let first = std::fs::read_to_string(anchors).unwrap();
+        assert!(first.starts_with(r#"{"kind":"anchor","seq":0,"#), "an anchor comes before the first row: {first}");
         let (prefix, secret) = key.rsplit_once('_').unwrap();
         let wrong = format!("{prefix}_{}", "0".repeat(secret.len()));
         let headers = [("x-api-key", wrong.as_str()), ("x-request-id", "r-7")];
@@ -259,14 +263,15 @@ on_both! {
         assert_eq!((&row["object_type"], &row["object_id"]), (&json!("route"), &json!("GET /portfolios/{portfolio}")));
         assert_eq!((&row["actor"], &row["request_id"]), (&json!("anonymous"), &json!("r-7")));
         assert_eq!(row["key_prefix"].as_str(), prefix.strip_prefix("art_"));
-        for _ in 0..40 {
+        for _ in 0..320 {
             app.send("GET", "/markets", &[], b"").await.code(401);
         }
-        let count = async |app: &TestApp| app.send("GET", "/audit?outcome=denied", &owner, b"").await.expect(200).as_array().unwrap().len();
-        assert_eq!(count(&app).await, 20, "a flood does not fill the trail");
+        let denied = "/audit?outcome=denied&limit=1000";
+        let count = async |app: &TestApp| app.send("GET", denied, &owner, b"").await.expect(200).as_array().unwrap().len();
+        assert_eq!(count(&app).await, 300, "a flood does not fill the trail");
         app.set_clock("2099-01-01T00:00:00Z");
         app.send("GET", "/markets", &[], b"").await.code(401);
-        assert_eq!(count(&app).await, 22, "the rest of the minute is one row");
+        assert_eq!(count(&app).await, 302, "the rest of the minute is one row");
         let text = app.send("GET", "/audit/export?outcome=denied", &owner, b"").await.text();
         assert!(text.contains("\"count\":21"), "{text}");
         assert!(!text.contains(secret) && !text.contains(&"0".repeat(secret.len())), "a key is in the trail");

@@ -12,7 +12,7 @@ use artifact::domain::audit::verification::{FaultKind, KeyUse, Verdict};
 use artifact::domain::audit::{Actor, AuditKey, Entry, Outcome};
 use artifact::domain::moment::Moment;
 use artifact::random::Random;
-use artifact::storage::anchor_file::AnchorFile;
+use artifact::storage::anchor_file::{ANCHORS_FILE, AnchorFile};
 use artifact::storage::audit_key::{self, KEY_FILE};
 use artifact::storage::audit_rows::{self, AuditFilter, AuditSort};
 use artifact::storage::page::{After, Page};
@@ -26,6 +26,7 @@ async fn seqs(db: &TestDb, filter: AuditFilter) -> Vec<i64> {
 
 /// Rows about markets 1 to `count`, anchored after each tenth.
 async fn told(db: &TestDb, trail: &AuditTrail, count: u32) {
+    trail.begin(&db.db, Moment(0)).await.unwrap();
     for number in 1..=count {
         tell(db, alice(), Entry::created("market.create", number, &number)).await;
         if number % 10 == 0 {
@@ -39,7 +40,7 @@ fn trail_of(db: &TestDb) -> AuditTrail {
 }
 
 async fn verdict(db: &TestDb) -> Verdict {
-    let verdict = trail_of(db).verify(&db.db, Given::default()).await.unwrap();
+    let verdict = trail_of(db).verify(&db.db, Given::default(), &db.clock).await.unwrap();
     let head = audit_rows::head_at(&mut read(db).await, verdict.head.seq).await.unwrap();
     assert_eq!(head, Some(verdict.head));
     verdict
@@ -153,10 +154,50 @@ on_both! {
         assert_eq!(seqs(&db, filter).await, [15]);
         // Another key fits no row and no anchor.
         let other = AuditTrail::under(db.location.directory(), AuditKey::new(&[9; 32]), 0);
-        let found = other.verify(&db.db, Given::default()).await.unwrap();
+        let found = other.verify(&db.db, Given::default(), &db.clock).await.unwrap();
         assert_eq!(found.faults.iter().filter(|fault| fault.kind == FaultKind::Hash).count(), 15);
         assert!(found.faults.iter().any(|fault| fault.kind == FaultKind::Seal));
         assert!(std::fs::metadata(db.location.directory().join(KEY_FILE)).is_ok());
+    }
+
+    async fn anchors_that_were_removed_emptied_or_cut_are_not_made_anew_until_somebody_answers(backend) {
+        let db = TestDb::open(backend).await;
+        let trail = trail_of(&db);
+        told(&db, &trail, 20).await;
+        let path = db.location.directory().join(ANCHORS_FILE);
+        for cut in [None, Some(0), Some(1)] {
+            let kept = std::fs::read_to_string(&path).unwrap();
+            let left: Option<String> = cut.map(|lines| kept.split_inclusive('\n').take(lines).collect());
+            let leave = || match &left {
+                Some(left) => std::fs::write(&path, left).unwrap(),
+                None => std::fs::remove_file(&path).unwrap(),
+            };
+            leave();
+            // The service that wrote them notices, whether the trail has grown since or not.
+            trail.anchor(&db.db, Moment(0)).await.unwrap_err();
+            tell(&db, alice(), Entry::done("market.open", 1)).await;
+            trail.anchor(&db.db, Moment(0)).await.unwrap_err();
+            assert_eq!(std::fs::read_to_string(&path).ok(), left);
+            // One that is started now sees rows without an anchor. (That lines are missing at the end of the file, the log of
+            // another machine tells.)
+            if cut != Some(1) {
+                let next = trail_of(&db);
+                assert!(!next.reaches_its_anchor(&db.db).await.unwrap());
+                assert!(!next.begin(&db.db, Moment(0)).await.unwrap());
+                assert!(!next.anchor(&db.db, Moment(0)).await.unwrap());
+                assert_eq!(std::fs::read_to_string(&path).ok(), left, "no anchor covers up that there are none");
+                assert_eq!(kinds(&verdict(&db).await), [(FaultKind::NoAnchors, 0)]);
+            }
+            std::fs::write(&path, kept).unwrap();
+            assert!(trail.anchor(&db.db, Moment(0)).await.unwrap(), "it is there again");
+            assert!(verdict(&db).await.is_good());
+        }
+        std::fs::remove_file(&path).unwrap();
+        trail.accept_restore(&db.db, alice(), ("the folder was lost", Moment(0))).await.unwrap();
+        let found = verdict(&db).await;
+        assert!(found.is_good(), "{found:?}");
+        assert_eq!(found.restores.iter().map(|restore| restore.note.as_str()).collect::<Vec<_>>(), ["the folder was lost"]);
+        assert!(!trail.anchor(&db.db, Moment(0)).await.unwrap(), "it is anchored to its end");
     }
 
     async fn a_restore_among_the_anchors_is_told_in_the_trail_once(backend) {
@@ -210,7 +251,7 @@ on_both! {
         assert_eq!(kinds(&verdict(&db).await), [(FaultKind::Hash, 40)]);
         // Rows that are taken as they are are not looked at.
         let lenient = AuditTrail::under(db.location.directory(), own, 40);
-        let found = lenient.verify(&db.db, Given::default()).await.unwrap();
+        let found = lenient.verify(&db.db, Given::default(), &db.clock).await.unwrap();
         assert_eq!((found.is_good(), found.rows), (true, 0), "{found:?}");
     }
 
@@ -244,7 +285,7 @@ on_both! {
 
         // Who has learnt the first key proves the rows up to there with it, and no other.
         let thief = AuditTrail::under(&directory, first.clone(), 0);
-        let found = thief.verify(&db.db, Given::default()).await.unwrap();
+        let found = thief.verify(&db.db, Given::default(), &db.clock).await.unwrap();
         let unfit = |fault: &&artifact::domain::audit::verification::Fault| fault.kind == FaultKind::Hash;
         assert_eq!(found.faults.iter().filter(unfit).map(|fault| fault.at).collect::<Vec<_>>(), [21, 22, 23, 24, 25]);
         // Nor is the data opened with it alone, once none of the newest rows is of it.
@@ -259,6 +300,7 @@ on_both! {
 
     async fn many_rows_are_verified_part_by_part(backend) {
         let db = TestDb::open(backend).await;
+        assert!(trail_of(&db).begin(&db.db, Moment(0)).await.unwrap());
         let work = db.db.writer().write::<_, artifact::storage::error::StorageError, _>(alice(), |tx| Box::pin(async move {
             for number in 0..9_000 {
                 tx.audit(Entry::created("market.create", number, &number));

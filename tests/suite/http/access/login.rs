@@ -57,6 +57,14 @@ on_both! {
         }
         answers.dedup();
         assert_eq!(answers.len(), 1, "{answers:#?}");
+        // Whoever may read the trail sees which user it was about.
+        let id = async |name: &str| {
+            guarded.by(&guarded.admin, "GET", &format!("/users/{name}"), None).await.expect(200)["id"].clone()
+        };
+        let (alice, ended) = (id("alice").await, id("ended").await);
+        let rows = guarded.by(&guarded.admin, "GET", "/audit?action=access.authenticate", None).await.expect(200);
+        let sought: Vec<&Value> = rows.as_array().unwrap().iter().map(|row| &row["after"]["user"]).collect();
+        assert_eq!(sought, [&alice, &Value::Null, &ended, &Value::Null, &alice]);
         guarded.app.stop().await;
     }
 
