@@ -2,7 +2,7 @@
 
 use crate::domain::audit::anchor::Anchor;
 use crate::domain::audit::verification::{Fault, KeyUse, Verdict};
-use crate::domain::audit::{Head, Outcome};
+use crate::domain::audit::{Entry, Head, Outcome};
 use crate::domain::hexadecimal::{from_hex, hex};
 use crate::domain::moment::Moment;
 use crate::http::AppState;
@@ -18,7 +18,7 @@ use crate::storage::audit_rows::{self, AuditFilter, AuditRow, AuditSort};
 use crate::storage::database::Database;
 use crate::storage::error::StorageError;
 use crate::storage::page::{After, Page};
-use crate::workers::audit_trail::{Given, Unverified};
+use crate::workers::audit_trail::{self, Given, Unverified};
 use axum::Json;
 use axum::body::Bytes;
 use axum::extract::State;
@@ -217,6 +217,7 @@ pub async fn export_audit(
     let format = format.unwrap_or(StreamFormat::Ndjson);
     let filter = read_filter(&mut query);
     query.finish()?;
+    audit_trail::tell_of_read(&app.db, caller.actor, Entry::done("audit.export", "trail")).await;
     let export = Export { db: app.db.clone(), filter, format, after: None, begun: false, done: false };
     Ok(respond(export, format, "audit"))
 }

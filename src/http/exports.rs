@@ -4,6 +4,7 @@
 //! held while a slow client reads. The figures are those of `GET /portfolios/{id}/pnl`.
 
 use crate::domain::asset::Asset;
+use crate::domain::audit::Entry;
 use crate::domain::ids::AssetKey;
 use crate::domain::moment::Moment;
 use crate::domain::portfolio::Portfolio;
@@ -25,6 +26,7 @@ use crate::storage::database::Database;
 use crate::storage::error::StorageError;
 use crate::storage::transactions::{self, Place};
 use crate::storage::{actions, assets, portfolios};
+use crate::workers::audit_trail;
 use axum::Json;
 use axum::body::Bytes;
 use axum::extract::{Path, State};
@@ -117,6 +119,9 @@ pub async fn export_portfolio(
         entries: 0,
         begun: false,
     };
+    let told = json!({ "what": what.map(What::name), "format": format.name(), "as_of": as_of.map(Time), "known_at": Time(known_at) });
+    let entry = Entry::created("portfolio.export", export.portfolio.id, &told);
+    audit_trail::tell_of_read(&source.app.db, source.caller.actor, entry).await;
     let name = format!("{}-{}", what.map_or("export", What::name), export.portfolio.id);
     Ok(respond(export, format, &name))
 }

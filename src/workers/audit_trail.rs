@@ -27,6 +27,9 @@ const EVERY: Duration = Duration::from_secs(30);
 /// Time between two verifications: a day.
 const VERIFY_EVERY: Duration = Duration::from_hours(24);
 
+/// How long an answer waits for the row that tells of it.
+const READ_WAIT: Duration = Duration::from_secs(1);
+
 /// What is done for the audit trail outside the database.
 #[derive(Debug)]
 pub struct AuditTrail {
@@ -302,6 +305,26 @@ impl AuditTrail {
         self.write(Anchor { kind: AnchorKind::Anchor, head, at: now, note: String::new() }).await?;
         Ok(head)
     }
+}
+
+/// Tells of what somebody reads, such as an export. The row is on disk when this returns, unless that takes longer than a
+/// second: what is read is given out also while nothing can be written, and then the log tells.
+pub async fn tell_of_read(db: &Database, actor: Arc<Actor>, entry: Entry) {
+    let told = format!("{} {} {:?}", actor.name, entry.action, entry.object_id);
+    let db = db.clone();
+    let writing = tokio::spawn(async move {
+        let work = db.writer().write::<_, StorageError, _>(actor, move |tx| {
+            Box::pin(async move {
+                tx.audit(entry);
+                Ok(())
+            })
+        });
+        if let Err(error) = work.await {
+            tracing::error!(%error, "the audit trail has no row of what was read: {told}");
+        }
+    });
+    // The row is written all the same when the answer does not wait for it any longer.
+    drop(tokio::time::timeout(READ_WAIT, writing).await);
 }
 
 /// Anchors the trail until `stop` is cancelled, and verifies it at the start and once a day.

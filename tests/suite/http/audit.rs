@@ -179,6 +179,7 @@ on_both! {
         let text = watch.app.get("/audit/export").await.text();
         assert!(!text.contains("CANARY"), "a secret is in the trail");
         assert!(text.contains("[redacted]"));
+        assert_eq!(watch.new_rows().await.len(), 1, "the export");
         let verdict = watch.app.get("/audit/verify").await.expect(200);
         assert_eq!((&verdict["whole"], &verdict["rows"]), (&json!(true), &json!(watch.seen)));
         watch.app.stop().await;
@@ -231,7 +232,9 @@ on_both! {
         assert_eq!(rows, markets);
         let table = app.get("/audit/export?format=csv").await.text();
         assert!(table.starts_with("seq,recorded_at,actor,"));
-        assert_eq!(table.lines().count(), all.len() + 1);
+        // The exports are told of, this one too.
+        assert_eq!(table.lines().count(), all.len() + 3);
+        assert_eq!(table.matches(",audit.export,").count(), 2);
         assert_eq!(app.get("/audit/verify?anchor=5").await.pointers(), ["anchor"]);
         assert_eq!(app.get("/audit/verify?after=99").await.code(422), "invalid_request");
         // An anchor out of the log of another machine counts.

@@ -259,6 +259,12 @@ on_both! {
         // The same question later has the same answer, to the byte.
         book.app.post(&path, &buy("2026-01-04")).await.expect(201);
         assert_eq!(export(&book, &book.id, "known_at=2026-11-23T12:30:00Z&as_of=2026-01-05&fees=separate").await, text);
+        // Who takes a ledger out is told.
+        let rows = book.app.get("/audit?action=portfolio.export").await.expect(200);
+        let told: Vec<_> = rows.as_array().unwrap().iter().map(|row| (&row["object_id"], &row["after"]["what"])).collect();
+        let (id, ledger) = (json!(book.id), json!("ledger"));
+        assert_eq!(told, [(&id, &ledger), (&id, &ledger), (&id, &ledger), (&id, &Value::Null), (&id, &Value::Null)]);
+        assert_eq!(rows[3]["after"]["known_at"], "2026-11-23T12:30:00.000000Z");
         book.app.stop().await;
     }
 
