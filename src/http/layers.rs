@@ -261,6 +261,9 @@ async fn let_in(app: &AppState, mut request: Request, route: impl Route) -> Resp
     };
     let admitted = Admitted::default();
     request.extensions_mut().insert(admitted.clone());
+    if let Some(account) = admission.account() {
+        request.extensions_mut().insert(account);
+    }
     let mut response = match seats::take(app, &request).await {
         Ok(_seat) => served(app, request, route, &admitted).await,
         Err(error) => error.into_response(),

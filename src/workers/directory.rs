@@ -83,6 +83,8 @@ pub enum Standing {
     Key {
         /// Its prefix.
         prefix: String,
+        /// The first of the keys that followed one another by rotation.
+        lineage: String,
     },
     /// A token, our own or of another issuer.
     Token {
@@ -93,6 +95,19 @@ pub enum Standing {
         /// The version of the user it is about, of our own: what a user may do is another thing after a change.
         version: Option<i64>,
     },
+}
+
+impl Standing {
+    /// Who shares a quota: a key with those that followed it by rotation, and every token one issuer makes for one subject,
+    /// however it is written. Nobody where nothing was shown.
+    pub fn holder(&self) -> Option<(&str, &str)> {
+        match self {
+            Self::Always => None,
+            // No issuer is without a name.
+            Self::Key { lineage, .. } => Some(("", lineage)),
+            Self::Token { issuer, token, .. } => Some((issuer, &token.sub)),
+        }
+    }
 }
 
 /// Somebody who was let in.
@@ -343,7 +358,7 @@ impl Directory {
             key_prefix: Some(known.key.prefix.clone()),
             scopes: Arc::clone(&known.scopes),
             reach: Arc::clone(&known.reach),
-            standing: Standing::Key { prefix: known.key.prefix.clone() },
+            standing: Standing::Key { prefix: known.key.prefix.clone(), lineage: known.key.lineage.clone() },
         })
     }
 
@@ -424,7 +439,9 @@ impl Directory {
     pub fn stands(&self, standing: &Standing, now: Moment) -> bool {
         match standing {
             Standing::Always => true,
-            Standing::Key { prefix } => held(&self.keys).get(prefix).is_some_and(|known| known.is_open(now)),
+            Standing::Key { prefix, .. } => {
+                held(&self.keys).get(prefix).is_some_and(|known| known.is_open(now))
+            }
             Standing::Token { issuer, token, version } => {
                 let good = if *issuer == self.own.0 {
                     self.user_of(token).is_some_and(|user| Some(user.user.version) == *version)

@@ -156,7 +156,7 @@ on_both! {
     async fn an_answer_under_way_is_broken_off_when_its_key_is_revoked(backend) {
         let guarded = Guarded::start(backend).await;
         let key = guarded.key(&["markets:read"], "alice").await;
-        let answers = [Standing::Key { prefix: id_of(&key).to_owned() }, Standing::Always].map(|standing| {
+        let answers = [Standing::Key { prefix: id_of(&key).to_owned(), lineage: String::new() }, Standing::Always].map(|standing| {
             let (feed, mut pieces) = mpsc::channel::<Bytes>(4);
             let stream = futures_util::stream::poll_fn(move |context| {
                 pieces.poll_recv(context).map(|piece| piece.map(Ok::<_, Infallible>))
