@@ -8,8 +8,9 @@ use crate::http::error::{ApiError, Code, Failed, Problem, problem_response};
 use crate::http::guard::{self, asks_how_it_is};
 use crate::http::metrics::Counted;
 use crate::http::recheck::{self, Admitted};
+use crate::http::seats::{self, Place};
 use crate::http::visit::Visit;
-use crate::http::{assets, loopback, markets, packing, portfolios, seats, security, tagged};
+use crate::http::{assets, loopback, markets, packing, portfolios, security, tagged};
 use crate::workers::refusals::Refusal;
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, MatchedPath, Request};
@@ -264,21 +265,24 @@ async fn let_in(app: &AppState, mut request: Request, route: impl Route) -> Resp
     if let Some(account) = admission.account() {
         request.extensions_mut().insert(account);
     }
-    let mut response = match seats::take(app, &request).await {
-        Ok(_seat) => served(app, request, route, &admitted).await,
-        Err(error) => error.into_response(),
-    };
+    let place = Arc::<Place>::default();
+    let mut response = served(app, request, route, (&admitted, &place)).await;
     admission.ends(&admitted, &mut response);
     response
 }
 
 /// The answer of a route, watched, tagged and packed.
-async fn served(app: &AppState, request: Request, route: impl Route, admitted: &Admitted) -> Response {
+async fn served(
+    app: &AppState,
+    request: Request,
+    route: impl Route,
+    (admitted, place): (&Admitted, &Arc<Place>),
+) -> Response {
     let get = request.method() == Method::GET || request.method() == Method::HEAD;
     let wanted = request.headers().get(header::IF_NONE_MATCH).cloned();
     let accepted = request.headers().get(header::ACCEPT_ENCODING).cloned();
     let response = match packing::unpacked(request) {
-        Ok(request) => asked(route, request).await,
+        Ok(request) => place.told(asked(route, seats::seated(app, request, admitted, place)).await),
         Err(error) => error.into_response(),
     };
     let mut response = recheck::watch(app, admitted, response);
