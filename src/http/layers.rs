@@ -6,6 +6,7 @@ use crate::http::auth::Door;
 use crate::http::connections::{Arrival, Standing};
 use crate::http::error::{ApiError, Code, Failed, Problem, problem_response};
 use crate::http::guard::{self, asks_how_it_is};
+use crate::http::masked::masked;
 use crate::http::metrics::Counted;
 use crate::http::recheck::{self, Admitted};
 use crate::http::seats::{self, Place};
@@ -144,7 +145,7 @@ async fn identified(around: &Around, mut request: Request, route: impl Route + C
         app.refusals.note(&app.db, refusal, app.clock.now()).await;
     }
     if let Some(Failed(problem)) = response.extensions_mut().remove::<Failed>() {
-        let problem = Problem { request_id: Some((*id).to_owned()), ..problem };
+        let problem = Problem { request_id: Some((*id).to_owned()), ..problem }.masked();
         let status = response.status();
         let mut written = problem_response(status, &problem);
         for (name, value) in response.headers() {
@@ -165,7 +166,7 @@ async fn identified(around: &Around, mut request: Request, route: impl Route + C
         client,
         actor: visit.who().map(|actor| actor.name.as_str()),
         method: &method,
-        path: uri.path(),
+        path: &masked(uri.path()),
         status: response.status(),
         took,
     }
