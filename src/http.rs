@@ -45,6 +45,7 @@ pub mod login_sessions;
 pub mod loopback;
 pub mod mappings;
 pub mod markets;
+pub mod masked;
 pub mod meters;
 pub mod metrics;
 pub mod openapi;

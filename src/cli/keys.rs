@@ -2,6 +2,7 @@
 
 use super::client::Client;
 use super::{Context, Failure, show, text};
+use crate::domain::access::public_part;
 use axum::http::Method;
 use clap::{Args, Subcommand};
 use serde_json::{Map, Value, json};
@@ -20,13 +21,13 @@ pub(super) enum KeysCommand {
     /// Revoke a key; it is felt at once
     #[command(after_help = "Example:\n  artifact keys revoke 8f14e45fceea")]
     Revoke {
-        /// Its id: the part between `art_` and the secret
+        /// Its id: the part between `art_` and the secret; or the whole key
         id: String,
     },
     /// Make another key in the place of one; both are good for a while
     #[command(after_help = "Example:\n  artifact keys rotate 8f14e45fceea --overlap 3600")]
     Rotate {
-        /// Its id: the part between `art_` and the secret
+        /// Its id: the part between `art_` and the secret; or the whole key
         id: String,
         /// Seconds for which both are good
         #[arg(long, value_name = "SECONDS", default_value_t = 86_400)]
@@ -93,11 +94,13 @@ async fn on(context: &Context, client: &Client, command: KeysCommand) -> Result<
             show(context, &Value::Array(keys), &lines)
         }
         KeysCommand::Revoke { id } => {
-            client.send(Method::DELETE, &format!("/keys/{}", step(&id)), None).await?.success()?;
+            let id = public_part(&id);
+            client.send(Method::DELETE, &format!("/keys/{}", step(id)), None).await?.success()?;
             show(context, &json!({ "success": true, "id": id }), &[format!("{id} is revoked")])
         }
         KeysCommand::Rotate { id, overlap } => {
-            let path = format!("/keys/{}/rotate", step(&id));
+            let id = public_part(&id);
+            let path = format!("/keys/{}/rotate", step(id));
             let made = client.post(&path, &json!({ "overlap_seconds": overlap })).await?.success()?;
             super::tell(&format!("{id} is good until {}", text(&made, "previous_expires_at")));
             show(context, &made, &[text(&made, "key").to_owned()])

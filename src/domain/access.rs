@@ -213,6 +213,12 @@ pub fn check_password(password: &str, name: &str) -> Result<(), WeakPassword> {
     Ok(())
 }
 
+/// The public part of an API key, where that or the whole key may be given: whoever has to revoke a key has it at hand.
+pub fn public_part(named: &str) -> &str {
+    let rest = named.trim().strip_prefix("art_");
+    rest.map_or(named, |rest| rest.split_once('_').map_or(rest, |(prefix, _)| prefix))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -8,6 +8,7 @@ use crate::domain::ids::PortfolioId;
 use crate::http::AppState;
 use crate::http::credentials::identify;
 use crate::http::error::{ApiError, Code};
+use crate::http::guard::account::Account;
 use crate::http::recheck::{self, Admitted};
 use crate::http::visit::Visit;
 use crate::telemetry::AUTH_FAILURES;
@@ -192,6 +193,9 @@ impl<S: Scope> FromRequestParts<AppState> for Caller<S> {
         }
         let allowed = S::NAME.is_empty() || identity.scopes.allows(S::NAME);
         let caller = Self::of(identity, parts);
+        if let Some(account) = parts.extensions.get::<Account>() {
+            account.charge(&app.guard, &caller.standing)?;
+        }
         if allowed {
             return Ok(caller);
         }
@@ -223,7 +227,7 @@ mod tests {
     fn the_trail_tells_the_owner_from_a_caller_of_the_open_door_and_names_the_key() {
         assert_eq!(told("owner", None, Standing::Always), (ActorKind::Owner, None));
         assert_eq!(told("loopback", None, Standing::Always), (ActorKind::Loopback, None));
-        let key = Standing::Key { prefix: "abc".to_owned() };
+        let key = Standing::Key { prefix: "abc".to_owned(), lineage: "abc".to_owned() };
         assert_eq!(told("key:abc", Some("abc"), key), (ActorKind::Key, Some("abc".to_owned())));
     }
 }

@@ -22,20 +22,24 @@ const INVALID_KEY: &str = "the API key is not valid";
 /// What everybody is told whose token is not let in.
 const INVALID_TOKEN: &str = "the token is not valid";
 
-/// What a request shows.
-#[derive(Debug, PartialEq, Eq)]
-enum Presented<'a> {
+/// What a request shows, without what may be written around it in more than one way.
+#[derive(Debug, PartialEq, Eq, Hash)]
+pub enum Presented<'a> {
+    /// Nothing.
     Nothing,
+    /// An API key, perhaps.
     Key(&'a str),
+    /// A token, perhaps.
     Token(&'a str),
     /// Something that can be neither.
     Neither,
 }
 
 /// The header of an API key. Names that are made once are not looked through for each request.
-pub static API_KEY: HeaderName = HeaderName::from_static("x-api-key");
+static API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 
-fn presented(headers: &HeaderMap) -> Presented<'_> {
+/// What headers show.
+pub fn presented(headers: &HeaderMap) -> Presented<'_> {
     let mut shown = headers.get_all(header::AUTHORIZATION).iter().chain(headers.get_all(&API_KEY));
     let Some(value) = shown.next() else { return Presented::Nothing };
     let (Ok(value), None) = (value.to_str(), shown.next()) else { return Presented::Neither };

@@ -2,6 +2,7 @@
 
 use crate::domain::pnl::book::LedgerError;
 use crate::http::credentials::NO_CREDENTIAL;
+use crate::http::masked::mask;
 use crate::storage::error::{Shortage, StorageError};
 use crate::workers::bookkeeping::BookError;
 use crate::workers::file_place::Place;
@@ -459,6 +460,21 @@ impl IntoResponse for ApiError {
         }
         response.extensions_mut().insert(Failed(problem));
         response
+    }
+}
+
+impl Problem {
+    /// The same without secrets that the caller sent as a name.
+    #[must_use]
+    pub fn masked(mut self) -> Self {
+        mask(&mut self.detail);
+        for error in &mut self.errors {
+            mask(&mut error.detail);
+            for place in [&mut error.pointer, &mut error.parameter].into_iter().flatten() {
+                mask(place);
+            }
+        }
+        self
     }
 }
 

@@ -6,8 +6,9 @@ use crate::http::AppState;
 use crate::http::auth::{Access, Door};
 use crate::http::client_address::TrustedProxies;
 use crate::http::connections::Arrival;
-use crate::http::credentials::API_KEY;
+use crate::http::credentials::{Presented, presented};
 use crate::http::error::{ApiError, Code};
+use crate::http::guard::account::{Account, too_many};
 use crate::http::limits::Limits;
 use crate::http::meters::{Meters, Opened, Quota, Reading};
 use crate::http::recheck::Admitted;
@@ -30,7 +31,7 @@ static LIMIT: HeaderName = HeaderName::from_static("x-ratelimit-limit");
 static REMAINING: HeaderName = HeaderName::from_static("x-ratelimit-remaining");
 static RESET: HeaderName = HeaderName::from_static("x-ratelimit-reset");
 /// Routes that compute or pack much for little asked.
-const HEAVY: [&str; 16] = [
+const HEAVY: [&str; 14] = [
     "/pnl",
     "/performance",
     "/portfolios/{portfolio}/history",
@@ -45,9 +46,10 @@ const HEAVY: [&str; 16] = [
     "/fx/import",
     "/backups",
     "/audit/verify",
-    "/openapi.json",
-    "/docs",
 ];
+
+/// The same, and they look at no credential: they are counted by address, whatever a request shows.
+const OF_NOBODY: [&str; 2] = ["/openapi.json", "/docs"];
 
 /// A quota with its name in the `RateLimit` headers.
 #[derive(Debug)]
@@ -124,7 +126,7 @@ pub fn asks_how_it_is(path: &str) -> bool {
 /// Whether a request is held back by nothing: the owner's, and those that show nothing and ask how the service is.
 fn goes_uncounted(request: &Request) -> bool {
     let owner = request.extensions().get::<Door>() == Some(&Door::Owner);
-    owner || (asks_how_it_is(request.uri().path()) && credential(request.headers()).is_none())
+    owner || (asks_how_it_is(request.uri().path()) && presented(request.headers()) == Presented::Nothing)
 }
 
 /// A request that was let in.
@@ -132,6 +134,9 @@ pub struct Admission<'a> {
     guard: &'a Guard,
     /// Who asks, unless nobody counts that.
     asked: Option<Asked>,
+    /// What is counted once a credential was looked at,
+    account: Option<Account>,
+    /// and what was counted before.
     charged: Option<(&'a Policy, Reading)>,
     /// Its place among those that are served,
     _room: Option<SemaphorePermit<'a>>,
@@ -153,7 +158,14 @@ pub fn admit<'a>(app: &'a AppState, request: &Request) -> Result<Admission<'a>, 
     }
     let watches = asks_how_it_is(request.uri().path());
     if goes_uncounted(request) {
-        return Ok(Admission { guard, asked: None, charged: None, _room: None, _stranger: None });
+        return Ok(Admission {
+            guard,
+            asked: None,
+            account: None,
+            charged: None,
+            _room: None,
+            _stranger: None,
+        });
     }
     let route = request.extensions().get::<MatchedPath>().map(MatchedPath::as_str).unwrap_or_default();
     let asked = Asked::of(guard, app.access, (app.clock.elapsed(), app.clock.now()), route, request);
@@ -163,7 +175,8 @@ pub fn admit<'a>(app: &'a AppState, request: &Request) -> Result<Admission<'a>, 
         Err((policy, reading)) => return Err(Box::new(asked.too_many(policy, reading))),
     };
     if watches {
-        return Ok(Admission { guard, asked: Some(asked), charged, _room: None, _stranger: None });
+        let asked = Some(asked);
+        return Ok(Admission { guard, asked, account: None, charged, _room: None, _stranger: None });
     }
     let busy = |reason, detail: &str| {
         metrics::counter!(HTTP_TURNED_AWAY, "reason" => reason).increment(1);
@@ -179,15 +192,22 @@ pub fn admit<'a>(app: &'a AppState, request: &Request) -> Result<Admission<'a>, 
     let Ok(room) = guard.room.try_acquire() else {
         return Err(busy("concurrency", "too many requests are being served; nothing was done, try again"));
     };
-    Ok(Admission { guard, asked: Some(asked), charged, _room: Some(room), _stranger: stranger })
+    let account = Some(Account::of(&asked));
+    Ok(Admission { guard, asked: Some(asked), account, charged, _room: Some(room), _stranger: stranger })
 }
 
 impl Admission<'_> {
+    /// What is to be counted for whoever turns out to send the request.
+    pub fn account(&self) -> Option<Account> {
+        self.account.clone()
+    }
+
     /// Learns from the answer, and tells in it how the client stands.
     pub fn ends(self, admitted: &Admitted, response: &mut Response) {
         let Some(asked) = self.asked else { return };
         asked.learn(self.guard, response.status(), admitted);
-        if let Some((policy, reading)) = self.charged {
+        let told = self.account.and_then(|account| account.told(self.guard));
+        if let Some((policy, reading)) = told.or(self.charged) {
             asked.describe(policy, reading, response.headers_mut());
         }
     }
@@ -203,6 +223,8 @@ struct Asked {
     /// The credential it shows.
     shown: Option<u64>,
     heavy: bool,
+    /// Its route looks at no credential.
+    of_nobody: bool,
     keyless: bool,
 }
 
@@ -216,8 +238,10 @@ impl Asked {
     ) -> Self {
         let meters = &guard.meters;
         let address = request.extensions().get::<Arrival>().and_then(|arrival| arrival.client).map(network);
-        let shown = credential(request.headers()).map(|shown| meters.subject(shown));
-        let heavy = HEAVY.contains(&route) || route.starts_with("/docs/");
+        let shown = presented(request.headers());
+        let shown = (shown != Presented::Nothing).then(|| meters.subject(("shown", shown)));
+        let of_nobody = OF_NOBODY.contains(&route) || route.starts_with("/docs/");
+        let heavy = HEAVY.contains(&route) || of_nobody;
         let preflight = request.method() == Method::OPTIONS;
         Self {
             now: elapsed,
@@ -226,6 +250,7 @@ impl Asked {
             refused: meters.subject(("refused", address)),
             shown,
             heavy: heavy && !preflight,
+            of_nobody,
             keyless: shown.is_none() && access == Access::Keys,
         }
     }
@@ -250,15 +275,15 @@ impl Asked {
         Ok(())
     }
 
-    /// Takes the request off every quota it counts to; what it says last is what the client is told.
+    /// Takes the request off every quota of its address; what it says last is what the client is told, unless a
+    /// credential turns out to be good ([`Account`]).
     fn charge<'a>(&self, guard: &'a Guard) -> Result<Option<(&'a Policy, Reading)>, (&'a Policy, Reading)> {
         let (policies, meters) = (&guard.policies, &guard.meters);
-        let whose = self.shown.unwrap_or(self.address);
+        let heavy = self.heavy && (self.of_nobody || self.shown.is_none());
         let counted = [
             policies.address.as_ref().map(|policy| (policy, self.address)),
             policies.anonymous.as_ref().filter(|_| self.keyless).map(|policy| (policy, !self.address)),
-            policies.key.as_ref().zip(self.shown),
-            policies.heavy.as_ref().filter(|_| self.heavy).map(|policy| (policy, whose.rotate_left(32))),
+            policies.heavy.as_ref().filter(|_| heavy).map(|policy| (policy, self.address.rotate_left(32))),
         ];
         let mut last = None;
         for (policy, subject) in counted.into_iter().flatten() {
@@ -285,16 +310,8 @@ impl Asked {
     }
 
     fn too_many(&self, policy: &Policy, reading: Reading) -> Response {
-        metrics::counter!(HTTP_TURNED_AWAY, "reason" => policy.name).increment(1);
-        let detail = match policy.name {
-            "refused" => "too many keys from this address were not valid",
-            _ => "too many requests",
-        };
-        let wait = seconds(reading.wait).max(1);
-        let detail = format!("{detail}; nothing was done, try again in {wait} s");
-        let mut response = ApiError::new(Code::TooManyRequests, detail).into_response();
+        let mut response = too_many(policy, reading).into_response();
         self.describe(policy, reading, response.headers_mut());
-        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(wait));
         response
     }
 
@@ -311,7 +328,15 @@ impl Asked {
         headers.insert(&REMAINING, remaining);
         let reset = HeaderValue::from(self.wall.saturating_add(reset));
         headers.insert(&RESET, reset);
+        if !reading.fits {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(wait(reading)));
+        }
     }
+}
+
+/// Seconds until one more request fits in.
+fn wait(reading: Reading) -> u64 {
+    seconds(reading.wait).max(1)
 }
 
 /// Whole seconds, rounded up.
@@ -325,12 +350,6 @@ fn network(address: IpAddr) -> u64 {
         IpAddr::V4(address) => u64::from(address.to_bits()),
         IpAddr::V6(address) => u64::try_from(address.to_bits() >> 64).unwrap_or_default(),
     }
-}
-
-/// What a request shows to be let in.
-fn credential(headers: &HeaderMap) -> Option<&[u8]> {
-    let shown = headers.get(header::AUTHORIZATION).or_else(|| headers.get(&API_KEY))?;
-    Some(shown.as_bytes())
 }
 
 /// What HTTP leaves to the service to refuse.
@@ -362,5 +381,6 @@ fn well_formed(request: &Request, uri_bytes: usize) -> Result<(), ApiError> {
     Ok(())
 }
 
+pub mod account;
 #[cfg(test)]
 mod tests;

@@ -1,6 +1,6 @@
 //! API keys: making, listing, rotating and revoking them. A key is shown when it is made and never again.
 
-use crate::domain::access::Scopes;
+use crate::domain::access::{Scopes, public_part};
 use crate::domain::audit::Entry;
 use crate::domain::hexadecimal::hex;
 use crate::domain::ids::PortfolioId;
@@ -234,7 +234,7 @@ fn shown(app: &AppState, key: &ApiKey) -> KeyView {
 ///
 /// Without its secret.
 #[utoipa::path(get, path = "/keys/{key}", operation_id = "get_key", tag = "access",
-    params(("key" = String, Path, description = "Id: the part between `art_` and the secret")),
+    params(("key" = String, Path, description = "Id: the part between `art_` and the secret; of the whole key that part counts")),
     responses((status = 200, description = "The key", body = KeyView),
         (status = 404, description = "No such key", body = Problem, content_type = "application/problem+json")))]
 pub async fn get_key(
@@ -249,6 +249,7 @@ pub async fn get_key(
 }
 
 async fn find(tx: &mut crate::storage::database::Tx, id: &str) -> Result<ApiKey, ApiError> {
+    let id = public_part(id);
     let known = if id.contains('\0') { None } else { access::find_key(tx, id).await? };
     known.ok_or_else(|| not_found(id))
 }
@@ -257,7 +258,7 @@ async fn find(tx: &mut crate::storage::database::Tx, id: &str) -> Result<ApiKey,
 ///
 /// Felt at once, on open connections and streams too. Revoking it again changes nothing.
 #[utoipa::path(delete, path = "/keys/{key}", operation_id = "revoke_key", tag = "access",
-    params(("key" = String, Path, description = "Id: the part between `art_` and the secret")),
+    params(("key" = String, Path, description = "Id: the part between `art_` and the secret; of the whole key that part counts")),
     responses((status = 204, description = "Revoked"),
         (status = 404, description = "No such key", body = Problem, content_type = "application/problem+json")))]
 pub async fn revoke_key(
@@ -288,7 +289,7 @@ pub async fn revoke_key(
 /// Makes another key with the same name, rights and length of life, and ends this one after an overlap in which both are
 /// good. Idempotency keys of the one are those of the other.
 #[utoipa::path(post, path = "/keys/{key}/rotate", operation_id = "rotate_key", tag = "access",
-    params(("key" = String, Path, description = "Id: the part between `art_` and the secret")),
+    params(("key" = String, Path, description = "Id: the part between `art_` and the secret; of the whole key that part counts")),
     request_body = KeyRotation,
     responses((status = 201, description = "Made; the new key is shown once", body = KeyCreated),
         (status = 409, description = "The key has ended", body = Problem, content_type = "application/problem+json")))]

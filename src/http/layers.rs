@@ -6,10 +6,12 @@ use crate::http::auth::Door;
 use crate::http::connections::{Arrival, Standing};
 use crate::http::error::{ApiError, Code, Failed, Problem, problem_response};
 use crate::http::guard::{self, asks_how_it_is};
+use crate::http::masked::masked;
 use crate::http::metrics::Counted;
 use crate::http::recheck::{self, Admitted};
+use crate::http::seats::{self, Place};
 use crate::http::visit::Visit;
-use crate::http::{assets, loopback, markets, packing, portfolios, seats, security, tagged};
+use crate::http::{assets, loopback, markets, packing, portfolios, security, tagged};
 use crate::workers::refusals::Refusal;
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, MatchedPath, Request};
@@ -144,7 +146,7 @@ async fn identified(around: &Around, mut request: Request, route: impl Route + C
         app.refusals.note(&app.db, refusal, app.clock.now()).await;
     }
     if let Some(Failed(problem)) = response.extensions_mut().remove::<Failed>() {
-        let problem = Problem { request_id: Some((*id).to_owned()), ..problem };
+        let problem = Problem { request_id: Some((*id).to_owned()), ..problem }.masked();
         let status = response.status();
         let mut written = problem_response(status, &problem);
         for (name, value) in response.headers() {
@@ -165,7 +167,7 @@ async fn identified(around: &Around, mut request: Request, route: impl Route + C
         client,
         actor: visit.who().map(|actor| actor.name.as_str()),
         method: &method,
-        path: uri.path(),
+        path: &masked(uri.path()),
         status: response.status(),
         took,
     }
@@ -262,21 +264,27 @@ async fn let_in(app: &AppState, mut request: Request, route: impl Route) -> Resp
     };
     let admitted = Admitted::default();
     request.extensions_mut().insert(admitted.clone());
-    let mut response = match seats::take(app, &request).await {
-        Ok(_seat) => served(app, request, route, &admitted).await,
-        Err(error) => error.into_response(),
-    };
+    if let Some(account) = admission.account() {
+        request.extensions_mut().insert(account);
+    }
+    let place = Arc::<Place>::default();
+    let mut response = served(app, request, route, (&admitted, &place)).await;
     admission.ends(&admitted, &mut response);
     response
 }
 
 /// The answer of a route, watched, tagged and packed.
-async fn served(app: &AppState, request: Request, route: impl Route, admitted: &Admitted) -> Response {
+async fn served(
+    app: &AppState,
+    request: Request,
+    route: impl Route,
+    (admitted, place): (&Admitted, &Arc<Place>),
+) -> Response {
     let get = request.method() == Method::GET || request.method() == Method::HEAD;
     let wanted = request.headers().get(header::IF_NONE_MATCH).cloned();
     let accepted = request.headers().get(header::ACCEPT_ENCODING).cloned();
     let response = match packing::unpacked(request) {
-        Ok(request) => asked(route, request).await,
+        Ok(request) => place.told(asked(route, seats::seated(app, request, admitted, place)).await),
         Err(error) => error.into_response(),
     };
     let mut response = recheck::watch(app, admitted, response);

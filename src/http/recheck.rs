@@ -1,8 +1,8 @@
 //! Requests and answers that take long: they end once their caller may not come in any more.
 //!
-//! A request on an open connection is judged when it comes, and again when its body has come. What goes on after that, a
-//! stream or a long export, is looked at again with every piece and twice a second between pieces, so that a revoked key
-//! is felt there too.
+//! A request on an open connection is judged when it comes, again with every piece of its body and twice a second between
+//! pieces (`seats`), and when its body has come. What goes on after that, a stream or a long export, is looked at in the
+//! same way, so that a revoked key is felt there too.
 
 use crate::http::AppState;
 use crate::http::error::{ApiError, Code};
@@ -15,7 +15,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 /// Time between two looks while nothing is sent.
-const LOOK: Duration = Duration::from_millis(500);
+pub const LOOK: Duration = Duration::from_millis(500);
 
 /// What let a request's caller in, as far as that is known yet. An extension of every request.
 #[derive(Debug, Clone, Default)]
@@ -25,6 +25,11 @@ impl Admitted {
     /// Notes what let the caller in.
     pub fn by(&self, standing: &Standing) {
         self.0.get_or_init(|| standing.clone());
+    }
+
+    /// What let the caller in, once that is known.
+    pub fn standing(&self) -> Option<&Standing> {
+        self.0.get()
     }
 
     /// Whether the caller was let in by something.

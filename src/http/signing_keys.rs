@@ -154,7 +154,8 @@ pub async fn rotate_signing_key(
 
 /// Refuse tokens of another issuer before they expire
 ///
-/// One by its `jti`, or all of a `sub` that were issued until now. Our own tokens end with their user or login.
+/// One by its `jti`, or all of a `sub` that were issued until now, or that say they are from within 30 s after: the clock of
+/// an issuer may be ahead by as much. Our own tokens end with their user or login.
 #[utoipa::path(post, path = "/auth/revocations", operation_id = "revoke_tokens", tag = "access",
     request_body = NewRevocation,
     responses((status = 201, description = "Refused from now on", body = RevocationCreated)))]

@@ -16,7 +16,7 @@ use crate::storage::users::{self, User};
 use crate::workers::server_secret::{ServerSecret, is_plain};
 use crate::workers::tokens::issuers::Issuer;
 use crate::workers::tokens::signing::{self, Signer};
-use crate::workers::tokens::{ACCESS_TYPE, Believed, LEEWAY, Presented, TokenFault, VerifyingKey};
+use crate::workers::tokens::{ACCESS_TYPE, Believed, KeyMark, LEEWAY, Presented, TokenFault, VerifyingKey};
 use sha2::{Digest as _, Sha256};
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
@@ -83,16 +83,33 @@ pub enum Standing {
     Key {
         /// Its prefix.
         prefix: String,
+        /// The first of the keys that followed one another by rotation.
+        lineage: String,
     },
     /// A token, our own or of another issuer.
     Token {
         /// Who issued it.
         issuer: String,
+        /// The key it was signed with.
+        key: (String, KeyMark),
         /// What it says.
         token: Box<Believed>,
         /// The version of the user it is about, of our own: what a user may do is another thing after a change.
         version: Option<i64>,
     },
+}
+
+impl Standing {
+    /// Who shares a quota: a key with those that followed it by rotation, and every token one issuer makes for one subject,
+    /// however it is written. Nobody where nothing was shown.
+    pub fn holder(&self) -> Option<(&str, &str)> {
+        match self {
+            Self::Always => None,
+            // No issuer is without a name.
+            Self::Key { lineage, .. } => Some(("", lineage)),
+            Self::Token { issuer, token, .. } => Some((issuer, &token.sub)),
+        }
+    }
 }
 
 /// Somebody who was let in.
@@ -343,7 +360,7 @@ impl Directory {
             key_prefix: Some(known.key.prefix.clone()),
             scopes: Arc::clone(&known.scopes),
             reach: Arc::clone(&known.reach),
-            standing: Standing::Key { prefix: known.key.prefix.clone() },
+            standing: Standing::Key { prefix: known.key.prefix.clone(), lineage: known.key.lineage.clone() },
         })
     }
 
@@ -359,7 +376,7 @@ impl Directory {
         let read = Presented::read(presented)?;
         if read.issuer == self.own.0 {
             let key = held(&self.tokens).verifying.get(&read.kid).cloned().ok_or(TokenFault::UnknownKey)?;
-            let issuer = read.issuer.clone();
+            let (issuer, signed_by) = (read.issuer.clone(), (read.kid.clone(), key.mark));
             let token = read.believe(&key, (&self.own.1, Some(ACCESS_TYPE)), now)?;
             let user = self.user_of(&token).ok_or(TokenFault::Revoked)?;
             let said: Scopes = token.scopes.iter().cloned().collect();
@@ -371,6 +388,7 @@ impl Directory {
                 reach: Arc::clone(&user.reach),
                 standing: Standing::Token {
                     issuer,
+                    key: signed_by,
                     token: Box::new(token),
                     version: Some(user.user.version),
                 },
@@ -382,7 +400,7 @@ impl Directory {
             self.wanted.notify_one();
             return Err(TokenFault::UnknownKey);
         };
-        let rules = &issuer.rules;
+        let (rules, signed_by) = (&issuer.rules, (read.kid.clone(), key.mark));
         let token = read.believe(&key, (&rules.audience, rules.typ.as_deref()), now)?;
         if self.is_revoked(&rules.issuer, &token) {
             return Err(TokenFault::Revoked);
@@ -397,7 +415,12 @@ impl Directory {
             key_prefix: None,
             scopes: Arc::new(scopes),
             reach,
-            standing: Standing::Token { issuer: rules.issuer.clone(), token: Box::new(token), version: None },
+            standing: Standing::Token {
+                issuer: rules.issuer.clone(),
+                key: signed_by,
+                token: Box::new(token),
+                version: None,
+            },
         })
     }
 
@@ -416,7 +439,8 @@ impl Directory {
         let of =
             |claim, value: &str| tokens.revoked.get(&(issuer.to_owned(), claim, value.to_owned())).copied();
         let by_id = token.jti.as_deref().is_some_and(|jti| of("jti", jti).is_some());
-        let before = of("sub", &token.sub);
+        // Its clock may be ahead by as much as is allowed for: what it dates later may have been issued before.
+        let before = of("sub", &token.sub).map(|until| until.plus(LEEWAY));
         by_id || before.is_some_and(|until| token.issued_at.is_none_or(|issued| issued <= until))
     }
 
@@ -424,16 +448,29 @@ impl Directory {
     pub fn stands(&self, standing: &Standing, now: Moment) -> bool {
         match standing {
             Standing::Always => true,
-            Standing::Key { prefix } => held(&self.keys).get(prefix).is_some_and(|known| known.is_open(now)),
-            Standing::Token { issuer, token, version } => {
+            Standing::Key { prefix, .. } => {
+                held(&self.keys).get(prefix).is_some_and(|known| known.is_open(now))
+            }
+            Standing::Token { issuer, key, token, version } => {
                 let good = if *issuer == self.own.0 {
                     self.user_of(token).is_some_and(|user| Some(user.user.version) == *version)
                 } else {
                     !self.is_revoked(issuer, token)
                 };
-                good && token.expires_at > now
+                good && token.expires_at > now && self.verifies(issuer, key)
             }
         }
+    }
+
+    /// Whether an issuer still has the key that a token was signed with: one that is gone verifies nothing any more.
+    fn verifies(&self, issuer: &str, (kid, mark): &(String, KeyMark)) -> bool {
+        if *issuer == self.own.0 {
+            return held(&self.tokens).verifying.get(kid).is_some_and(|key| key.mark == *mark);
+        }
+        self.issuers
+            .iter()
+            .find(|known| known.rules.issuer == issuer)
+            .is_some_and(|known| known.has(kid, *mark))
     }
 
     /// The key that signs our own tokens, and when it was made.

@@ -12,6 +12,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::{Algorithm, DecodingKey};
 use serde::Deserialize;
+use sha2::{Digest as _, Sha256};
 
 /// Longest token, in bytes.
 pub const LENGTH_MAX: usize = 8 << 10;
@@ -91,6 +92,9 @@ impl KeyAlgorithm {
     }
 }
 
+/// Tells a key from another one under the same `kid`.
+pub type KeyMark = [u8; 32];
+
 /// A key that verifies.
 #[derive(Debug, Clone)]
 pub struct VerifyingKey {
@@ -98,9 +102,21 @@ pub struct VerifyingKey {
     pub algorithm: KeyAlgorithm,
     /// The key.
     pub key: DecodingKey,
+    /// Which one it is.
+    pub mark: KeyMark,
 }
 
 impl VerifyingKey {
+    /// A key, with the parts it was made of.
+    pub fn new(algorithm: KeyAlgorithm, key: DecodingKey, parts: &[&[u8]]) -> Self {
+        let mut hash = Sha256::new_with_prefix(algorithm.name());
+        for part in parts {
+            hash.update(part.len().to_be_bytes());
+            hash.update(part);
+        }
+        Self { algorithm, key, mark: hash.finalize().into() }
+    }
+
     /// Whether a signature is that of this key.
     fn signed(&self, message: &[u8], signature: &str) -> bool {
         let algorithm = match self.algorithm {

@@ -37,6 +37,7 @@ mod rates;
 mod record_files;
 mod round_trip;
 mod script;
+mod seats;
 mod smoke;
 mod stored_cases;
 mod transactions;

@@ -59,13 +59,63 @@ fn each_request_counts_for_its_address_and_for_what_it_shows_or_shows_not() {
     let charge = |access, route: &str, headers: &[_]| {
         name_and_left(asked(&guard, access, route, &request("/markets", headers)).charge(&guard))
     };
-    // Quotas are counted apart: the last of those a request counts to is told.
+    // Quotas are counted apart: the last of those a request counts to is told. A credential nobody has looked at yet has
+    // none, and where nobody looks it gets around nothing.
     assert_eq!(charge(Access::Keys, "/markets", &[]), ("anonymous", 9));
-    assert_eq!(charge(Access::Keys, "/markets", &[KEY]), ("key", 9));
-    assert_eq!(charge(Access::Keys, "/pnl", &[KEY]), ("heavy", 9));
-    assert_eq!(charge(Access::Keys, "/docs/index.html", &[KEY]), ("heavy", 8));
-    assert_eq!(charge(Access::OpenLoopback, "/markets", &[]), ("address", 5));
-    assert_eq!(charge(Access::OpenLoopback, "/pnl", &[]), ("heavy", 9));
+    assert_eq!(charge(Access::Keys, "/markets", &[KEY]), ("address", 8));
+    assert_eq!(charge(Access::Keys, "/pnl", &[KEY]), ("address", 7));
+    assert_eq!(charge(Access::Keys, "/docs/index.html", &[KEY]), ("heavy", 9));
+    assert_eq!(charge(Access::Keys, "/openapi.json", &[("x-api-key", "another")]), ("heavy", 8));
+    assert_eq!(charge(Access::OpenLoopback, "/markets", &[]), ("address", 4));
+    assert_eq!(charge(Access::OpenLoopback, "/pnl", &[]), ("heavy", 7));
+}
+
+#[test]
+fn a_credential_is_one_however_it_is_written() {
+    let guard = guard(10);
+    let shown = |name: &'static str, value: &str| {
+        asked(&guard, Access::Keys, "/markets", &request("/markets", &[(name, value)])).shown.unwrap()
+    };
+    let plain = shown("x-api-key", "art_a_b");
+    for written in ["Bearer art_a_b", "bEARER art_a_b", "Bearer     art_a_b", "Bearer \tart_a_b "] {
+        assert_eq!(shown("authorization", written), plain, "{written}");
+    }
+    // Who has only the first part of a key has not shown that key.
+    assert_ne!(shown("x-api-key", "art_a_c"), plain);
+    assert_ne!(shown("authorization", "Bearer a.b.c"), plain);
+}
+
+/// Keys that followed one another, and whatever is shown of one holder, share a quota; each request is counted once.
+#[test]
+fn a_holder_has_one_quota_and_whoever_shows_nothing_has_none() {
+    use crate::workers::directory::Standing;
+    let guard = guard(3);
+    let account = |route: &str| {
+        let request = request("/markets", &[KEY]);
+        Account::of(&asked(&guard, Access::Keys, route, &request))
+    };
+    let key = |prefix: &str, lineage: &str| Standing::Key { prefix: prefix.into(), lineage: lineage.into() };
+    let left =
+        |account: &Account| account.told(&guard).map(|(policy, reading)| (policy.name, reading.remaining));
+    let first = account("/markets");
+    for _ in 0..2 {
+        first.charge(&guard, &key("old", "old")).unwrap();
+        assert_eq!(left(&first), Some(("key", 2)), "counted once");
+    }
+    let next = account("/pnl");
+    next.charge(&guard, &key("new", "old")).unwrap();
+    assert_eq!(left(&next), Some(("heavy", 2)));
+    account("/markets").charge(&guard, &key("new", "old")).unwrap();
+    // What the one quota refuses takes nothing off the other.
+    let over = account("/pnl");
+    for _ in 0..2 {
+        assert_eq!(over.charge(&guard, &key("old", "old")).unwrap_err().code, Code::TooManyRequests);
+        assert_eq!(left(&over), Some(("key", 0)));
+    }
+    account("/markets").charge(&guard, &key("other", "other")).unwrap();
+    let owner = account("/pnl");
+    owner.charge(&guard, &Standing::Always).unwrap();
+    assert_eq!(left(&owner), None);
 }
 
 #[test]

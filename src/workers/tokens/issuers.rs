@@ -1,6 +1,6 @@
 //! Issuers whose tokens are believed: what the configuration says of each, and the keys it has at the moment.
 
-use super::{KeyAlgorithm, VerifyingKey};
+use super::{KeyAlgorithm, KeyMark, VerifyingKey};
 use crate::domain::access::Scopes;
 use crate::workers::outbound::authorities::Authorities;
 use base64::Engine as _;
@@ -98,6 +98,12 @@ impl Issuer {
         self.keys.read().unwrap_or_else(PoisonError::into_inner).get(kid).cloned()
     }
 
+    /// Whether the key with this id is still that one.
+    pub fn has(&self, kid: &str, mark: KeyMark) -> bool {
+        let keys = self.keys.read().unwrap_or_else(PoisonError::into_inner);
+        keys.get(kid).is_some_and(|key| key.mark == mark)
+    }
+
     /// Takes over the keys it has now; those that are gone verify nothing any more.
     pub fn set_keys(&self, keys: Keys) {
         *self.keys.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(keys);
@@ -175,7 +181,7 @@ impl Jwk {
         let bytes = |text: &Option<String>| text.as_ref().and_then(|text| URL_SAFE_NO_PAD.decode(text).ok());
         if self.kty == "OKP" {
             let x = bytes(&self.x).filter(|x| x.len() == 32).ok_or("has no `x` of 32 bytes")?;
-            return Ok(VerifyingKey { algorithm: KeyAlgorithm::EdDsa, key: DecodingKey::from_ed_der(&x) });
+            return Ok(VerifyingKey::new(KeyAlgorithm::EdDsa, DecodingKey::from_ed_der(&x), &[&x]));
         }
         let (n, e) = (bytes(&self.n).ok_or("has no `n`")?, bytes(&self.e).ok_or("has no `e`")?);
         let n = n.iter().position(|byte| *byte != 0).and_then(|first| n.get(first..)).unwrap_or_default();
@@ -191,7 +197,7 @@ impl Jwk {
         }
         let pss = self.alg.as_deref() == Some("PS256");
         let algorithm = if pss { KeyAlgorithm::Ps256 } else { KeyAlgorithm::Rs256 };
-        Ok(VerifyingKey { algorithm, key: DecodingKey::from_rsa_raw_components(n, &e) })
+        Ok(VerifyingKey::new(algorithm, DecodingKey::from_rsa_raw_components(n, &e), &[n, &e]))
     }
 }
 
@@ -228,7 +234,7 @@ pub fn read_secret(secret: &[u8], kid: &str) -> Result<Keys, KeysError> {
         return Err(KeysError::ShortSecret);
     }
     let key = DecodingKey::from_secret(secret).map_err(|_| KeysError::ShortSecret)?;
-    Ok(Keys::from([(kid.to_owned(), VerifyingKey { algorithm: KeyAlgorithm::Hs256, key })]))
+    Ok(Keys::from([(kid.to_owned(), VerifyingKey::new(KeyAlgorithm::Hs256, key, &[secret]))]))
 }
 
 #[cfg(test)]

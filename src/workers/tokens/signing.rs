@@ -80,7 +80,7 @@ pub fn verifies(key: &SigningKey, now: Moment) -> bool {
 /// The public half, to verify with.
 pub fn verifying(key: &SigningKey) -> Option<VerifyingKey> {
     let public = unhex(&key.public_key).filter(|public| public.len() == 32)?;
-    Some(VerifyingKey { algorithm: KeyAlgorithm::EdDsa, key: DecodingKey::from_ed_der(&public) })
+    Some(VerifyingKey::new(KeyAlgorithm::EdDsa, DecodingKey::from_ed_der(&public), &[&public]))
 }
 
 /// The public half as a JWK (RFC 8037).

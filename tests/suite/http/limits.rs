@@ -67,6 +67,60 @@ on_both! {
         app.stop().await;
     }
 
+    /// Neither another spelling nor a rotation makes a second quota, and who guesses at a key takes nothing off it.
+    async fn a_key_has_one_quota_however_it_is_written_and_with_those_that_follow_it(backend) {
+        let rates = Rates { key: 60, address: 0, heavy: 5, anonymous: 0, refused: 0 };
+        let (app, _scratch) = guarded(backend, rates).await;
+        let admin = app.app.admin_key("first").await.unwrap();
+        let json = [("content-type", "application/json"), ("x-api-key", &admin)];
+        let made = app.send("POST", "/keys", &json, br#"{"name":"a","admin":true}"#).await.expect(201);
+        let (id, key) = (made["id"].as_str().unwrap(), made["key"].as_str().unwrap());
+        let next = app.send("POST", &format!("/keys/{id}/rotate"), &json, b"").await.expect(201);
+        let next = next["key"].as_str().unwrap();
+        for n in 0..100 {
+            let guess = format!("art_{id}_{n:064}");
+            app.send("GET", "/markets", &[("x-api-key", &guess)], b"").await.expect(401);
+        }
+        let spelled = |n: usize| match n % 5 {
+            0 => ("x-api-key", key.to_owned()),
+            1 => ("authorization", format!("Bearer {next}")),
+            2 => ("x-api-key", next.to_owned()),
+            3 => ("authorization", format!("bEARER {key}")),
+            _ => ("authorization", format!("Bearer {}{key}", " ".repeat(n))),
+        };
+        for (path, quota) in [("/audit/verify", 5), ("/markets", 55)] {
+            for n in 0..quota + 40 {
+                let (name, value) = spelled(n);
+                let reply = app.send("GET", path, &[(name, &value)], b"").await;
+                assert_eq!(reply.status.as_u16(), if n < quota { 200 } else { 429 }, "{path} {n}");
+            }
+        }
+        app.stop().await;
+    }
+
+    async fn a_user_has_one_quota_for_all_logins(backend) {
+        let rates = Rates { key: 20, address: 0, heavy: 0, anonymous: 0, refused: 0 };
+        let (app, _scratch) = guarded(backend, rates).await;
+        let admin = app.app.admin_key("first").await.unwrap();
+        let json = [("content-type", "application/json"), ("x-api-key", &admin)];
+        for name in ["alice", "bob"] {
+            let user = json!({ "name": name, "password": "correct horse battery staple", "scopes": ["markets:read"] });
+            app.send("POST", "/users", &json, user.to_string().as_bytes()).await.expect(201);
+        }
+        let login = async |name: &str| {
+            let login = json!({ "name": name, "password": "correct horse battery staple" });
+            let tokens = app.post("/auth/login", &login).await.expect(200);
+            format!("Bearer {}", tokens["access_token"].as_str().unwrap())
+        };
+        let tokens = [login("alice").await, login("alice").await, login("alice").await];
+        for n in 0..40 {
+            let reply = app.send("GET", "/markets", &[("authorization", &tokens[n % 3])], b"").await;
+            assert_eq!(reply.status.as_u16(), if n < 20 { 200 } else { 429 }, "{n}");
+        }
+        app.send("GET", "/markets", &[("authorization", &login("bob").await)], b"").await.expect(200);
+        app.stop().await;
+    }
+
     async fn wrong_keys_of_an_address_are_soon_not_looked_at(backend) {
         let rates = Rates { key: 0, address: 0, heavy: 0, anonymous: 0, refused: 100 };
         let (app, _scratch) = guarded(backend, rates).await;

@@ -157,7 +157,7 @@ on_both! {
     async fn an_answer_under_way_is_broken_off_when_its_key_is_revoked(backend) {
         let guarded = Guarded::start(backend).await;
         let key = guarded.key(&["markets:read"], "alice").await;
-        let answers = [Standing::Key { prefix: id_of(&key).to_owned() }, Standing::Always].map(|standing| {
+        let answers = [Standing::Key { prefix: id_of(&key).to_owned(), lineage: String::new() }, Standing::Always].map(|standing| {
             let (feed, mut pieces) = mpsc::channel::<Bytes>(4);
             let stream = futures_util::stream::poll_fn(move |context| {
                 pieces.poll_recv(context).map(|piece| piece.map(Ok::<_, Infallible>))
@@ -297,7 +297,10 @@ on_both! {
         assert_eq!(at("expires_at"), at("revoked_at").plus(DAY + 120_000_000));
         guarded.admin("POST", "/auth/revocations", &json!({ "issuer": PUBLIC, "sub": "carol" })).await.expect(201);
         assert_eq!(statuses([&one, &two, &other]).await, [401, 401, 200]);
-        assert_eq!(guarded.by(&token("four", "carol", 20), "GET", "/markets", None).await.status, 200, "issued later");
+        // What an issuer dates later, by a clock that may be half a minute ahead, may have been issued before.
+        assert_eq!(guarded.by(&token("four", "carol", 30), "GET", "/markets", None).await.status, 401, "dated later");
+        guarded.app.set_clock("2026-11-23T12:00:01Z");
+        assert_eq!(guarded.by(&token("five", "carol", 31), "GET", "/markets", None).await.status, 200, "issued later");
         let undated = idp.token("ed", &json!({ "jti": null, "sub": "carol", "iat": null }), now);
         assert_eq!(guarded.by(&undated, "GET", "/markets", None).await.status, 401, "who knows when");
         for body in [json!({ "issuer": PUBLIC }), json!({ "issuer": PUBLIC, "jti": "a", "sub": "b" }), json!({ "issuer": "https://x/", "jti": "a" })] {
@@ -336,6 +339,43 @@ on_both! {
         assert_eq!(asked(&guarded, &other).await, 200);
         guarded.app.set_clock("2026-11-23T14:01:00Z");
         assert_eq!((asked(&guarded, &before).await, asked(&guarded, &token("carol", 121)).await), (401, 200));
+        guarded.app.stop().await;
+    }
+
+    /// The key is gone, or another one stands under its name: what was signed with it lets nobody in, on a stream as well.
+    async fn a_stream_ends_when_the_key_of_its_token_is_gone(backend) {
+        let (before, after) = (Idp::new(), Idp::new());
+        let guarded = Guarded::start_with(backend, |folder| before.trusted(folder, "prices:write")).await;
+        gold(&guarded).await;
+        let now = guarded.app.clock.now();
+        let scope = json!({ "scope": "prices:write" });
+        let directory = &guarded.app.app.state.gate.directory;
+        let read = async |keys: &serde_json::Value| {
+            std::fs::write(guarded.scratch.0.join("jwks.json"), keys.to_string()).unwrap();
+            artifact::workers::jwks::read_all(directory, &artifact::workers::jwks::Clients::new()).await;
+        };
+        let mut without = before.jwks();
+        without["keys"].as_array_mut().unwrap().retain(|key| key["kid"] != "ed");
+        let (ed, rs) = (before.token("ed", &scope, now), before.token("rs", &scope, now));
+        let (by_ed, by_rs) = (stream(&guarded, &ed).await, stream(&guarded, &rs).await);
+        for (number, feed) in [(1, &by_ed.0), (2, &by_rs.0)] {
+            feed.send(price(number)).await.unwrap();
+        }
+        let taken = async {
+            while guarded.by(&guarded.admin, "GET", "/prices?symbol=GOLD", None).await.expect(200).as_array().unwrap().len() < 2 {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, taken).await.expect("the streams are not read");
+        read(&before.jwks()).await;
+        read(&without).await;
+        let ended = tokio::time::timeout(PATIENCE, by_ed.1).await.expect("the stream goes on").unwrap();
+        assert_eq!(ended.0, 401, "{}", ended.1);
+        by_rs.0.send(price(3)).await.unwrap();
+        assert!(!by_rs.1.is_finished(), "its key is still there");
+        read(&after.jwks()).await;
+        let ended = tokio::time::timeout(PATIENCE, by_rs.1).await.expect("the stream goes on").unwrap();
+        assert_eq!(ended.0, 401, "{}", ended.1);
         guarded.app.stop().await;
     }
 
