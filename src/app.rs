@@ -71,9 +71,10 @@ pub fn backup_settings(config: &Config) -> Result<backup::Settings, BackupError>
     let asked = &config.backup;
     let usual = backup::Settings::usual(&config.data.value);
     let secret = match (&asked.passphrase.value, &asked.passphrase_file.value) {
-        (Some(text), _) => {
-            Passphrase::of(text.as_bytes()).map_or(backup::Secret::None, backup::Secret::Given)
-        }
+        // One that is none is a mistake, and no wish to go without.
+        (Some(text), _) => backup::Secret::Given(Passphrase::of(text.as_bytes()).ok_or_else(|| {
+            BackupError::Passphrase("the first line of ARTIFACT_BACKUP_PASSPHRASE is empty".to_owned())
+        })?),
         (None, Some(path)) => backup::Secret::File(path.clone()),
         (None, None) => backup::Secret::None,
     };
@@ -87,6 +88,7 @@ pub fn backup_settings(config: &Config) -> Result<backup::Settings, BackupError>
         programs: programs(),
         target,
         secret,
+        encrypt: asked.encrypt.value,
         before_migration: asked.before_migration.value,
         schedule: asked.schedule.value.clone(),
         verify_schedule: asked.verify_schedule.value.clone(),

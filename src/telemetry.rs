@@ -81,7 +81,7 @@ table! {
     gauge BACKUP_LAST_VERIFIED = "backup_last_verified_timestamp_seconds", "When a backup was last restored into a scratch place and found sound, in seconds since 1970.";
     gauge BACKUP_SIZE = "backup_size_bytes", "Size of the newest backup.";
     zeroed BACKUP_FAILURES = "backup_failures_total", "Backups that could not be taken.";
-    zeroed BACKUP_VERIFY_FAILURES = "backup_verify_failures_total", "Drills that found a backup not sound.";
+    zeroed BACKUP_VERIFY_FAILURES = "backup_verify_failures_total", "Drills that found a backup not sound, or could not be gone through with.";
     // The audit trail.
     zeroed AUDIT_ROWS = "audit_rows_total", "Rows written to the audit trail.";
     zeroed AUDIT_WRITE_FAILURES = "audit_write_failures_total", "Commits with rows of the audit trail that failed, and anchors that could not be written.";

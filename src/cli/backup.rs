@@ -1,13 +1,13 @@
 //! `artifact backup`: through a running service where there is one, on the backups themselves where there is none.
 
 use super::client::Client;
-use super::{Context, Failure, show, text};
+use super::{Context, Failure, show, tell, text};
 use crate::app::{SOCKET, backup_settings, location};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::random::Random;
 use crate::storage::opening::Claim;
-use crate::workers::backup::kept::Kept;
+use crate::workers::backup::kept::{Kept, Listing};
 use crate::workers::backup::sealed::Passphrase;
 use crate::workers::backup::target::Target;
 use crate::workers::backup::{Backups, Secret, restore};
@@ -118,10 +118,28 @@ async fn running(context: &Context) -> Option<Client> {
     UnixStream::connect(&socket).await.is_ok().then_some(Client::Running(socket))
 }
 
+/// Says what a list passed over.
+fn tell_passed_over(listing: &Listing) {
+    for line in &listing.passed_over {
+        tell(&format!("warning: {line}"));
+    }
+}
+
 async fn list(context: &Context, place: &Place) -> Result<(), Failure> {
-    let rows = match running(context).await.filter(|_| place.folder.is_none()) {
-        Some(client) => client.get("/backups").await?,
-        None => place.backups(&context.config)?.list().await?.iter().map(told).collect(),
+    let here = place.backups(&context.config);
+    let rows = if let Some(client) = running(context).await.filter(|_| place.folder.is_none()) {
+        // A service says what it passed over in its log. A folder this command can look into as well.
+        if let Ok(backups) = &here
+            && matches!(backups.settings().target, Target::Folder(_))
+            && let Ok(listing) = backups.listing().await
+        {
+            tell_passed_over(&listing);
+        }
+        client.get("/backups").await?
+    } else {
+        let listing = here?.listing().await?;
+        tell_passed_over(&listing);
+        listing.kept.iter().map(told).collect()
     };
     let lines: Vec<String> = rows
         .as_array()
@@ -178,6 +196,7 @@ async fn restore(context: &Context, chosen: &Chosen) -> Result<(), Failure> {
     let claim = Claim::take(&location(&context.config)).await?;
     restore::go_on(claim.location().directory())?;
     let backups = chosen.place.backups(&context.config)?;
+    tell_passed_over(&backups.listing().await?);
     let secret = chosen.secret(&backups)?;
     let done =
         restore::restore(&claim, &backups, &chosen.name, &secret, (&Clock::system(), Random::System)).await?;

@@ -12,6 +12,9 @@ pub const SCHEDULE: &str = "30 2 * * *";
 /// When the newest one is restored into a scratch place and compared: on Sundays.
 pub const VERIFY_SCHEDULE: &str = "30 4 * * 0";
 
+/// What stands for `encrypt` where nobody set it.
+const ENCRYPT_AS_BEFORE: &str = "as the newest backup";
+
 /// The file whose first line is the passphrase.
 const PASSPHRASE_FILE: FileOf = FileOf {
     key: "backup.passphrase_file",
@@ -34,6 +37,7 @@ pub(super) struct Section {
     verify_schedule: Option<String>,
     folder: Option<PathBuf>,
     passphrase_file: Option<String>,
+    encrypt: Option<bool>,
     keep_daily: Option<u32>,
     keep_weekly: Option<u32>,
     keep_monthly: Option<u32>,
@@ -78,6 +82,8 @@ pub struct BackupConfig {
     pub passphrase_file: Setting<Option<PathBuf>>,
     /// The passphrase itself, from the environment.
     pub passphrase: Setting<Option<String>>,
+    /// Whether a backup is refused without a passphrase; when `None`, it is where the newest one is encrypted.
+    pub encrypt: Setting<Option<bool>>,
     /// Days of which the newest backup is kept.
     pub keep_daily: Setting<u32>,
     /// Weeks of which it is kept.
@@ -111,6 +117,8 @@ pub(super) fn load(env: Environment<'_>, file: Section, path: &Path) -> Result<B
     };
     let passphrase_file =
         secret::file(&PASSPHRASE_FILE, file.passphrase_file.map(|value| (path, value)), env)?;
+    let encrypt =
+        text("ARTIFACT_BACKUP__ENCRYPT", file.encrypt.map(|yes| yes.to_string()), ENCRYPT_AS_BEFORE);
     let before =
         text("ARTIFACT_BACKUP__BEFORE_MIGRATION", file.before_migration.map(|yes| yes.to_string()), "true");
     let s3 = S3Config {
@@ -146,6 +154,12 @@ pub(super) fn load(env: Environment<'_>, file: Section, path: &Path) -> Result<B
             None,
             None,
         ),
+        encrypt: parsed(
+            "backup.encrypt",
+            encrypt,
+            |text| if text == ENCRYPT_AS_BEFORE { Some(None) } else { text.parse().ok().map(Some) },
+            "must be true or false",
+        )?,
         keep_daily: number("ARTIFACT_BACKUP__KEEP_DAILY", "backup.keep_daily", file.keep_daily, "7")?,
         keep_weekly: number("ARTIFACT_BACKUP__KEEP_WEEKLY", "backup.keep_weekly", file.keep_weekly, "4")?,
         keep_monthly: number(
@@ -185,6 +199,11 @@ impl BackupConfig {
                 self.passphrase_file.origin.to_string(),
             ),
             ("backup.passphrase", secret.to_owned(), self.passphrase.origin.to_string()),
+            (
+                "backup.encrypt",
+                self.encrypt.value.map_or_else(|| ENCRYPT_AS_BEFORE.to_owned(), |yes| yes.to_string()),
+                self.encrypt.origin.to_string(),
+            ),
             ("backup.keep_daily", self.keep_daily.value.to_string(), self.keep_daily.origin.to_string()),
             ("backup.keep_weekly", self.keep_weekly.value.to_string(), self.keep_weekly.origin.to_string()),
             (

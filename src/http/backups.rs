@@ -63,7 +63,7 @@ pub struct BackupView {
 
 impl From<Kept> for BackupView {
     fn from(kept: Kept) -> Self {
-        let Kept { manifest, archive, verified_at, sound } = kept;
+        let Kept { manifest, archive, verified_at, sound, .. } = kept;
         let figures = manifest.contents.and_then(|contents| contents.pnl);
         Self {
             id: manifest.id.to_string(),
@@ -118,7 +118,9 @@ fn failed(error: BackupError, actor: &Actor) -> ApiError {
     let detail = (actor.kind == ActorKind::Owner).then(|| error.to_string());
     let told = ApiError::from(error);
     match (told.code, detail) {
-        (Code::BackupFailed | Code::StorageFull, Some(detail)) => ApiError { detail, ..told },
+        (Code::BackupFailed | Code::StorageFull | Code::Internal, Some(detail)) => {
+            ApiError { detail, ..told }
+        }
         _ => told,
     }
 }
@@ -140,8 +142,10 @@ impl From<BackupError> for ApiError {
             | BackupError::NewerSchema { .. }
             | BackupError::OtherEngine { .. }
             | BackupError::NoContents
+            | BackupError::Untried(_)
             | BackupError::Unsound(_)
             | BackupError::Passphrase(_)
+            | BackupError::InTheClear(_)
             | BackupError::Program { .. }
             | BackupError::Target { .. }
             | BackupError::Random(_) => Code::BackupFailed,

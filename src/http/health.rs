@@ -36,7 +36,7 @@ pub struct Limits {
     pub directory: PathBuf,
     /// Least room on its file system.
     pub disk_free_min_bytes: u64,
-    /// Greatest age of the last good backup.
+    /// Greatest age of the last good backup, and of data without any.
     pub backup_age_max: Duration,
 }
 
@@ -151,10 +151,11 @@ pub struct DiskCheck {
 /// What is known of the backups.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct BackupCheck {
-    /// The last attempt did not fail, and where there is a backup it is not too old.
+    /// The last attempt and the last drill did not fail, and the newest backup is neither too old nor of a time to come;
+    /// before the first one, the data is not too old to have none.
     #[schema(example = true)]
     ok: bool,
-    /// When the newest was taken; `null` before the first.
+    /// When the newest was taken; `null` before the first. What is of a time to come does not count.
     last_success_at: Option<Time>,
     /// When one was last restored into a scratch place and found sound; `null` before the first.
     last_verified_at: Option<Time>,
@@ -270,10 +271,9 @@ fn audit(app: &AppState) -> AuditCheck {
 fn backup(app: &AppState) -> BackupCheck {
     let status = app.backups.status();
     let longest = i64::try_from(app.limits.backup_age_max.as_micros()).unwrap_or(i64::MAX);
-    let now = app.clock.now().0;
-    let is_recent = status.last_success_at.is_none_or(|at| now.saturating_sub(at.0) <= longest);
+    let is_recent = status.is_recent(app.clock.now(), longest);
     BackupCheck {
-        ok: status.failure.is_none() && status.verify_failures == 0 && is_recent,
+        ok: status.failure.is_none() && status.verify_failure.is_none() && is_recent,
         last_success_at: status.last_success_at.map(Time),
         last_verified_at: status.last_verified_at.map(Time),
     }

@@ -134,6 +134,12 @@ pub async fn list(
     on!(tx, conn => fetch!(conn))
 }
 
+/// When the first row was written: as old as that is the data.
+pub async fn first_at(tx: &mut Tx) -> Result<Option<Moment>, StorageError> {
+    const SQL: &str = "SELECT recorded_at FROM audit_rows ORDER BY seq LIMIT 1";
+    Ok(on!(tx, conn => sqlx::query_scalar(SQL).fetch_optional(conn).await)?)
+}
+
 /// Hands a verification the rows after the last it has, at most a few thousand; how many there were.
 pub async fn scan(tx: &mut Tx, verifier: &mut Verifier) -> Result<usize, StorageError> {
     const SQL: &str = concat!("SELECT ", columns!(), " FROM audit_rows WHERE seq > $1 ORDER BY seq LIMIT $2");

@@ -212,6 +212,18 @@ pub async fn migrate_sqlite(file: &Path) -> Result<(), StorageError> {
     outcome
 }
 
+/// Whether the user of `url` may make databases.
+///
+/// # Errors
+/// The database's.
+pub async fn may_make_scratch(url: &str) -> Result<bool, StorageError> {
+    const MAY: &str = "SELECT rolcreatedb OR rolsuper FROM pg_roles WHERE rolname = current_user";
+    let mut connection = PgConnection::connect_with(&PgConnectOptions::from_str(url)?).await?;
+    let may: Option<bool> = sqlx::query_scalar(MAY).fetch_optional(&mut connection).await?;
+    connection.close().await?;
+    Ok(may.unwrap_or_default())
+}
+
 /// Makes an empty database beside that of `url`.
 ///
 /// # Errors

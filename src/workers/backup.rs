@@ -13,39 +13,36 @@ pub mod postgres;
 pub mod restore;
 pub mod schedule;
 pub mod sealed;
+pub mod status;
 pub mod target;
+pub mod verify;
 pub mod watch;
+pub mod work;
 
 use crate::clock::Clock;
-use crate::domain::audit::key_ring::KeyRing;
-use crate::domain::moment::Moment;
 use crate::random::{NoRandomness, Random};
 use crate::storage::database::{DATABASE_FILE, Database, Location, Tx};
 use crate::storage::error::{StorageError, with_causes};
 use crate::storage::snapshot::{self, Facts, Snapshot};
 use crate::storage::{audit_key, migrate};
-use crate::telemetry::{self as names, recorder};
+use crate::telemetry as names;
 use crate::workers::records;
 use archive::{ArchiveError, Member};
-use drill::{Drilled, Proof};
-use kept::{Kept, Mark};
+use kept::Kept;
 use manifest::{ArchiveFile, AuditEnd, Contents, Engine, FORMAT, FileSum, Manifest, PnlSums, Reason};
 use postgres::Programs;
 use schedule::{Keep, Schedule};
 use sealed::{Passphrase, Salts};
+use status::Status;
 use std::collections::BTreeMap;
-use std::fs::{File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
-use target::{Target, aside, private_folder};
-use uuid::Uuid;
+use target::{Target, aside};
+use work::Work;
 
 /// Folder of backups in a data directory, unless another place is named.
 pub const FOLDER: &str = "backups";
-/// How the folders begin in which copies are made and taken apart.
-const WORK: &str = ".backup-";
 
 /// Why a backup cannot be taken, read or restored.
 #[derive(Debug, thiserror::Error)]
@@ -78,6 +75,9 @@ pub enum BackupError {
     /// Its manifest does not say what is in it.
     #[error("the manifest does not say what is in the backup")]
     NoContents,
+    /// The drill could not be gone through with: that says nothing about the backup.
+    #[error("the backup could not be tried: {0}")]
+    Untried(String),
     /// The drill found that it cannot be relied on.
     #[error("the backup is not sound: {}", .0.join("; "))]
     Unsound(Vec<String>),
@@ -103,6 +103,12 @@ pub enum BackupError {
     /// The passphrase cannot be read.
     #[error("the passphrase cannot be used: {0}")]
     Passphrase(String),
+    /// There is no passphrase where one is demanded.
+    #[error(
+        "{0}, and there is no passphrase here: give it by ARTIFACT_BACKUP__PASSPHRASE_FILE; where systemd lends it to the \
+         units, `systemctl start artifact-backup` takes a backup. ARTIFACT_BACKUP__ENCRYPT=false goes without"
+    )]
+    InTheClear(&'static str),
     /// A file cannot be used.
     #[error("{}: {error}", path.display())]
     File {
@@ -155,6 +161,8 @@ pub struct Settings {
     pub target: Target,
     /// What they are encrypted with.
     pub secret: Secret,
+    /// Whether one without a passphrase is refused; when `None`, it is where the newest one is encrypted.
+    pub encrypt: Option<bool>,
     /// Whether one is taken before the schema of existing data changes.
     pub before_migration: bool,
     /// When one is taken while the service runs.
@@ -175,45 +183,13 @@ impl Settings {
         Self {
             target: Target::Folder(directory.join(FOLDER)),
             secret: Secret::None,
+            encrypt: None,
             before_migration: true,
             schedule: None,
             verify_schedule: None,
             keep: Keep::default(),
             audit: audit_key::Settings::default(),
             programs: Programs::default(),
-        }
-    }
-}
-
-/// What is known of the last backup, for the health route and the metrics.
-#[derive(Debug, Clone, Default)]
-pub struct Status {
-    /// When the newest one was taken.
-    pub last_success_at: Option<Moment>,
-    /// When one was last found sound.
-    pub last_verified_at: Option<Moment>,
-    /// Length of the newest archive.
-    pub size_bytes: Option<u64>,
-    /// Why the last attempt failed, until one succeeds.
-    pub failure: Option<String>,
-    /// Drills in a row that found a fault, since the start of this process.
-    pub verify_failures: u64,
-}
-
-impl Status {
-    /// Shows it to Prometheus; what is not known is not shown.
-    fn measure(&self) {
-        let moments = [
-            (names::BACKUP_LAST_SUCCESS, self.last_success_at),
-            (names::BACKUP_LAST_VERIFIED, self.last_verified_at),
-        ];
-        for (name, at) in moments {
-            if let Some(micros) = at.and_then(|at| u64::try_from(at.0).ok()) {
-                metrics::gauge!(name).set(Duration::from_micros(micros));
-            }
-        }
-        if let Some(bytes) = self.size_bytes {
-            metrics::gauge!(names::BACKUP_SIZE).set(recorder::value(bytes));
         }
     }
 }
@@ -237,48 +213,6 @@ pub struct Occasion<'a> {
     pub clock: &'a Clock,
     /// Randomness for its id and its salts.
     pub random: Random,
-}
-
-/// A folder of its own, gone when dropped. The process that works in it holds a lock on it: its number says nothing in a
-/// container, where every process that serves has the same.
-#[derive(Debug)]
-struct Work(PathBuf, #[expect(dead_code, reason = "held until the folder is gone")] File);
-
-/// Locks a folder until the file is closed; none when another process has it.
-fn locked_folder(path: &Path) -> io::Result<Option<File>> {
-    let folder = File::open(path)?;
-    match folder.try_lock() {
-        Ok(()) => Ok(Some(folder)),
-        Err(TryLockError::WouldBlock) => Ok(None),
-        Err(TryLockError::Error(error)) => Err(error),
-    }
-}
-
-impl Work {
-    /// Makes one, and removes those nobody works in any more.
-    fn begin(directory: &Path, id: Uuid) -> Result<Self, BackupError> {
-        let failed = |error| BackupError::File { path: directory.to_owned(), error };
-        private_folder(directory)?;
-        for entry in std::fs::read_dir(directory).map_err(failed)? {
-            let path = entry.map_err(failed)?.path();
-            let scratch = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(WORK));
-            if scratch && let Some(_left) = locked_folder(&path).map_err(failed)? {
-                std::fs::remove_dir_all(&path).map_err(failed)?;
-            }
-        }
-        let path = directory.join(format!("{WORK}{}-{id}", std::process::id()));
-        private_folder(&path)?;
-        let locked = locked_folder(&path).map_err(failed)?;
-        Ok(Self(path, locked.ok_or(BackupError::Busy)?))
-    }
-}
-
-impl Drop for Work {
-    fn drop(&mut self) {
-        if let Err(error) = std::fs::remove_dir_all(&self.0) {
-            tracing::warn!(%error, path = %self.0.display(), "a scratch folder was not removed");
-        }
-    }
 }
 
 /// A copy of the database on its way into an archive.
@@ -315,21 +249,6 @@ impl Backups {
         }
     }
 
-    /// Reads what was kept by earlier processes into the status.
-    ///
-    /// # Errors
-    /// What the place of the backups says.
-    pub async fn recall(&self) -> Result<(), BackupError> {
-        let kept = self.list().await?;
-        let mut status = self.locked();
-        status.last_success_at = kept.last().map(|kept| kept.manifest.created_at);
-        status.size_bytes = kept.last().map(|kept| kept.archive.bytes);
-        let sound = kept.iter().filter(|kept| kept.sound == Some(true));
-        status.last_verified_at = sound.filter_map(|kept| kept.verified_at).max();
-        status.measure();
-        Ok(())
-    }
-
     /// Takes a backup of an open database, beside whoever reads and writes it.
     ///
     /// # Errors
@@ -362,11 +281,39 @@ impl Backups {
         self.take(None, Occasion { reason: Reason::BeforeMigration, clock, random }).await
     }
 
+    /// Removes what was left half done: drafts, and scratch folders nobody works in. Each may be as large as the database.
+    pub async fn sweep(&self) {
+        if let Err(error) = self.settings.target.sweep().await {
+            tracing::warn!(%error, "what earlier backups left was not removed");
+        }
+        if let Err(error) = work::sweep(self.location.directory()) {
+            tracing::warn!(%error, "scratch folders were not removed");
+        }
+    }
+
+    /// The passphrase of a backup that is taken after `newest`. Without one it is in the clear, which must not come about
+    /// because somebody was not lent the passphrase.
+    fn passphrase(&self, newest: Option<&Kept>) -> Result<Option<Passphrase>, BackupError> {
+        let passphrase = self.settings.secret.passphrase()?;
+        match (&passphrase, self.settings.encrypt) {
+            (None, Some(true)) => {
+                Err(BackupError::InTheClear("backups are to be encrypted (backup.encrypt)"))
+            }
+            (None, None) if newest.is_some_and(|newest| newest.manifest.encrypted) => {
+                Err(BackupError::InTheClear("the newest backup is encrypted"))
+            }
+            _ => Ok(passphrase),
+        }
+    }
+
     async fn take(&self, db: Option<&Database>, occasion: Occasion<'_>) -> Result<Kept, BackupError> {
+        self.sweep().await;
+        let mut there = self.list().await?;
+        let highest = there.iter().filter_map(|kept| kept.manifest.number).max();
         let created_at = occasion.clock.now();
         let id = occasion.random.uuid_v7(created_at)?;
         let salts: Salts = occasion.random.bytes()?;
-        let passphrase = self.settings.secret.passphrase()?;
+        let passphrase = self.passphrase(there.last())?;
         let directory = self.location.directory().to_owned();
         let work = Work::begin(&directory, id)?;
         let copied = self.copy(db, &work.0).await?;
@@ -374,6 +321,7 @@ impl Backups {
         let mut manifest = Manifest {
             format: FORMAT.to_owned(),
             id,
+            number: Some(highest.unwrap_or_default().saturating_add(1)),
             created_at,
             reason: occasion.reason,
             app_version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -387,7 +335,7 @@ impl Backups {
         let audit = copied.facts.audit.map(AuditEnd::from);
         let contents = Contents { rows: copied.facts.rows, audit, pnl: copied.pnl, files: BTreeMap::new() };
         let (inner, folder) = (manifest.clone(), work.0.clone());
-        let path = draft.clone();
+        let path = draft.path().to_owned();
         let (contents, sum) = aside(move || {
             let sealing = passphrase.as_ref().map(|passphrase| (passphrase, &salts));
             pack(&path, (inner, contents), copied.member, &directory, (&folder, sealing))
@@ -401,14 +349,22 @@ impl Backups {
         manifest.contents = (!manifest.encrypted).then_some(contents);
         let text = serde_json::to_vec_pretty(&manifest).map_err(|error| ArchiveError::Io(error.into()))?;
         // The archive gets its name last: a manifest without an archive is no backup.
-        self.settings.target.put(format!("{stem}.json"), text).await?;
-        self.settings.target.take_in(draft, archive.name.clone()).await?;
+        let beside = format!("{stem}.json");
+        self.settings.target.put(beside.clone(), text).await?;
+        if let Err(error) = self.settings.target.take_in(draft, archive.name.clone()).await {
+            if let Err(error) = self.settings.target.remove(beside).await {
+                tracing::debug!(%error, "the manifest of a backup that failed was not removed");
+            }
+            return Err(error);
+        }
         tracing::info!(backup.id = %id, backup.bytes = archive.bytes, "took backup {}", archive.name);
-        if let Err(error) = self.prune().await {
+        let kept = Kept { manifest, archive, verified_at: None, sound: None, once_sound: false };
+        there.push(kept.clone());
+        if let Err(error) = self.prune(&there).await {
             // The new one is there all the same.
             tracing::warn!(%error, "old backups were not removed");
         }
-        Ok(Kept { manifest, archive, verified_at: None, sound: None })
+        Ok(kept)
     }
 
     /// Copies the database as of one commit into `work`, with what is needed to tell that a copy is whole.
@@ -435,102 +391,6 @@ impl Backups {
             }
         };
         Ok(Copied { member, facts, pnl })
-    }
-
-    /// Restores a backup into a scratch place and looks whether it is what was saved.
-    ///
-    /// # Errors
-    /// [`BackupError::Unsound`] when it is not.
-    pub async fn verify(
-        &self,
-        name: &str,
-        with: &Secret,
-        (clock, random): (&Clock, Random),
-    ) -> Result<(Kept, Drilled), BackupError> {
-        let _turn = self.turn.try_lock().map_err(|_| BackupError::Busy)?;
-        let mut kept = self.find(name).await?;
-        let work = Work::begin(self.location.directory(), random.uuid_v7(clock.now())?)?;
-        let outcome = self.drill(&kept, &work.0, with).await;
-        let faults = match &outcome {
-            Ok(drilled) => drilled.faults.clone(),
-            Err(
-                BackupError::Archive(ArchiveError::Damaged(why))
-                | BackupError::Storage(StorageError::Damaged(why) | StorageError::Corrupt(why)),
-            ) => vec![why.clone()],
-            // It could not be tried; that says nothing about the backup.
-            Err(_) => return outcome.map(|drilled| (kept, drilled)),
-        };
-        let verified_at = clock.now();
-        let mark = Mark { verified_at, faults: faults.clone() };
-        let stem = kept.manifest.stem(&kept.archive.sha256);
-        let text = serde_json::to_vec(&mark).map_err(|error| ArchiveError::Io(error.into()))?;
-        self.settings.target.put(format!("{stem}.verified"), text).await?;
-        (kept.verified_at, kept.sound) = (Some(verified_at), Some(faults.is_empty()));
-        if faults.is_empty() {
-            let mut status = self.locked();
-            status.last_verified_at = Some(verified_at);
-            status.verify_failures = 0;
-            status.measure();
-            drop(status);
-            tracing::info!(backup.id = %kept.manifest.id, "verified backup {}", kept.archive.name);
-            return outcome.map(|drilled| (kept, drilled));
-        }
-        self.locked().verify_failures += 1;
-        metrics::counter!(names::BACKUP_VERIFY_FAILURES).increment(1);
-        tracing::error!(backup.id = %kept.manifest.id, "backup {} is not sound: {}", kept.archive.name, faults.join("; "));
-        Err(BackupError::Unsound(faults))
-    }
-
-    async fn drill(&self, kept: &Kept, work: &Path, with: &Secret) -> Result<Drilled, BackupError> {
-        let manifest = self.unpack(kept, work, with).await?;
-        self.drill_unpacked(&manifest, work).await
-    }
-
-    async fn drill_unpacked(&self, manifest: &Manifest, work: &Path) -> Result<Drilled, BackupError> {
-        let file = work.join(drill::member(manifest.engine));
-        let proof = Proof { keys: self.audit_keys(work)?, after: self.settings.audit.after };
-        match manifest.engine {
-            Engine::Sqlite => drill::sqlite(&file, manifest, &proof).await,
-            Engine::Postgres => {
-                postgres::drill((&self.location, &self.settings.programs), file, manifest, &proof).await
-            }
-        }
-    }
-
-    /// The audit trail's keys: those of the data, else those that a sealed archive brought into `work`.
-    fn audit_keys(&self, work: &Path) -> Result<Option<KeyRing>, StorageError> {
-        match self.settings.audit.keys(self.location.directory())? {
-            Some(keys) => Ok(Some(keys)),
-            None => audit_key::read(&work.join(archive::SECRETS).join(audit_key::KEY_FILE)),
-        }
-    }
-
-    /// Takes the archive of a backup apart into `work`.
-    async fn unpack(&self, kept: &Kept, work: &Path, with: &Secret) -> Result<Manifest, BackupError> {
-        drill::refuse_newer(&kept.manifest)?;
-        let passphrase = with.passphrase()?;
-        let path = self.settings.target.fetch(&kept.archive.name, work).await?;
-        let (outer, into) = (kept.clone(), work.to_owned());
-        aside(move || {
-            let sum =
-                archive::file_sum(&path).map_err(|error| BackupError::File { path: path.clone(), error })?;
-            let ArchiveFile { bytes, sha256, .. } = &outer.archive;
-            if sum.bytes != *bytes || sum.sha256 != *sha256 {
-                return Err(ArchiveError::Damaged(
-                    "the archive is not the one its manifest names".to_owned(),
-                )
-                .into());
-            }
-            let manifest = archive::read(&path, &into, passphrase.as_ref())?;
-            let same = manifest.id == outer.manifest.id && manifest.schema == outer.manifest.schema;
-            if !same {
-                return Err(
-                    ArchiveError::Damaged("the manifests inside and beside it differ".to_owned()).into()
-                );
-            }
-            Ok(manifest)
-        })
-        .await
     }
 }
 
@@ -578,6 +438,3 @@ fn pack(
     let sum = archive::write(path, &inner, &members, sealing)?;
     Ok((contents, sum))
 }
-
-#[cfg(test)]
-mod tests;

@@ -20,6 +20,7 @@ mod ingest;
 mod kill;
 mod kill_ingest;
 mod kill_records;
+mod kill_restore;
 mod kill_sealing;
 mod life;
 mod load;

@@ -66,6 +66,9 @@ pub struct Verdict {
     pub faults: Vec<Fault>,
     /// How many there are.
     pub faults_total: u64,
+    /// Whether all that is wrong may be that a key is missing: the rows that fit none are all those of a key's time, from
+    /// the row that began it to the one that began the next. Rows that were changed may look like that as well.
+    pub lacks_key: bool,
 }
 
 impl Verdict {
@@ -75,10 +78,35 @@ impl Verdict {
     }
 }
 
+/// The rows that fit no key: whole times of keys, or others as well.
+#[derive(Debug, Default)]
+struct Misfits {
+    count: u64,
+    /// The row before is one.
+    under_way: bool,
+    /// Some begin or end where no key's time does.
+    amid: bool,
+}
+
+/// What the first row of a key's time tells: that there is a new key, or a restore, which comes before anything else.
+const FIRST_OF_A_KEY: [&str; 2] = ["audit.key", "database.restore"];
+
+impl Misfits {
+    /// Takes the next row, of which is known whether it fits, and whether it is the first of all.
+    fn row(&mut self, row: &RowText<'_>, fits: bool, is_first: bool) {
+        let [_, _, _, _, action, ..] = row.texts;
+        let may_begin = is_first || action.is_some_and(|action| FIRST_OF_A_KEY.contains(&action));
+        self.amid |= fits == self.under_way && !may_begin;
+        self.under_way = !fits;
+        self.count += u64::from(!fits);
+    }
+}
+
 /// A verification under way.
 #[derive(Debug)]
 pub struct Verifier {
     keys: KeyRing,
+    misfits: Misfits,
     anchors: Peekable<IntoIter<Anchor>>,
     verdict: Verdict,
 }
@@ -95,13 +123,15 @@ impl Verifier {
             restores: Vec::new(),
             faults: Vec::new(),
             faults_total: 0,
+            lacks_key: false,
         };
         let absent = anchors.is_none();
         let Anchors { mut expected, restores, broken, .. } = anchors.unwrap_or_default();
         expected.extend(given);
         expected.retain(|anchor| anchor.head.seq > start.seq);
         expected.sort_by_key(|anchor| anchor.head.seq);
-        let mut verifier = Self { keys: keys.into(), anchors: expected.into_iter().peekable(), verdict };
+        let anchors = expected.into_iter().peekable();
+        let mut verifier = Self { keys: keys.into(), misfits: Misfits::default(), anchors, verdict };
         verifier.verdict.restores = restores;
         for line in broken {
             let at = i64::try_from(line).unwrap_or(i64::MAX);
@@ -132,7 +162,9 @@ impl Verifier {
             self.fault(FaultKind::Gap, seq, format!("row {seq} follows row {}", before.seq));
         }
         let since = self.verdict.keys.last().map_or(1, |key| key.number);
-        match self.keys.made_with(since, |key| key.link(&before.hash, row).as_slice() == hash) {
+        let made_with = self.keys.made_with(since, |key| key.link(&before.hash, row).as_slice() == hash);
+        self.misfits.row(row, made_with.is_some(), self.verdict.rows == 0);
+        match made_with {
             Some(number) if number > since || self.verdict.keys.is_empty() => {
                 self.verdict.keys.push(KeyUse { number, first: seq });
             }
@@ -178,6 +210,8 @@ impl Verifier {
             self.verdict.faults.retain(|fault| fault.kind != FaultKind::NoAnchors);
             self.verdict.faults_total = u64::try_from(self.verdict.faults.len()).unwrap_or(u64::MAX);
         }
+        let Misfits { count, amid, .. } = self.misfits;
+        self.verdict.lacks_key = count > 0 && !amid && self.verdict.faults_total == count;
         self.verdict
     }
 }

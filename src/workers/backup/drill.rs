@@ -11,7 +11,7 @@ use crate::storage::database::Tx;
 use crate::storage::error::StorageError;
 use crate::storage::snapshot::{self, Snapshot};
 use crate::storage::{audit, audit_rows, migrate};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Faults of an audit trail that are told one by one.
 const TOLD: usize = 5;
@@ -21,6 +21,8 @@ const TOLD: usize = 5;
 pub struct Proof {
     /// Its keys, if there are any.
     pub keys: Option<KeyRing>,
+    /// The file they are looked for in.
+    pub place: PathBuf,
     /// Rows up to this one are taken as they are.
     pub after: i64,
 }
@@ -105,34 +107,54 @@ pub(super) async fn counted(
     Ok(faults)
 }
 
-/// Holds every row of a copy's audit trail to its hash; how many there are, and where they end.
-async fn trail(tx: &mut Tx, proof: &Proof, faults: &mut Vec<String>) -> Result<(u64, Head), StorageError> {
+/// How a key is given, for those who did not.
+const GIVE: &str = "name its file by ARTIFACT_AUDIT__KEY_FILE or audit.key_file; where systemd lends it to the units, \
+    `systemctl start artifact-restore-drill` tries the newest backup, and docs/RESTORE.md tells how a command is lent it";
+
+/// What an audit trail came to.
+struct Trail {
+    rows: u64,
+    end: Head,
+    /// Why it could not be held to its key.
+    untried: Option<String>,
+}
+
+/// Holds every row of a copy's audit trail to its hash. A key that is not here is no fault of the copy.
+async fn trail(tx: &mut Tx, proof: &Proof, faults: &mut Vec<String>) -> Result<Trail, StorageError> {
     let end = audit::head(tx).await?;
-    let Some(keys) = proof.keys.clone() else {
-        if end.seq > proof.after {
-            faults.push(
-                "its audit trail has rows, and their key is not here; put it back, or see docs/AUDIT.md"
-                    .to_owned(),
-            );
-        }
-        return Ok((0, end));
-    };
+    let place = proof.place.display();
+    let mut found = Trail { rows: 0, end, untried: None };
     if end.seq <= proof.after {
-        return Ok((0, end));
+        return Ok(found);
     }
+    let Some(keys) = proof.keys.clone() else {
+        found.untried = Some(format!(
+            "its audit trail has rows, and their key is not here ({place} is not there): {GIVE}"
+        ));
+        return Ok(found);
+    };
     let Some(start) = audit_rows::head_at(tx, proof.after).await? else {
         faults.push(format!("row {} of the audit trail is missing", proof.after));
-        return Ok((0, end));
+        return Ok(found);
     };
     // Anchors may be of another time: the manifest has told where it ends.
     let mut verifier = Verifier::new(keys, Some(Anchors::default()), Vec::new(), start);
     while audit_rows::scan(tx, &mut verifier).await? > 0 {}
     let verdict = verifier.end();
+    found.rows = verdict.rows;
+    if verdict.lacks_key {
+        let (count, first) = (verdict.faults_total, verdict.faults.first().map_or(0, |fault| fault.at));
+        found.untried = Some(format!(
+            "{count} rows of its audit trail, from row {first} on, fit none of the keys in {place} (is its key another \
+             one?): {GIVE}. If none fits, the rows were changed"
+        ));
+        return Ok(found);
+    }
     faults.extend(verdict.faults.iter().take(TOLD).map(|fault| format!("audit trail: {}", fault.detail)));
     if verdict.faults_total > u64::try_from(TOLD).unwrap_or_default() {
-        faults.push(format!("audit trail: {} faults in all; is its key another one?", verdict.faults_total));
+        faults.push(format!("audit trail: {} faults in all", verdict.faults_total));
     }
-    Ok((verdict.rows, end))
+    Ok(found)
 }
 
 /// What audit trail and figures of a copy say against its manifest.
@@ -143,7 +165,7 @@ pub(super) async fn compare(
     mut faults: Vec<String>,
 ) -> Result<Drilled, BackupError> {
     let mut tx = copy.read().await?;
-    let (audit_rows, audit) = trail(&mut tx, proof, &mut faults).await?;
+    let Trail { rows: audit_rows, end: audit, untried } = trail(&mut tx, proof, &mut faults).await?;
     let comparable = contents.pnl.as_ref().filter(|pnl| pnl.method == figures::METHOD);
     // Also where there is nothing to compare with: figures that cannot be computed show damage.
     let found = figures::check_sums(&mut tx, manifest.last_commit).await?;
@@ -155,6 +177,12 @@ pub(super) async fn compare(
                 None => faults.push(format!("portfolio {portfolio} is missing")),
             }
         }
+    }
+    match untried {
+        // A copy that is wrong in another way is so whatever a key would tell.
+        Some(why) if faults.is_empty() => return Err(BackupError::Untried(why)),
+        Some(why) => faults.push(why),
+        None => {}
     }
     let portfolios = comparable.map(|pnl| pnl.portfolios.len());
     Ok(Drilled { tables: contents.rows.len(), portfolios, audit_rows, audit, faults })

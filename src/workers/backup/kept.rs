@@ -13,6 +13,9 @@ pub(super) struct Mark {
     pub(super) verified_at: Moment,
     /// Nothing when it is sound.
     pub(super) faults: Vec<String>,
+    /// Whether any drill has found it sound, this one or one before.
+    #[serde(default)]
+    pub(super) once_sound: bool,
 }
 
 /// A backup that is kept.
@@ -26,14 +29,24 @@ pub struct Kept {
     pub verified_at: Option<Moment>,
     /// Whether it was found sound then; `None` before.
     pub sound: Option<bool>,
+    /// Whether any drill has found it sound, or may have, since its mark cannot be read. A later mark, which a mistake
+    /// may have made, is then no reason to let it go.
+    pub once_sound: bool,
+}
+
+/// What lies at the place of the backups.
+#[derive(Debug, Clone)]
+pub struct Listing {
+    /// Every backup that is whole, the oldest first.
+    pub kept: Vec<Kept>,
+    /// What looks like the manifest of one and cannot be read as such, and why.
+    pub passed_over: Vec<String>,
 }
 
 impl Backups {
-    /// Removes what a stopped backup left, and the backups that are not to be kept.
-    pub(super) async fn prune(&self) -> Result<(), BackupError> {
-        self.settings.target.sweep().await?;
-        let kept = self.list().await?;
-        let superfluous = self.settings.keep.superfluous(&kept);
+    /// Removes those of `kept` (the oldest first) that are not to be kept.
+    pub(super) async fn prune(&self, kept: &[Kept]) -> Result<(), BackupError> {
+        let superfluous = self.settings.keep.superfluous(kept);
         for one in kept.iter().filter(|one| superfluous.contains(&one.manifest.id)) {
             let stem = one.manifest.stem(&one.archive.sha256);
             // The archive goes first: what is left without it is no backup.
@@ -50,18 +63,31 @@ impl Backups {
     /// # Errors
     /// What the place of the backups says.
     pub async fn list(&self) -> Result<Vec<Kept>, BackupError> {
+        Ok(self.listing().await?.kept)
+    }
+
+    /// Every backup that is whole, and what was passed over: one file that cannot be read hides no backup but its own.
+    ///
+    /// # Errors
+    /// What the place of the backups says.
+    pub async fn listing(&self) -> Result<Listing, BackupError> {
         let names = self.settings.target.names().await?;
         let lengths: BTreeMap<&str, u64> =
             names.iter().map(|(name, length)| (name.as_str(), *length)).collect();
         let marks: BTreeSet<&str> =
             lengths.keys().filter_map(|name| name.strip_suffix(".verified")).collect();
-        let mut kept = Vec::new();
+        let (mut kept, mut passed_over) = (Vec::new(), Vec::new());
         for stem in lengths.keys().filter_map(|name| name.strip_suffix(".json")) {
-            let bytes = self.settings.target.get(format!("{stem}.json")).await?;
-            let manifest = match serde_json::from_slice::<Manifest>(&bytes) {
+            let name = format!("{stem}.json");
+            let read = self.settings.target.try_get(name.clone()).await?;
+            let manifest = match read.and_then(|bytes| {
+                serde_json::from_slice::<Manifest>(&bytes).map_err(|error| error.to_string())
+            }) {
                 Ok(manifest) => manifest,
-                Err(error) => {
-                    tracing::warn!(%error, "{stem}.json is no manifest of a backup");
+                Err(why) => {
+                    let told = format!("{name} is no manifest of a backup that can be read: {why}");
+                    tracing::warn!("{told}");
+                    passed_over.push(told);
                     continue;
                 }
             };
@@ -74,21 +100,26 @@ impl Backups {
             }
             // Of this archive, and of none that had its name before.
             let stem = manifest.stem(&archive.sha256);
-            let mark = if marks.contains(stem.as_str()) { self.mark(&stem).await } else { None };
+            let marked = marks.contains(stem.as_str());
+            let mark = if marked { self.mark(&stem).await } else { None };
+            let found = mark.as_ref().map(|mark| mark.faults.is_empty());
             kept.push(Kept {
                 manifest,
                 archive,
                 verified_at: mark.as_ref().map(|mark| mark.verified_at),
-                sound: if whole { mark.map(|mark| mark.faults.is_empty()) } else { Some(false) },
+                sound: if whole { found } else { Some(false) },
+                once_sound: mark.map_or(marked, |mark| mark.once_sound) || found == Some(true),
             });
         }
-        kept.sort_by_key(|kept| (kept.manifest.created_at, kept.manifest.id));
-        Ok(kept)
+        kept.sort_by_key(|kept| kept.manifest.turn());
+        Ok(Listing { kept, passed_over })
     }
 
     async fn mark(&self, stem: &str) -> Option<Mark> {
-        let bytes = self.settings.target.get(format!("{stem}.verified")).await.ok()?;
-        serde_json::from_slice(&bytes).ok()
+        let read =
+            self.settings.target.get(format!("{stem}.verified")).await.map_err(|error| error.to_string());
+        let mark = read.and_then(|bytes| serde_json::from_slice(&bytes).map_err(|error| error.to_string()));
+        mark.inspect_err(|error| tracing::warn!("{stem}.verified tells nothing: {error}")).ok()
     }
 
     /// The backup that a text names: its id, the beginning of it or of its archive's name, or `latest`.

@@ -41,6 +41,10 @@ pub struct Manifest {
     pub format: String,
     /// Its id.
     pub id: Uuid,
+    /// Which it is of those at its place: one more than the highest that was there, whatever the clock said. `None` in
+    /// backups of earlier versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub number: Option<u64>,
     /// When it was begun.
     #[serde(with = "text")]
     pub created_at: Moment,
@@ -122,6 +126,13 @@ pub struct ArchiveFile {
 }
 
 impl Manifest {
+    /// What backups of one place are ordered by: the latest is the one that was taken last. Not by the time they tell: a
+    /// clock that once ran ahead would have made one the latest for as long as it did. What the data tells orders only
+    /// those that have no number; a restore takes it back, and what comes after it is later all the same.
+    pub fn turn(&self) -> (Option<u64>, Moment, Moment, Uuid) {
+        (self.number, self.last_commit, self.created_at, self.id)
+    }
+
     /// The name of its archive and manifest, without ending: when, which schema, which bytes.
     pub fn stem(&self, sha256: &str) -> String {
         let digits: String =

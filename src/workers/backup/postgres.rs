@@ -292,6 +292,13 @@ pub async fn drill(
         let (backup, data) = (manifest.engine, super::Engine::Sqlite);
         return Err(BackupError::OtherEngine { backup, data });
     };
+    if !snapshot::may_make_scratch(url).await? {
+        return Err(BackupError::Untried(
+            "it is restored into a database of its own, and the role of the database's URL may not make one: it lacks \
+             CREATEDB (`ALTER ROLE .. CREATEDB`); or give the URL of a role that has it"
+                .to_owned(),
+        ));
+    }
     let name = format!("artifact_drill_{}", manifest.id.simple());
     snapshot::make_scratch(url, &name).await?;
     let outcome = drill_in((&beside(url, &name)?, programs), dump, (manifest, proof)).await;

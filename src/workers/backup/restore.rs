@@ -6,7 +6,8 @@
 
 use super::kept::Kept;
 use super::target::{private_folder, sync_folder};
-use super::{BackupError, Backups, Engine, Secret, Work, archive, drill, postgres};
+use super::work::Work;
+use super::{BackupError, Backups, Engine, Secret, archive, drill, postgres};
 use crate::clock::Clock;
 use crate::domain::audit::anchor::{Anchor, AnchorKind};
 use crate::domain::moment::Moment;
@@ -22,6 +23,8 @@ use std::path::{Path, PathBuf};
 
 /// Name of the note of a restore under way, in the data directory.
 pub const NOTE: &str = "artifact.restore";
+/// The note while it is written.
+const NOTE_PART: &str = "artifact.restore.partial";
 /// How the folders begin that keep what was there.
 const BEFORE: &str = "before-restore-";
 /// How the folder begins that holds what takes its place.
@@ -68,6 +71,7 @@ pub async fn restore(
 ) -> Result<Restored, BackupError> {
     let directory = claim.location().directory();
     let now = clock.now();
+    backups.sweep().await;
     let kept = backups.find(name).await?;
     if kept.manifest.engine != backups.engine() {
         let (backup, data) = (kept.manifest.engine, backups.engine());
@@ -131,14 +135,8 @@ fn stamp(at: Moment) -> String {
     at.to_string().chars().filter(char::is_ascii_alphanumeric).collect()
 }
 
-/// Puts the unpacked files of `work` in the place of the data.
-fn exchange(
-    directory: &Path,
-    work: &Path,
-    (now, anchor): (Moment, Option<String>),
-) -> Result<Option<PathBuf>, BackupError> {
-    let (staged, before) = (format!("{STAGED}{}", stamp(now)), format!("{BEFORE}{}", stamp(now)));
-    let note = Note { staged, before, anchor };
+/// Puts the unpacked files of `work` beside the data, and writes down what is then to be done.
+fn stage(directory: &Path, work: &Path, note: &Note) -> Result<(), BackupError> {
     let staged = directory.join(&note.staged);
     private_folder(&staged)?;
     place(&work.join(drill::member(Engine::Sqlite)), &staged.join(DATABASE_FILE))?;
@@ -147,15 +145,52 @@ fn exchange(
     private_folder(&records)?;
     place(&records, &staged.join(records::FOLDER))?;
     sync_folder(&staged)?;
-    let (part, path) = (directory.join(format!("{NOTE}.partial")), directory.join(NOTE));
+    let (part, path) = (directory.join(NOTE_PART), directory.join(NOTE));
     let write = || {
         let mut file = archive::private_file(&part)?;
-        file.write_all(&serde_json::to_vec(&note)?)?;
+        file.write_all(&serde_json::to_vec(note)?)?;
         file.sync_all()?;
         fs::rename(&part, &path)
     };
     write().map_err(failed(&path))?;
-    sync_folder(directory)?;
+    sync_folder(directory)
+}
+
+/// Removes what a restore left that was stopped before its note: a whole copy of the database, which nobody comes back to.
+/// Restores hold the lock of the directory, and whoever calls this does.
+fn sweep(directory: &Path) {
+    let swept = || {
+        for entry in fs::read_dir(directory)? {
+            let entry = entry?;
+            let name = entry.file_name().to_string_lossy().into_owned();
+            if name.starts_with(STAGED) && entry.file_type()?.is_dir() {
+                fs::remove_dir_all(entry.path())?;
+            } else if name == NOTE_PART {
+                fs::remove_file(entry.path())?;
+            }
+        }
+        Ok::<_, std::io::Error>(())
+    };
+    if let Err(error) = swept() {
+        tracing::warn!(%error, "what a restore left in {} was not removed", directory.display());
+    }
+}
+
+/// Puts the unpacked files of `work` in the place of the data.
+fn exchange(
+    directory: &Path,
+    work: &Path,
+    (now, anchor): (Moment, Option<String>),
+) -> Result<Option<PathBuf>, BackupError> {
+    let (staged, before) = (format!("{STAGED}{}", stamp(now)), format!("{BEFORE}{}", stamp(now)));
+    let note = Note { staged, before, anchor };
+    if let Err(error) = stage(directory, work, &note) {
+        // With the note it is the next start's to end.
+        if !directory.join(NOTE).exists() {
+            sweep(directory);
+        }
+        return Err(error);
+    }
     go_on(directory)?;
     let before = directory.join(note.before);
     Ok(before.is_dir().then_some(before))
@@ -178,11 +213,18 @@ fn place(from: &Path, to: &Path) -> Result<(), BackupError> {
     fs::rename(from, to).map_err(failed(to))
 }
 
-/// Does what a restore has still to do, if there is one. Called with the lock held and before the data is opened.
+/// Does what a restore has still to do, if there is one, and removes what one left that was stopped before. Called with the
+/// lock held and before the data is opened.
 ///
 /// # Errors
 /// [`BackupError::File`]; it is tried again at the next start.
 pub fn go_on(directory: &Path) -> Result<(), BackupError> {
+    end(directory)?;
+    sweep(directory);
+    Ok(())
+}
+
+fn end(directory: &Path) -> Result<(), BackupError> {
     let path = directory.join(NOTE);
     let bytes = match fs::read(&path) {
         Ok(bytes) => bytes,

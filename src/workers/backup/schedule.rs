@@ -66,38 +66,52 @@ fn day(at: Moment) -> NaiveDate {
 }
 
 impl Keep {
-    /// Ids of those of `kept` (the oldest first) that may go.
-    ///
-    /// Never the newest one, nor the newest that was found sound, nor, while none was, the newest that was not found
-    /// unsound. Within a day of the newest one, only scheduled ones go, and of each hour one stays.
-    pub fn superfluous(&self, kept: &[Kept]) -> Vec<Uuid> {
+    /// Of so many days, weeks and months the newest of `some`, which come the newest first.
+    fn of_periods(&self, some: &[&Kept]) -> BTreeSet<Uuid> {
         let periods: [(u32, Period); 3] = [
             (self.daily, |at| (day(at).year(), day(at).ordinal())),
             (self.weekly, |at| (day(at).iso_week().year(), day(at).iso_week().week())),
             (self.monthly, |at| (day(at).year(), day(at).month())),
         ];
-        let usable: Vec<&Kept> = kept.iter().rev().filter(|one| one.sound != Some(false)).collect();
         let mut wanted: BTreeSet<Uuid> = BTreeSet::new();
         for (count, period) in periods {
             let mut seen = BTreeSet::new();
-            for one in &usable {
+            for one in some {
                 let is_newest = seen.insert(period(one.manifest.created_at));
                 if is_newest && seen.len() <= usize::try_from(count).unwrap_or(usize::MAX) {
                     wanted.insert(one.manifest.id);
                 }
             }
         }
+        wanted
+    }
+
+    /// Ids of those of `kept` (the oldest first) that may go.
+    ///
+    /// Never the newest one, nor the newest that is sound, nor the newest that was once found sound, nor, while none was,
+    /// the newest that was not found unsound. One that was once found sound is kept as if nobody had looked again: what a
+    /// later drill found may be a mistake, and takes no place from the others either. Within a day of the newest one, only
+    /// scheduled ones go, and of each hour one stays.
+    pub fn superfluous(&self, kept: &[Kept]) -> Vec<Uuid> {
+        let usable: Vec<&Kept> = kept.iter().rev().filter(|one| one.sound != Some(false)).collect();
+        let proven: Vec<&Kept> =
+            kept.iter().rev().filter(|one| one.sound != Some(false) || one.once_sound).collect();
+        let mut wanted = self.of_periods(&usable);
+        wanted.extend(self.of_periods(&proven));
         let newest = kept.last().map_or(Moment::MIN, |one| one.manifest.created_at);
         let mut hours = BTreeSet::new();
-        for one in kept.iter().rev().filter(|one| one.manifest.created_at > newest.plus(-DAY)) {
+        // On either side: one of a time to come is of a clock that ran ahead.
+        let near = |at: Moment| at > newest.plus(-DAY) && at < newest.plus(DAY);
+        for one in kept.iter().rev().filter(|one| near(one.manifest.created_at)) {
             let hour = one.manifest.created_at.0.div_euclid(HOUR);
             if one.manifest.reason != Reason::Scheduled || hours.insert(hour) {
                 wanted.insert(one.manifest.id);
             }
         }
         let sound = usable.iter().find(|one| one.sound == Some(true));
-        let good = sound.or_else(|| usable.first()).map(|one| one.manifest.id);
-        wanted.extend(good);
+        let once = proven.iter().find(|one| one.once_sound || one.sound == Some(true));
+        let any = usable.first().filter(|_| sound.is_none());
+        wanted.extend([sound, once, any].into_iter().flatten().map(|one| one.manifest.id));
         kept.iter().map(|one| one.manifest.id).filter(|id| !wanted.contains(id)).collect()
     }
 }

@@ -9,7 +9,7 @@ use object_store::buffered::BufWriter;
 use object_store::client::{ClientOptions, HttpClient, HttpConnector};
 use object_store::path::Path as Key;
 use object_store::{ObjectStore as _, ObjectStoreExt as _};
-use std::fs::{self, File};
+use std::fs::{self, File, TryLockError};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -20,6 +20,71 @@ use tokio::io::AsyncWriteExt as _;
 const PARTIAL: &str = ".partial";
 /// Longest time a storage may say nothing.
 const SILENCE_MAX: Duration = Duration::from_secs(30);
+
+/// An archive that is being written. Whoever writes it holds a lock on it, so that nobody sweeps it away. Dropped before it
+/// was taken in, it is gone: it may fill the very room that the next one needs.
+#[derive(Debug)]
+pub struct Draft {
+    path: PathBuf,
+    _lock: File,
+}
+
+impl Draft {
+    /// Begins one. A file system without locks has none: there a draft stays until somebody removes it.
+    fn begin(path: PathBuf) -> Result<Self, BackupError> {
+        let lock = locked_file(&path).map_err(failed(&path))?;
+        Ok(Self { path, _lock: lock })
+    }
+
+    /// Where it is written.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+impl Drop for Draft {
+    fn drop(&mut self) {
+        match fs::remove_file(&self.path) {
+            // One that was taken in has another name by now.
+            Err(error) if !is_gone(&error) => {
+                tracing::warn!(%error, path = %self.path.display(), "the draft of a backup was not removed");
+            }
+            Ok(()) | Err(_) => {}
+        }
+    }
+}
+
+/// A new private file with a lock on it, if the file system has locks.
+fn locked_file(path: &Path) -> io::Result<File> {
+    let file = super::archive::private_file(path)?;
+    if let Err(error) = file.try_lock() {
+        tracing::debug!(%error, path = %path.display(), "a file that is being written has no lock");
+    }
+    Ok(file)
+}
+
+/// Removes what lies half written in a folder, except what somebody is still writing.
+fn sweep_folder(folder: &Path) -> Result<(), BackupError> {
+    for (name, _) in names_in(folder)? {
+        let path = folder.join(&name);
+        if !name.ends_with(PARTIAL) || !fs::symlink_metadata(&path).is_ok_and(|file| file.is_file()) {
+            continue;
+        }
+        let removed = File::open(&path).and_then(|file| match file.try_lock() {
+            Ok(()) => fs::remove_file(&path),
+            Err(TryLockError::WouldBlock) => Ok(()),
+            Err(TryLockError::Error(error)) => Err(error),
+        });
+        if let Err(error) = removed.or_else(|error| if is_gone(&error) { Ok(()) } else { Err(error) }) {
+            tracing::warn!(%error, path = %path.display(), "a file that is half written was not removed");
+        }
+    }
+    Ok(())
+}
+
+fn is_gone(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::NotFound
+}
 
 /// A place for backups.
 #[derive(Debug, Clone)]
@@ -122,8 +187,10 @@ impl Bucket {
     }
 
     async fn names(&self) -> Result<Vec<(String, u64)>, BackupError> {
-        let all: Vec<_> = self.store.list(Some(&self.prefix)).try_collect().await.map_err(self.failed())?;
-        let mut names: Vec<(String, u64)> = all
+        // What lies deeper is not ours.
+        let listed = self.store.list_with_delimiter(Some(&self.prefix)).await.map_err(self.failed())?;
+        let mut names: Vec<(String, u64)> = listed
+            .objects
             .into_iter()
             .filter_map(|object| Some((object.location.filename()?.to_owned(), object.size)))
             .collect();
@@ -177,13 +244,18 @@ pub fn sync_folder(path: &Path) -> Result<(), BackupError> {
 fn names_in(folder: &Path) -> Result<Vec<(String, u64)>, BackupError> {
     let entries = match fs::read_dir(folder) {
         Ok(entries) => entries,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) if is_gone(&error) => return Ok(Vec::new()),
         Err(error) => return Err(failed(folder)(error)),
     };
     let mut names = Vec::new();
     for entry in entries {
         let entry = entry.map_err(failed(folder))?;
-        let length = entry.metadata().map_err(failed(folder))?.len();
+        let length = match entry.metadata() {
+            Ok(about) => about.len(),
+            // Somebody removed it meanwhile.
+            Err(error) if is_gone(&error) => continue,
+            Err(error) => return Err(failed(folder)(error)),
+        };
         names.push((entry.file_name().to_string_lossy().into_owned(), length));
     }
     names.sort_unstable();
@@ -194,19 +266,23 @@ fn keep(folder: &Path, name: &str, bytes: &[u8]) -> Result<(), BackupError> {
     private_folder(folder)?;
     let part = folder.join(format!("{name}{PARTIAL}"));
     let write = || {
-        let mut file = super::archive::private_file(&part)?;
+        let mut file = locked_file(&part)?;
         file.write_all(bytes)?;
         file.sync_all()?;
         fs::rename(&part, folder.join(name))
     };
-    write().map_err(failed(&part))?;
+    if let Err(error) = write() {
+        // Nobody needs a part of it; that it stays is no other failure.
+        fs::remove_file(&part).unwrap_or_default();
+        return Err(failed(&part)(error));
+    }
     sync_folder(folder)
 }
 
 fn forget(folder: &Path, name: &str) -> Result<(), BackupError> {
     let path = folder.join(name);
     match fs::remove_file(&path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed(&path)(error)),
+        Err(error) if !is_gone(&error) => Err(failed(&path)(error)),
         Ok(()) | Err(_) => sync_folder(folder),
     }
 }
@@ -216,26 +292,26 @@ impl Target {
     ///
     /// # Errors
     /// [`BackupError::File`].
-    pub fn draft(&self, work: &Path, id: &str) -> Result<PathBuf, BackupError> {
+    pub fn draft(&self, work: &Path, id: &str) -> Result<Draft, BackupError> {
         let folder = match self {
             Self::Folder(folder) => folder,
             Self::Bucket(_) => work,
         };
         private_folder(folder)?;
-        Ok(folder.join(format!("{id}{PARTIAL}")))
+        Draft::begin(folder.join(format!("{id}{PARTIAL}")))
     }
 
     /// Takes a file in that [`Target::draft`] named, under its own name.
     ///
     /// # Errors
     /// What the place says; then the file has no name there.
-    pub async fn take_in(&self, draft: PathBuf, name: String) -> Result<(), BackupError> {
+    pub async fn take_in(&self, draft: Draft, name: String) -> Result<(), BackupError> {
         match self.clone() {
-            Self::Bucket(bucket) => bucket.upload(&draft, &name).await,
+            Self::Bucket(bucket) => bucket.upload(draft.path(), &name).await,
             Self::Folder(folder) => {
                 aside(move || {
                     let to = folder.join(name);
-                    fs::rename(&draft, &to).map_err(failed(&to))?;
+                    fs::rename(draft.path(), &to).map_err(failed(&to))?;
                     sync_folder(&folder)
                 })
                 .await
@@ -274,6 +350,24 @@ impl Target {
                 found.bytes().await.map(Into::into).map_err(bucket.failed())
             }
         }
+    }
+
+    /// The short file of this name, or why this one cannot be read while others may.
+    ///
+    /// # Errors
+    /// What a storage says that does not answer.
+    pub async fn try_get(&self, name: String) -> Result<Result<Vec<u8>, String>, BackupError> {
+        let Self::Bucket(bucket) = self else {
+            return Ok(self.get(name).await.map_err(|error| error.to_string()));
+        };
+        let found = match bucket.store.get(&bucket.key(&name)).await {
+            Ok(found) => found.bytes().await.map_err(bucket.failed())?,
+            Err(
+                error @ (object_store::Error::NotFound { .. } | object_store::Error::PermissionDenied { .. }),
+            ) => return Ok(Err(unreachable_at(&bucket.shown, &error).to_string())),
+            Err(error) => return Err(bucket.failed()(error)),
+        };
+        Ok(Ok(found.into()))
     }
 
     /// Names and lengths of all whole files; none where there is no such place.
@@ -315,21 +409,14 @@ impl Target {
         }
     }
 
-    /// Removes what a stopped backup left half written in a folder; a bucket shows whole objects only.
+    /// Removes what a stopped backup left half written in a folder, except what another process is still writing; a bucket
+    /// shows whole objects only.
     ///
     /// # Errors
     /// What the place says.
     pub async fn sweep(&self) -> Result<(), BackupError> {
         let Self::Folder(folder) = self.clone() else { return Ok(()) };
-        aside(move || {
-            for (name, _) in names_in(&folder)? {
-                if name.ends_with(PARTIAL) {
-                    forget(&folder, &name)?;
-                }
-            }
-            Ok(())
-        })
-        .await
+        aside(move || sweep_folder(&folder)).await
     }
 }
 
@@ -349,6 +436,27 @@ pub(super) async fn aside<T: Send + 'static>(
 mod tests {
     use super::*;
     use crate::workers::outbound::canary::{Canary, ok, redirect};
+
+    #[tokio::test]
+    async fn what_is_half_written_is_swept_away_and_what_is_being_written_is_not() {
+        let folder = std::env::temp_dir().join(format!("artifact-drafts-{}", std::process::id()));
+        fs::create_dir_all(folder.join("folder.partial")).unwrap();
+        for name in ["left.partial", "artifact-1.json.partial", "artifact-1.json"] {
+            fs::write(folder.join(name), "half").unwrap();
+        }
+        let target = Target::Folder(folder.clone());
+        let (under_way, ended) =
+            (target.draft(&folder, "one").unwrap(), target.draft(&folder, "two").unwrap());
+        fs::write(ended.path(), "an archive").unwrap();
+        target.take_in(ended, "artifact-1.tar.zst".to_owned()).await.unwrap();
+        target.sweep().await.unwrap();
+        let there = || names_in(&folder).unwrap().into_iter().map(|(name, _)| name).collect::<Vec<_>>();
+        let kept = ["artifact-1.json", "artifact-1.tar.zst", "folder.partial"];
+        assert_eq!(there(), [&kept[..], &["one.partial"]].concat());
+        drop(under_way);
+        assert_eq!(there(), kept);
+        fs::remove_dir_all(folder).unwrap();
+    }
 
     #[tokio::test]
     async fn a_storage_that_leads_elsewhere_is_not_followed() {

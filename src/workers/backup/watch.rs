@@ -44,6 +44,11 @@ impl Watch {
     ) -> Result<(), BackupError> {
         let settings = backups.settings();
         let now = clock.now();
+        if let Err(error) = backups.look(db, now).await {
+            tracing::warn!(%error, "the backups that are kept were not looked at");
+        }
+        // What was done while the clock ran ahead was done before now, and silences nothing until then.
+        (self.taken_at, self.verified_at) = (self.taken_at.min(now), self.verified_at.min(now));
         if settings.schedule.as_ref().is_some_and(|schedule| schedule.is_due(self.taken_at, now)) {
             backups.create(db, Occasion { reason: Reason::Scheduled, clock, random }).await?;
             self.taken_at = now;
@@ -70,13 +75,11 @@ pub async fn run(
     (clock, random): (Clock, Random),
     stop: CancellationToken,
 ) {
-    if let Err(error) = backups.recall().await {
+    backups.sweep().await;
+    if let Err(error) = backups.recall(clock.now()).await {
         tracing::warn!(%error, "the backups that are kept could not be listed");
     }
-    let settings = backups.settings();
-    if settings.schedule.is_none() && settings.verify_schedule.is_none() {
-        return;
-    }
+    // Also where nothing is done by a schedule: what is known of the backups has to stay true.
     let mut watch = Watch::begin(backups, clock.now());
     while !stop.is_cancelled() {
         let pause = match watch.turn(backups, db, (&clock, random)).await {

@@ -68,6 +68,11 @@ async fn backups_go_into_a_bucket_and_come_back_from_it() {
     run(&["seed", "gold-bitcoin"]).ok();
     let service = place.serve(&[OPEN.as_slice(), &["--config", &config]].concat());
     let made = run(&["backup", "create", "--json"]).json();
+    // Of others: what lies deeper is not looked at, and what is no manifest hides no backup.
+    for name in ["books/a/old/x.json", "books/a/notes.json"] {
+        let put = request(moto.address, "PUT", &format!("/vault/{name}"), &[], b"[]").await;
+        assert_eq!(put.status, 200, "{name}");
+    }
     assert_eq!(run(&["backup", "list", "--json"]).json()[0]["id"], made["id"]);
     let found = run(&["backup", "verify", "--json"]).json();
     assert_eq!((&found["sound"], &found["portfolios"]), (&json!(true), &json!(1)));

@@ -71,7 +71,12 @@ async fn the_role_that_serves_can_neither_change_the_schema_nor_rewrite_the_trai
     // Two at 110 that were bought at 100.
     assert_eq!(service.api.get(&format!("{path}/pnl")).await.expect(200)["unrealized_pnl"], "20");
     service.api.post("/backups", &json!({})).await.expect(201);
-    service.api.get("/health").await.expect(200);
+    // A drill makes a database of its own, which this role may not: it says so, and it is told.
+    let said = serving.run(&["backup", "verify", "latest"]).failed(1);
+    assert!(said.contains("could not be tried") && said.contains("CREATEDB"), "{said}");
+    assert!(serving.run(&["backup", "list"]).ok().contains("not verified"));
+    let health = service.api.get("/health").await.expect(200);
+    assert_eq!(health["warnings"], json!(["backup"]), "{health}");
     assert_eq!(service.api.get("/audit/verify").await.expect(200)["whole"], true);
     service.stop();
     serving.serve(&OPEN).stop();

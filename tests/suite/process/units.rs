@@ -116,6 +116,18 @@ async fn what_each_unit_starts_is_a_command_that_there_is_and_does_it() {
     // Without it.
     installed.run("artifact-backup.service");
     assert!(installed.run("artifact-restore-drill.service").starts_with("sound"));
+    // A unit that is told to encrypt and was lent no passphrase takes none in the clear.
+    let demanding = |credentials: &str| {
+        let mut command = installed.command("artifact-backup.service");
+        let demands = deployed("systemd/encrypted-backups.conf");
+        let demands = demands.lines().filter_map(|line| line.strip_prefix("Environment=")?.split_once('='));
+        command.envs(demands).env("CREDENTIALS_DIRECTORY", installed.place.folder().join(credentials));
+        finish(command, b"")
+    };
+    let said = demanding("credentials").failed(1);
+    assert!(said.contains("backups are to be encrypted"), "{said}");
+    installed.place.file("credentials/backup-passphrase", "correct horse\n");
+    assert!(demanding("credentials").ok().trim().ends_with(".tar.zst.enc"));
     // The key is still good: what opened the data was lent the same secret.
     let mut again = Service::start(installed.command("artifact.service"));
     assert_eq!(again.printed_key(), None, "there is one already");

@@ -81,7 +81,7 @@ async fn databases_of_every_earlier_schema_are_saved_and_migrated_with_equal_fig
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn without_room_for_a_backup_nothing_is_migrated() {
+async fn without_room_or_passphrase_for_a_backup_nothing_is_migrated() {
     let place = earlier(8).await;
     // A file stands where the folder of backups would be.
     std::fs::write(place.data().join("backups"), "").unwrap();
@@ -90,6 +90,12 @@ async fn without_room_for_a_backup_nothing_is_migrated() {
     let mut raw = Raw::open(&place.location).await;
     assert_eq!(raw.number("SELECT MAX(version) FROM _sqlx_migrations").await, 8);
     raw.close().await;
+    // Nor without a passphrase that is demanded.
+    std::fs::remove_file(place.data().join("backups")).unwrap();
+    let mut encrypted = place.command(&["migrate"]);
+    encrypted.env("ARTIFACT_BACKUP__ENCRYPT", "true");
+    let said = finish(encrypted, b"").failed(1);
+    assert!(said.contains("backups are to be encrypted") && said.contains("nothing was changed"), "{said}");
     let mut without = place.command(&["migrate"]);
     without.env("ARTIFACT_BACKUP__BEFORE_MIGRATION", "false");
     finish(without, b"").ok();

@@ -17,6 +17,8 @@ struct Kept {
 fn text(row: &Kept) -> RowText<'_> {
     let mut texts = [None; 12];
     texts[0] = Some(row.actor.as_str());
+    // Of whoever is called as an action is, it is the action.
+    texts[4] = Some(row.actor.as_str());
     RowText { seq: row.seq, recorded_at: Moment(row.seq * 10), texts }
 }
 
@@ -292,6 +294,48 @@ fn a_key_that_was_replaced_proves_what_was_made_with_it_and_nothing_later() {
     // In another order, or without the first, they are other keys.
     assert_eq!(found_with(&[third, KEY], &rows).0.len(), 5);
     assert_eq!(found_with(&[second, third], &rows).0.len(), 10);
+}
+
+#[test]
+fn a_key_that_is_missing_is_told_from_rows_that_were_changed() {
+    let (second, third) = ([8; 32], [9; 32]);
+    let mut rows = grown(&KEY, Head::EMPTY, "a", 4);
+    for (key, first) in [(&second, "audit.key"), (&third, "database.restore")] {
+        rows.extend(grown(key, head(rows.last().unwrap()), first, 1));
+        rows.extend(grown(key, head(rows.last().unwrap()), "a", 3));
+    }
+    let lacks_key = |keys: &[[u8; 32]], rows: &[Kept]| {
+        let digits: Vec<String> = keys.iter().map(|key| hex(key)).collect();
+        let ring = KeyRing::parse(&digits.join("\n")).unwrap();
+        let mut verifier = Verifier::new(ring, Some(Anchors::default()), Vec::new(), Head::EMPTY);
+        rows.iter().for_each(|row| verifier.row(&text(row), &row.hash));
+        let verdict = verifier.end();
+        (verdict.faults_total, verdict.lacks_key)
+    };
+    let all = [KEY, second, third];
+    assert_eq!(lacks_key(&all, &rows), (0, false));
+    // Whichever is missing, and all of them.
+    for (keys, misfits) in [
+        (vec![second, third], 4),
+        (vec![KEY, third], 4),
+        (vec![KEY, second], 4),
+        (vec![KEY], 8),
+        (vec![third], 8),
+        (vec![[1; 32]], 12),
+    ] {
+        assert_eq!(lacks_key(&keys, &rows), (misfits, true), "{keys:?}");
+    }
+    // A row that was changed is in nobody's time: the first, one amid others, the last.
+    for at in [0, 1, 5, 11] {
+        let mut touched = rows.clone();
+        touched[at].actor = "b".to_owned();
+        assert_eq!(lacks_key(&all, &touched), (1, false), "row {at}");
+        assert!(!lacks_key(&[KEY, second], &touched).1 || at == 11, "row {at} and a key");
+    }
+    // Nor is a row that is gone.
+    let mut cut = rows.clone();
+    cut.remove(2);
+    assert!(!lacks_key(&all, &cut).1 && !lacks_key(&[[1; 32]], &cut).1);
 }
 
 #[test]

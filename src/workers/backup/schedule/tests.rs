@@ -10,6 +10,7 @@ fn kept(number: u128, created_at: Moment, reason: Reason, sound: Option<bool>) -
     let manifest = Manifest {
         format: FORMAT.to_owned(),
         id: Uuid::from_u128(number),
+        number: None,
         created_at,
         reason,
         app_version: "1".to_owned(),
@@ -20,7 +21,7 @@ fn kept(number: u128, created_at: Moment, reason: Reason, sound: Option<bool>) -
         contents: None,
         archive: Some(archive.clone()),
     };
-    Kept { manifest, archive, verified_at: sound.map(|_| created_at), sound }
+    Kept { manifest, archive, verified_at: sound.map(|_| created_at), sound, once_sound: sound == Some(true) }
 }
 
 /// One a day at half past two, for so many days.
@@ -89,6 +90,44 @@ fn the_last_good_one_never_goes() {
         .map(|day| kept(day.into(), start.plus(i64::from(day) * DAY), Reason::Manual, None))
         .collect();
     assert_eq!(left(none, unseen).last().unwrap().manifest.id, Uuid::from_u128(8));
+}
+
+#[test]
+fn one_of_a_time_to_come_goes_in_its_turn() {
+    // By hand, while the clock ran a year ahead; then one each night.
+    let ahead = kept(800, at("2027-01-01T12:00:00Z"), Reason::Manual, None);
+    let mut all = nightly(3);
+    all.push(ahead);
+    let later = at("2026-01-04T02:30:00Z");
+    all.extend((0..400_u16).map(|day| {
+        kept(1_000 + u128::from(day), later.plus(i64::from(day) * DAY), Reason::Scheduled, Some(true))
+    }));
+    let there = left(Keep::default(), all);
+    assert!(there.iter().all(|one| one.manifest.id != Uuid::from_u128(800)), "it is there for ever");
+    assert_eq!(there.last().unwrap().manifest.id, Uuid::from_u128(1_399));
+}
+
+#[test]
+fn one_that_was_once_sound_is_kept_whatever_a_later_drill_says_and_takes_no_place() {
+    let start = at("2026-01-01T02:30:00Z");
+    let all = || {
+        let mut all: Vec<Kept> = nightly(4);
+        // The two that were sound are marked by a drill that went wrong; one beside them was never sound.
+        for one in &mut all[1..3] {
+            one.sound = Some(false);
+        }
+        (all[3].sound, all[3].once_sound) = (Some(false), false);
+        // A day of two: the older one is good, the newer one was once sound.
+        all.insert(1, kept(90, start.plus(DAY - HOUR), Reason::Scheduled, None));
+        all.push(kept(91, start.plus(9 * DAY), Reason::Scheduled, None));
+        all
+    };
+    assert_eq!(Keep::default().superfluous(&all()), [Uuid::from_u128(3)]);
+    // Nor does the last one that was ever sound go, where next to nothing is kept, nor the last that is.
+    let none = Keep { daily: 0, weekly: 0, monthly: 0 };
+    assert_eq!(none.superfluous(&all()), [90, 1, 3].map(Uuid::from_u128));
+    let without_a_sound_one = all().split_off(1);
+    assert_eq!(none.superfluous(&without_a_sound_one), [90, 1, 3].map(Uuid::from_u128));
 }
 
 #[test]
