@@ -266,7 +266,9 @@ impl Work {
                 std::fs::remove_dir_all(&path).map_err(failed)?;
             }
         }
-        let path = directory.join(format!("{WORK}{}-{id}", std::process::id()));
+        // Programs of PostgreSQL work in it, where a relative path would lead elsewhere.
+        let path = std::path::absolute(directory).map_err(failed)?;
+        let path = path.join(format!("{WORK}{}-{id}", std::process::id()));
         private_folder(&path)?;
         let locked = locked_folder(&path).map_err(failed)?;
         Ok(Self(path, locked.ok_or(BackupError::Busy)?))

@@ -13,6 +13,7 @@ mod bucket;
 mod busy;
 mod commands;
 mod demo;
+mod documents;
 mod earlier;
 mod edge;
 mod feeds;
