@@ -30,6 +30,8 @@ use crate::telemetry::{self, recorder};
 use crate::workers::backup::BackupError;
 use crate::workers::gate::GateError;
 use clap::{Args, CommandFactory as _, Parser, Subcommand};
+use rustix::fs::Mode;
+use rustix::process::umask;
 use serde_json::{Value, json};
 use std::ffi::OsString;
 use std::io::Write as _;
@@ -281,6 +283,8 @@ fn show(context: &Context, value: &Value, lines: &[String]) -> Result<(), Failur
 /// It is a plain function: a future, or a parameter of any type, would have the whole program compiled once more where it
 /// is called.
 pub fn run(arguments: Vec<OsString>) -> ExitCode {
+    // Before there are threads. What is made is its owner's alone: the data, and what is taken out of it.
+    umask(Mode::RWXG | Mode::RWXO);
     let cli = match Cli::try_parse_from(arguments) {
         Ok(cli) => cli,
         Err(error) => {

@@ -11,6 +11,7 @@ mod backup;
 mod bombs;
 mod bucket;
 mod busy;
+mod closed;
 mod commands;
 mod demo;
 mod documents;
