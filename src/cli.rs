@@ -26,6 +26,7 @@ use crate::http::error::ApiError;
 use crate::http::openapi;
 use crate::storage::error::{StorageError, with_causes};
 use crate::storage::migrate;
+use crate::telemetry::journal::{self, Priority};
 use crate::telemetry::{self, recorder};
 use crate::workers::backup::BackupError;
 use crate::workers::gate::GateError;
@@ -266,8 +267,7 @@ fn say(line: &str) -> Result<(), Failure> {
 
 /// Writes one line about the data.
 fn tell(line: &str) {
-    // Nothing can be done about a closed standard error.
-    writeln!(std::io::stderr().lock(), "{line}").unwrap_or_default();
+    journal::tell(Priority::Info, line);
 }
 
 /// Prints a value as JSON, or as the given lines.
@@ -285,12 +285,11 @@ fn show(context: &Context, value: &Value, lines: &[String]) -> Result<(), Failur
 pub fn run(arguments: Vec<OsString>) -> ExitCode {
     // Before there are threads. What is made is its owner's alone: the data, and what is taken out of it.
     umask(Mode::RWXG | Mode::RWXO);
+    journal::look(process_environment("JOURNAL_STREAM").as_deref());
     let cli = match Cli::try_parse_from(arguments) {
         Ok(cli) => cli,
         Err(error) => {
-            let asked = !error.use_stderr();
-            error.print().unwrap_or_default();
-            return if asked { ExitCode::SUCCESS } else { ExitCode::from(2) };
+            return said_wrongly(&error);
         }
     };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
@@ -300,10 +299,24 @@ pub fn run(arguments: Vec<OsString>) -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            tell(&format!("artifact: {}", failure.message));
+            journal::tell(Priority::Error, &format!("artifact: {}", failure.message));
             ExitCode::from(failure.code)
         }
     }
+}
+
+/// Prints help that was asked for, or what is wrong with a command line; in colours where somebody looks.
+fn said_wrongly(error: &clap::Error) -> ExitCode {
+    if !error.use_stderr() {
+        error.print().unwrap_or_default();
+        return ExitCode::SUCCESS;
+    }
+    if journal::is_connected() {
+        journal::tell(Priority::Error, error.to_string().trim_end());
+    } else {
+        error.print().unwrap_or_default();
+    }
+    ExitCode::from(2)
 }
 
 async fn dispatch(cli: Cli) -> Result<(), Failure> {

@@ -3,6 +3,7 @@
 //! A new metric is one line of the table below, and is counted where it happens: `metrics::counter!(NAME, ..)`. Labels
 //! hold routes, sources, outcomes and other words of which there are few; never an id, a symbol, a key or a path.
 
+pub mod journal;
 pub mod recorder;
 pub mod sources;
 
@@ -116,7 +117,7 @@ pub enum LogFormat {
 /// Starts the log with a filter such as `info` or `artifact=debug`. Called once, before anything is logged.
 pub fn start(filter: &str, format: LogFormat) {
     let filter = EnvFilter::try_new(filter).unwrap_or_else(|_| EnvFilter::new("info"));
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(journal::Stderr);
     let started = match format {
         LogFormat::Json => builder.json().try_init(),
         LogFormat::Text => builder.try_init(),

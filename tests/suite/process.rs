@@ -19,6 +19,7 @@ mod earlier;
 mod edge;
 mod feeds;
 mod ingest;
+mod journal;
 mod kill;
 mod kill_ingest;
 mod kill_records;
