@@ -86,7 +86,7 @@ table! {
     // The audit trail.
     zeroed AUDIT_ROWS = "audit_rows_total", "Rows written to the audit trail.";
     zeroed AUDIT_WRITE_FAILURES = "audit_write_failures_total", "Commits with rows of the audit trail that failed, and anchors that could not be written.";
-    gauge AUDIT_ANCHORED = "audit_anchor_last_timestamp_seconds", "When the audit trail was last seen to be anchored to its end.";
+    gauge AUDIT_ANCHORED = "audit_anchor_last_timestamp_seconds", "When the audit trail was last seen to be anchored to its end; at the start, when its last anchor was written, or else when the database was made.";
     gauge AUDIT_VERIFIED = "audit_verify_last_timestamp_seconds", "When the audit trail was last verified.";
     gauge AUDIT_WHOLE = "audit_verify_whole", "1 when the last verification found nothing wrong, else 0.";
     // The process.
@@ -97,6 +97,7 @@ table! {
     gauge CLOCK_BEHIND = "clock_behind", "1 while stamps are ahead of the clock, which was set back.";
     gauge CLOCK_AHEAD = "clock_ahead", "1 while the clock has run an hour ahead and is not followed.";
     gauge SERVICE_START = "service_start_timestamp_seconds", "When the service opened its data, in seconds since 1970.";
+    gauge DATA_START = "data_start_timestamp_seconds", "When the database was made, in seconds since 1970; a restart changes nothing about it.";
     // Who comes in.
     gauge CERTIFICATE_EXPIRY = "tls_certificate_expiry_timestamp_seconds", "When the certificate in use ends, in seconds since 1970; not there without TLS of its own.";
     counter AUTH_FAILURES = "auth_failures_total", "Credentials and logins that were refused, by kind: none, API key, token, scope, login, throttled login, refresh or reused refresh.",
