@@ -143,7 +143,7 @@ struct Common {
     /// Data directory [default: artifact-data]
     #[arg(long, global = true, value_name = "DIR")]
     data: Option<PathBuf>,
-    /// Use PostgreSQL: `postgres://user@host/database`
+    /// Use PostgreSQL: `postgres://user@host/database`; with a password in `ARTIFACT_DATABASE_URL` alone
     #[arg(long, global = true, value_name = "URL")]
     database_url: Option<String>,
     /// Configuration file [default: `artifact.toml` in the data directory]
@@ -335,9 +335,6 @@ async fn dispatch(cli: Cli) -> Result<(), Failure> {
     }
     let context = Context { config: Config::load(flags, &process_environment)?, json: cli.common.json };
     start_log(&cli.command, &context.config);
-    if context.config.shows_password() {
-        tell("artifact: every process can read the password in --database-url; use ARTIFACT_DATABASE_URL");
-    }
     match cli.command {
         Command::Serve(_) => serve::run(&context).await,
         Command::Demo(_) => demo::run(&context).await,
