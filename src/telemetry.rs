@@ -103,7 +103,7 @@ table! {
     counter AUTH_FAILURES = "auth_failures_total", "Credentials and logins that were refused, by kind: none, API key, token, scope, login, throttled login, refresh or reused refresh.",
         "kind" in ["none", "api_key", "token", "scope", "login", "login_throttled", "refresh", "refresh_reused"];
     zeroed LOGINS = "auth_logins_total", "Logins with a password.";
-    gauge BUILD = "build_info", "1, with version, commit and compiler.";
+    gauge BUILD = "build_info", "1, with version, commit, compiler and features.";
 }
 
 /// How log lines look.

@@ -34,7 +34,7 @@ async fn metrics_have_an_address_of_their_own_where_nothing_else_is() {
         build.contains(concat!("version=\"", env!("CARGO_PKG_VERSION"), "\"")) && build.ends_with(" 1"),
         "{build}"
     );
-    assert!(!build.contains("rustc=\"unknown\""), "{build}");
+    assert!(!build.contains("rustc=\"unknown\"") && build.contains("features=\"none\""), "{build}");
     for name in
         ["sqlite_wal_bytes", "data_disk_free_bytes", "db_size_bytes", "tokio_workers", "process_open_fds"]
     {
@@ -42,7 +42,9 @@ async fn metrics_have_an_address_of_their_own_where_nothing_else_is() {
         assert!(value.parse::<f64>().unwrap() > 0.0, "{name} {value}");
     }
     request(address, "GET", "/health", &[], b"").await.expect(200);
-    request(address, "GET", "/health/live", &[], b"").await.expect(200);
+    for path in ["/health/live", "/health/startup"] {
+        request(address, "GET", path, &[], b"").await.expect(200);
+    }
     for path in ["/markets", "/keys", "/openapi.json", "/docs"] {
         assert_eq!(request(address, "GET", path, &[], b"").await.code(404), "not_found", "{path}");
     }
