@@ -48,9 +48,10 @@ systemd-tmpfiles --root="${root:-/}" --create artifact.conf
 configuration=$root/etc/artifact/artifact.toml
 [ -e "$configuration" ] || install -m 0644 "$here/artifact.toml" "$configuration"
 
-# Keys are hashed with this secret. It is made once and never replaced: without it no key is known any more.
+# Keys are hashed with this secret. It is made once and never replaced: without it no key is known any more. Where it is
+# kept encrypted there is no plain file, and another secret beside it would be one that no key is known by.
 secret=$root/etc/artifact/credentials/artifact-secret
-if [ ! -s "$secret" ]; then
+if [ ! -s "$secret" ] && [ ! -s "$secret.encrypted" ]; then
     (umask 077 && openssl rand -hex 32 >"$secret.new" && mv "$secret.new" "$secret")
     say "made $secret: keep a copy of it with the backups, they do not hold it"
 fi
@@ -75,7 +76,12 @@ say "installed $(/usr/local/bin/artifact version)"
 if [ ! -e /var/lib/artifact/artifact.db ] && ! grep -q '^database_url' "$configuration"; then
     lent=$(mktemp -d /run/artifact-install.XXXXXX)
     trap 'rm -rf "$lent"' EXIT
-    install -o artifact -m 0600 "$secret" "$lent/artifact-secret"
+    if [ -s "$secret" ]; then
+        install -o artifact -m 0600 "$secret" "$lent/artifact-secret"
+    else
+        (umask 077 && systemd-creds decrypt --name=artifact-secret "$secret.encrypted" "$lent/artifact-secret")
+        chown artifact "$lent/artifact-secret"
+    fi
     chown artifact "$lent"
     say "the first admin key, shown once; keep it safe:"
     runuser -u artifact -- env CREDENTIALS_DIRECTORY="$lent" /usr/local/bin/artifact keys create --admin \

@@ -449,6 +449,7 @@ impl App {
         let backing_up = tokio::spawn(self.clone().back_up(stop.clone()));
         let guarding = gate::supervise(Arc::clone(&self.state.gate), self.state.db.clone(), stop.clone());
         let guarding = tokio::spawn(guarding);
+        gauges::note_ages(&self.state.db, &self.state.trail).await;
         self.tend_audit_trail(&stop);
         let posting = self.posting(&stop);
         let Service { db, feeds, clock, .. } = Service::clone(&self.state);

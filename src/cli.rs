@@ -26,10 +26,13 @@ use crate::http::error::ApiError;
 use crate::http::openapi;
 use crate::storage::error::{StorageError, with_causes};
 use crate::storage::migrate;
+use crate::telemetry::journal::{self, Priority};
 use crate::telemetry::{self, recorder};
 use crate::workers::backup::BackupError;
 use crate::workers::gate::GateError;
 use clap::{Args, CommandFactory as _, Parser, Subcommand};
+use rustix::fs::Mode;
+use rustix::process::umask;
 use serde_json::{Value, json};
 use std::ffi::OsString;
 use std::io::Write as _;
@@ -140,7 +143,7 @@ struct Common {
     /// Data directory [default: artifact-data]
     #[arg(long, global = true, value_name = "DIR")]
     data: Option<PathBuf>,
-    /// Use PostgreSQL: `postgres://user@host/database`
+    /// Use PostgreSQL: `postgres://user@host/database`; with a password in `ARTIFACT_DATABASE_URL` alone
     #[arg(long, global = true, value_name = "URL")]
     database_url: Option<String>,
     /// Configuration file [default: `artifact.toml` in the data directory]
@@ -264,8 +267,7 @@ fn say(line: &str) -> Result<(), Failure> {
 
 /// Writes one line about the data.
 fn tell(line: &str) {
-    // Nothing can be done about a closed standard error.
-    writeln!(std::io::stderr().lock(), "{line}").unwrap_or_default();
+    journal::tell(Priority::Info, line);
 }
 
 /// Prints a value as JSON, or as the given lines.
@@ -281,12 +283,13 @@ fn show(context: &Context, value: &Value, lines: &[String]) -> Result<(), Failur
 /// It is a plain function: a future, or a parameter of any type, would have the whole program compiled once more where it
 /// is called.
 pub fn run(arguments: Vec<OsString>) -> ExitCode {
+    // Before there are threads. What is made is its owner's alone: the data, and what is taken out of it.
+    umask(Mode::RWXG | Mode::RWXO);
+    journal::look(process_environment("JOURNAL_STREAM").as_deref());
     let cli = match Cli::try_parse_from(arguments) {
         Ok(cli) => cli,
         Err(error) => {
-            let asked = !error.use_stderr();
-            error.print().unwrap_or_default();
-            return if asked { ExitCode::SUCCESS } else { ExitCode::from(2) };
+            return said_wrongly(&error);
         }
     };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
@@ -296,10 +299,24 @@ pub fn run(arguments: Vec<OsString>) -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            tell(&format!("artifact: {}", failure.message));
+            journal::tell(Priority::Error, &format!("artifact: {}", failure.message));
             ExitCode::from(failure.code)
         }
     }
+}
+
+/// Prints help that was asked for, or what is wrong with a command line; in colours where somebody looks.
+fn said_wrongly(error: &clap::Error) -> ExitCode {
+    if !error.use_stderr() {
+        error.print().unwrap_or_default();
+        return ExitCode::SUCCESS;
+    }
+    if journal::is_connected() {
+        journal::tell(Priority::Error, error.to_string().trim_end());
+    } else {
+        error.print().unwrap_or_default();
+    }
+    ExitCode::from(2)
 }
 
 async fn dispatch(cli: Cli) -> Result<(), Failure> {
@@ -318,9 +335,6 @@ async fn dispatch(cli: Cli) -> Result<(), Failure> {
     }
     let context = Context { config: Config::load(flags, &process_environment)?, json: cli.common.json };
     start_log(&cli.command, &context.config);
-    if context.config.shows_password() {
-        tell("artifact: every process can read the password in --database-url; use ARTIFACT_DATABASE_URL");
-    }
     match cli.command {
         Command::Serve(_) => serve::run(&context).await,
         Command::Demo(_) => demo::run(&context).await,

@@ -343,12 +343,6 @@ impl Config {
         Ok(config)
     }
 
-    /// Whether the password of a database stands on the command line.
-    pub fn shows_password(&self) -> bool {
-        let url = self.database_url.value.as_deref().map(masked).unwrap_or_default();
-        self.database_url.origin == Origin::Flag && url.contains(":***@")
-    }
-
     /// Each setting with its value and origin; the password of a database URL is masked.
     pub fn shown(&self) -> Vec<(&'static str, String, String)> {
         let url = self.database_url.value.as_deref().map_or_else(|| "(SQLite)".to_owned(), masked);
@@ -444,6 +438,15 @@ fn database_url(
     filed: Option<(&Path, String)>,
     env: Environment<'_>,
 ) -> Result<Setting<Option<String>>, ConfigError> {
+    if let Some(url) = flag.as_deref().filter(|url| has_password(url)) {
+        return Err(ConfigError::Invalid {
+            name: "database_url",
+            origin: Origin::Flag,
+            value: masked(url),
+            rule: "has a password, and every process of this machine can read a command line: put it into \
+                   ARTIFACT_DATABASE_URL, or a file that ARTIFACT_DATABASE_URL_FILE names",
+        });
+    }
     let found = secret::find(env, ("ARTIFACT_DATABASE_URL", "ARTIFACT_DATABASE_URL_FILE"))?;
     let setting = match (flag, found) {
         (None, Some((origin, value))) => Setting { value, origin },
@@ -462,6 +465,16 @@ fn database_url(
         value,
         rule: "must begin with postgres://",
     })
+}
+
+/// Whether a URL of PostgreSQL tells a password: before its host, or as a parameter.
+fn has_password(url: &str) -> bool {
+    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+    let (place, parameters) = rest.split_once('?').unwrap_or((rest, ""));
+    let user = place.rsplit_once('@').map(|(user, _)| user).unwrap_or_default();
+    let told =
+        |one: &str| one.split_once('=').is_some_and(|(name, value)| name == "password" && !value.is_empty());
+    user.split_once(':').is_some_and(|(_, password)| !password.is_empty()) || parameters.split('&').any(told)
 }
 
 /// A URL without its password.
@@ -485,6 +498,26 @@ mod tests {
 
     fn none(_: &str) -> Option<String> {
         None
+    }
+
+    #[test]
+    fn a_password_on_the_command_line_is_refused_wherever_it_stands_in_the_url() {
+        for place in ["u:hush@127.0.0.1/db", "u:hush@127.0.0.1/db?a=b", "u@127.0.0.1/db?a=b&password=hush"] {
+            let url = format!("postgres://{place}");
+            let flags = Flags { database_url: Some(url.clone()), ..Flags::default() };
+            let said = Config::load(flags, &none).unwrap_err().to_string();
+            assert!(said.contains("ARTIFACT_DATABASE_URL") && !said.contains("hush"), "{said}");
+            let told = |name: &str| (name == "ARTIFACT_DATABASE_URL").then(|| url.clone());
+            assert_eq!(
+                Config::load(Flags::default(), &told).unwrap().database_url.value.as_ref(),
+                Some(&url)
+            );
+        }
+        for place in ["u@127.0.0.1/db", "/db?host=/run&user=u", "u:@127.0.0.1/db"] {
+            let url = format!("postgres://{place}");
+            let flags = Flags { database_url: Some(url.clone()), ..Flags::default() };
+            assert_eq!(Config::load(flags, &none).unwrap().database_url.value, Some(url));
+        }
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! A new metric is one line of the table below, and is counted where it happens: `metrics::counter!(NAME, ..)`. Labels
 //! hold routes, sources, outcomes and other words of which there are few; never an id, a symbol, a key or a path.
 
+pub mod journal;
 pub mod recorder;
 pub mod sources;
 
@@ -85,7 +86,7 @@ table! {
     // The audit trail.
     zeroed AUDIT_ROWS = "audit_rows_total", "Rows written to the audit trail.";
     zeroed AUDIT_WRITE_FAILURES = "audit_write_failures_total", "Commits with rows of the audit trail that failed, and anchors that could not be written.";
-    gauge AUDIT_ANCHORED = "audit_anchor_last_timestamp_seconds", "When the audit trail was last seen to be anchored to its end.";
+    gauge AUDIT_ANCHORED = "audit_anchor_last_timestamp_seconds", "When the audit trail was last seen to be anchored to its end; at the start, when its last anchor was written, or else when the database was made.";
     gauge AUDIT_VERIFIED = "audit_verify_last_timestamp_seconds", "When the audit trail was last verified.";
     gauge AUDIT_WHOLE = "audit_verify_whole", "1 when the last verification found nothing wrong, else 0.";
     // The process.
@@ -96,12 +97,13 @@ table! {
     gauge CLOCK_BEHIND = "clock_behind", "1 while stamps are ahead of the clock, which was set back.";
     gauge CLOCK_AHEAD = "clock_ahead", "1 while the clock has run an hour ahead and is not followed.";
     gauge SERVICE_START = "service_start_timestamp_seconds", "When the service opened its data, in seconds since 1970.";
+    gauge DATA_START = "data_start_timestamp_seconds", "When the database was made, in seconds since 1970; a restart changes nothing about it.";
     // Who comes in.
     gauge CERTIFICATE_EXPIRY = "tls_certificate_expiry_timestamp_seconds", "When the certificate in use ends, in seconds since 1970; not there without TLS of its own.";
     counter AUTH_FAILURES = "auth_failures_total", "Credentials and logins that were refused, by kind: none, API key, token, scope, login, throttled login, refresh or reused refresh.",
         "kind" in ["none", "api_key", "token", "scope", "login", "login_throttled", "refresh", "refresh_reused"];
     zeroed LOGINS = "auth_logins_total", "Logins with a password.";
-    gauge BUILD = "build_info", "1, with version, commit and compiler.";
+    gauge BUILD = "build_info", "1, with version, commit, compiler and features.";
 }
 
 /// How log lines look.
@@ -116,7 +118,7 @@ pub enum LogFormat {
 /// Starts the log with a filter such as `info` or `artifact=debug`. Called once, before anything is logged.
 pub fn start(filter: &str, format: LogFormat) {
     let filter = EnvFilter::try_new(filter).unwrap_or_else(|_| EnvFilter::new("info"));
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(journal::Stderr);
     let started = match format {
         LogFormat::Json => builder.json().try_init(),
         LogFormat::Text => builder.try_init(),

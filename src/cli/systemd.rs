@@ -1,8 +1,9 @@
 //! What a service manager hands over and is told, if one started the process: sockets it opened, readiness, signs of
 //! life. Without one nothing here does anything.
 
-use super::{Failure, tell};
+use super::Failure;
 use crate::storage::database::Database;
+use crate::telemetry::journal::{self, Priority};
 use listenfd::ListenFd;
 use sd_notify::NotifyState;
 use std::time::Duration;
@@ -71,6 +72,6 @@ pub(super) async fn give_signs(db: Database) {
 
 fn say(state: &[NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(state) {
-        tell(&format!("artifact: the service manager was not told: {error}"));
+        journal::tell(Priority::Warning, &format!("artifact: the service manager was not told: {error}"));
     }
 }

@@ -120,7 +120,7 @@ impl Guard {
 
 /// Whether a path is for those who watch the service: they are never held back, unless they guess.
 pub fn asks_how_it_is(path: &str) -> bool {
-    matches!(path, "/health" | "/health/live" | "/health/ready" | "/metrics")
+    matches!(path, "/health" | "/health/live" | "/health/ready" | "/health/startup" | "/metrics")
 }
 
 /// Whether a request is held back by nothing: the owner's, and those that show nothing and ask how the service is.

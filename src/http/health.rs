@@ -317,6 +317,11 @@ impl Checks {
         self.database_write && self.database.is_some() && self.migrations && !self.draining
     }
 
+    /// Whether the start is over: the database answers, and has its schema.
+    const fn is_started(&self) -> bool {
+        self.database.is_some() && self.migrations
+    }
+
     /// Whether the service can go on doing its work.
     const fn is_healthy(&self) -> bool {
         self.is_ready() && self.disk.ok
@@ -374,6 +379,19 @@ pub async fn health(State(app): State<AppState>, in_detail: InDetail) -> Respons
 pub async fn ready(State(app): State<AppState>, in_detail: InDetail) -> Response {
     let checks = look(&app, in_detail).await;
     let well = checks.is_ready();
+    answer(checks.told(&app, well, in_detail))
+}
+
+/// Whether the start is over
+///
+/// The database answers and the migrations are through. Until then there is no answer at all: the service listens after
+/// them. Prices of an old version are carried over meanwhile, which may take minutes, so whoever waits for a start asks here
+/// and has patience, and asks `/health/live` from then on.
+#[utoipa::path(get, path = "/health/startup", operation_id = "health_startup", tag = "operations",
+    responses((status = 200, description = "It is", body = Health), (status = 503, description = "It is not", body = Health)))]
+pub async fn startup(State(app): State<AppState>, in_detail: InDetail) -> Response {
+    let checks = look(&app, in_detail).await;
+    let well = checks.is_started();
     answer(checks.told(&app, well, in_detail))
 }
 

@@ -128,7 +128,7 @@ fn add_failures(document: &mut Value) {
             let Some(operation) = operation.as_object_mut() else { continue };
             if OPEN.iter().any(|open| path.starts_with(open)) {
                 // Of health, more is told to who shows a credential.
-                let watched = matches!(path.as_str(), "/health" | "/health/ready");
+                let watched = matches!(path.as_str(), "/health" | "/health/ready" | "/health/startup");
                 let any = json!([{}, { "api_key": [] }, { "bearer": [] }]);
                 operation.insert("security".to_owned(), if watched { any } else { json!([]) });
             }

@@ -42,6 +42,7 @@ fn operations() -> OpenApiRouter<AppState> {
         .routes(routes!(health::health))
         .routes(routes!(health::live))
         .routes(routes!(health::ready))
+        .routes(routes!(health::startup))
         .routes(routes!(health::accept_clock))
         .routes(routes!(metrics::metrics))
         .routes(routes!(backups::list_backups, backups::create_backup))
@@ -222,6 +223,7 @@ pub fn watch(app: &AppState) -> Router {
         .routes(routes!(health::health))
         .routes(routes!(health::live))
         .routes(routes!(health::ready))
+        .routes(routes!(health::startup))
         .routes(routes!(metrics::metrics))
         .split_for_parts();
     layers::around(routes.with_state(AppState::clone(app)), app, Door::Owner)

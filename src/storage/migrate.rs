@@ -1,7 +1,8 @@
 //! Bringing a database's schema up to date, and refusing one that a newer version wrote.
 
+use crate::domain::moment::Moment;
 use crate::storage::carry_over::carry_over;
-use crate::storage::database::Link;
+use crate::storage::database::{Link, Tx};
 use crate::storage::error::StorageError;
 use sqlx::migrate::{MigrateError, Migrator};
 use sqlx::sqlite::SqliteConnectOptions;
@@ -61,6 +62,21 @@ const NEWEST: &str = "SELECT MAX(version) FROM _sqlx_migrations";
 const BLOCKS_BESIDE_ROWS: i64 = 9;
 /// Whether the rows are still there.
 const ROWS_LEFT: &str = "SELECT COUNT(version) FROM _sqlx_migrations WHERE version > $1";
+
+/// When a database was made: when its first migration was applied, by the clock of the database.
+///
+/// # Errors
+/// The database's.
+pub async fn made_at(tx: &mut Tx) -> Result<Option<Moment>, StorageError> {
+    const SQLITE: &str = "SELECT CAST(strftime('%s', MIN(installed_on)) AS INTEGER) FROM _sqlx_migrations";
+    const POSTGRES: &str =
+        "SELECT CAST(EXTRACT(EPOCH FROM MIN(installed_on)) AS BIGINT) FROM _sqlx_migrations";
+    let seconds: Option<i64> = match &mut tx.link {
+        Link::Sqlite(open) => sqlx::query_scalar(SQLITE).fetch_one(&mut **open).await?,
+        Link::Postgres(open) => sqlx::query_scalar(POSTGRES).fetch_one(&mut **open).await?,
+    };
+    Ok(seconds.map(|seconds| Moment(seconds.saturating_mul(1_000_000))))
+}
 
 /// Migrates a SQLite database.
 ///

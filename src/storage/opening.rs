@@ -2,6 +2,7 @@
 
 use crate::domain::audit::key_ring::KeyRing;
 use crate::random::Random;
+use crate::storage::anchor_file::ANCHORS_FILE;
 use crate::storage::database::{DATABASE_FILE, Location, WriterPool};
 use crate::storage::error::StorageError;
 use crate::storage::refusal::Halt;
@@ -12,7 +13,8 @@ use sqlx::sqlite::{
     SqliteSynchronous,
 };
 use sqlx::{ConnectOptions as _, Connection as _, PgConnection};
-use std::fs::{File, TryLockError};
+use std::fs::{File, Permissions, TryLockError};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::str::FromStr as _;
 use std::sync::Arc;
@@ -75,6 +77,7 @@ async fn lock_directory(directory: &Path) -> Result<File, StorageError> {
     let path = directory.join(LOCK_FILE);
     let failed = |source| StorageError::File { path: path.display().to_string(), source };
     create_private_directory(directory).map_err(failed)?;
+    keep_from_others(directory);
     let file = File::options().create(true).truncate(false).write(true).open(&path).map_err(failed)?;
     let tries = 30;
     for _ in 0..tries {
@@ -112,6 +115,29 @@ pub(super) async fn own_keys(
 fn create_private_directory(directory: &Path) -> std::io::Result<()> {
     use std::os::unix::fs::DirBuilderExt as _;
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)
+}
+
+/// What this program makes is made for its owner alone; what an earlier version made with the usual rights is made so now.
+/// Of a secret that others may read, that is not enough: it is refused where it is read. A directory that others can enter is
+/// left as it is, because it may hold what is theirs.
+fn keep_from_others(directory: &Path) {
+    let others = |path: &Path| std::fs::metadata(path).map_or(0, |found| found.permissions().mode() & 0o077);
+    if others(directory) != 0 {
+        tracing::warn!(
+            "others can look into {}; chmod 700 is safer, what the program makes there is closed to them either way",
+            directory.display()
+        );
+    }
+    let [log, index] = ["-wal", "-shm"].map(|end| format!("{DATABASE_FILE}{end}"));
+    for name in [DATABASE_FILE, &log, &index, LOCK_FILE, presence::MARKER, ANCHORS_FILE] {
+        let path = directory.join(name);
+        if others(&path) == 0 {
+            continue;
+        }
+        if let Err(error) = std::fs::set_permissions(&path, Permissions::from_mode(0o600)) {
+            tracing::warn!(%error, "others can read {}", path.display());
+        }
+    }
 }
 
 pub(super) async fn open_sqlite(directory: &Path) -> Result<(SqlitePool, SqlitePool), StorageError> {

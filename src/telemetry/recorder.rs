@@ -7,6 +7,8 @@ use std::sync::OnceLock;
 pub const COMMIT: &str = env!("ARTIFACT_COMMIT");
 /// Version of the compiler.
 pub const RUSTC: &str = env!("ARTIFACT_RUSTC");
+/// What was compiled in of what could be left out: nothing can be.
+pub const FEATURES: &str = "none";
 /// Type of what [`render`] gives.
 pub const TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
 
@@ -57,7 +59,8 @@ fn recorder() -> &'static PrometheusHandle {
         }
         super::describe();
         metrics_process::Collector::default().describe();
-        let labels = [("version", env!("CARGO_PKG_VERSION")), ("commit", COMMIT), ("rustc", RUSTC)];
+        let version = env!("CARGO_PKG_VERSION");
+        let labels = [("version", version), ("commit", COMMIT), ("rustc", RUSTC), ("features", FEATURES)];
         metrics::gauge!(super::BUILD, &labels).set(1.0);
         handle
     })

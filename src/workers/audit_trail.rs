@@ -169,6 +169,12 @@ impl AuditTrail {
         self.anchor(db, now).await
     }
 
+    /// When the last anchor was written; none where there is none that can be read.
+    pub async fn last_anchor_at(&self) -> Option<Moment> {
+        let anchors = self.with_file(AnchorFile::read).await.ok().flatten()?;
+        anchors.last().map(|anchor| anchor.at)
+    }
+
     async fn write(&self, anchor: Anchor) -> Result<(), StorageError> {
         let (kind, seq, hash) = (anchor.kind, anchor.head.seq, hex(&anchor.head.hash));
         self.with_file(move |file, keys| file.append(keys, &anchor)).await?;

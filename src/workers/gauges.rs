@@ -10,8 +10,9 @@ use crate::domain::moment::Moment;
 use crate::storage::assets;
 use crate::storage::database::Database;
 use crate::storage::error::StorageError;
-use crate::storage::usage;
+use crate::storage::{migrate, usage};
 use crate::telemetry::{self as names, recorder};
+use crate::workers::audit_trail::AuditTrail;
 use crate::workers::backlog;
 use crate::workers::feeds::Feeds;
 use crate::workers::{ingest_queue, outbox};
@@ -90,7 +91,29 @@ pub async fn supervise(
 
 /// Notes when the service began. What a process tells of its own start is hidden from it where `/proc` is.
 pub fn begin(now: Moment) {
-    set(names::SERVICE_START, u64::try_from(now.0.div_euclid(1_000_000)).unwrap_or_default());
+    set(names::SERVICE_START, seconds(now));
+}
+
+/// Notes how old the data is, and its last anchor. What was never done is late by the age of the data: counted from the
+/// start of the service it would begin anew with each restart, and nobody would ever be told.
+pub async fn note_ages(db: &Database, trail: &AuditTrail) {
+    let made_at = async { migrate::made_at(&mut db.read().await?).await };
+    let made_at = made_at.await.unwrap_or_else(|error| {
+        tracing::warn!(%error, "when the database was made is not known");
+        None
+    });
+    if let Some(at) = made_at {
+        set(names::DATA_START, seconds(at));
+    }
+    // Where none can be read or written it would not be there at all.
+    if let Some(at) = trail.last_anchor_at().await.or(made_at) {
+        set(names::AUDIT_ANCHORED, seconds(at));
+    }
+}
+
+/// A moment as gauges have it.
+fn seconds(at: Moment) -> u64 {
+    u64::try_from(at.0.div_euclid(1_000_000)).unwrap_or_default()
 }
 
 /// Waits; `false` when it was ended meanwhile.

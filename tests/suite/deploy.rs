@@ -2,6 +2,7 @@
 
 #![cfg(test)]
 
+mod documents;
 pub(crate) mod expressions;
 mod image;
 mod install;

@@ -43,7 +43,7 @@ fn name_and_left(charged: Result<Option<(&Policy, Reading)>, (&Policy, Reading)>
 
 #[test]
 fn the_owner_and_who_watches_without_a_key_are_not_counted() {
-    for path in ["/health", "/health/live", "/health/ready", "/metrics"] {
+    for path in ["/health", "/health/live", "/health/ready", "/health/startup", "/metrics"] {
         assert!(asks_how_it_is(path) && goes_uncounted(&request(path, &[])), "{path}");
         assert!(!goes_uncounted(&request(path, &[KEY])), "{path}: a guess is counted");
     }

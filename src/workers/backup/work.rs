@@ -53,7 +53,9 @@ impl Work {
         let failed = |error| BackupError::File { path: directory.to_owned(), error };
         private_folder(directory)?;
         sweep(directory)?;
-        let path = directory.join(format!("{WORK}{}-{id}", std::process::id()));
+        // Programs of PostgreSQL work in it, where a relative path would lead elsewhere.
+        let path = std::path::absolute(directory).map_err(failed)?;
+        let path = path.join(format!("{WORK}{}-{id}", std::process::id()));
         private_folder(&path)?;
         let locked = locked_folder(&path).map_err(failed)?;
         Ok(Self(path, locked.ok_or(BackupError::Busy)?))

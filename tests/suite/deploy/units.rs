@@ -104,7 +104,7 @@ fn the_service_is_watched_and_its_secrets_are_files() {
             );
         }
         // With the drop-in for secrets that are kept encrypted, each secret of the unit is lent from its encrypted file.
-        let encrypted = text("deploy/systemd/encrypted-credentials.conf");
+        let encrypted = text("deploy/systemd/00-encrypted-credentials.conf");
         let lent = unit.lines().filter_map(|line| line.strip_prefix("LoadCredential="));
         for line in lent.filter(|_| name.ends_with(".service")) {
             assert!(

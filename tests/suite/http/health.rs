@@ -1,6 +1,7 @@
 //! Whether the service says how it is.
 
 use crate::on_both;
+use crate::storage::raw::Raw;
 use crate::support::{Backend, START, Scratch, TestApp, fresh_location, is_at_least, request};
 use artifact::app::App;
 use artifact::clock::Clock;
@@ -37,7 +38,19 @@ on_both! {
             assert_eq!((&checks["queue"]["ok"], &checks["outbox"], &checks["audit"]["ok"]), (&json!(true), &Value::Null, &json!(true)));
         }
         assert_eq!(app.get("/health/live").await.expect(200), json!({ "status": "alive" }));
+        let started = app.get("/health/startup").await.expect(200);
+        assert_eq!((&started["status"], &started["checks"]["migrations"]), (&json!("healthy"), &json!(true)));
         assert!(app.get("/docs").await.status.is_success());
+        app.stop().await;
+    }
+
+    async fn the_start_is_not_over_while_the_schema_is_another_one(backend) {
+        let app = TestApp::start(backend).await;
+        let mut raw = Raw::open(&app.location).await;
+        raw.run("UPDATE _sqlx_migrations SET version = version + 1000 WHERE version = (SELECT MAX(version) FROM _sqlx_migrations)").await;
+        let told = app.get("/health/startup").await.expect(503);
+        assert_eq!((&told["status"], &told["checks"]["migrations"]), (&json!("unhealthy"), &json!(false)));
+        raw.close().await;
         app.stop().await;
     }
 
@@ -47,7 +60,7 @@ on_both! {
         let clock = Clock::manual(Moment::parse(START).unwrap());
         let app = TestApp::start_on(location, clock, Access::Keys).await;
         let key = app.app.admin_key("first").await.unwrap();
-        for path in ["/health", "/health/ready"] {
+        for path in ["/health", "/health/ready", "/health/startup"] {
             let told = app.get(path).await.expect(200);
             let names: Vec<&str> = told.as_object().unwrap().keys().map(String::as_str).collect();
             assert_eq!((names, &told["status"]), (vec!["status", "timestamp"], &json!("healthy")), "{path}");
@@ -174,6 +187,7 @@ on_both! {
                 assert_eq!(health["checks"]["migrations"], true, "reads go on");
             }
         }
+        app.get("/health/startup").await.expect(200);
         // The writer counts as stuck once its commit has taken too long, and lives again after it.
         app.set_clock("2026-11-23T12:04:00Z");
         assert!(app.app.state.db.writer_lives(Duration::from_mins(5)));

@@ -200,6 +200,13 @@ fn a_wrong_configuration_is_wrong_usage_and_is_named() {
         let said = run(&scratch.0, &["config", "check", "--config", "own.toml"]).failed(2);
         assert!(said.contains(named) && !said.contains("hush"), "{said}");
     }
+    // A command line can be read by every process of the machine.
+    for command in [&["config", "check"][..], &["serve"], &["migrate"]] {
+        let url = ["--database-url", "postgres://u:hush@127.0.0.1:1/db", "--data", "data"];
+        let said = run(&scratch.0, &[command, &url].concat()).failed(2);
+        assert!(said.contains("ARTIFACT_DATABASE_URL") && !said.contains("hush"), "{said}");
+        assert!(!scratch.0.join("data").exists(), "{command:?}");
+    }
     let said = run(&scratch.0, &["config", "check", "--config", "absent.toml"]).failed(2);
     assert!(said.contains("absent.toml"), "{said}");
     let mut command = program(&scratch.0, &["config", "check"]);

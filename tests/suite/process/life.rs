@@ -260,9 +260,14 @@ async fn health_fails_while_the_database_is_out_of_reach() {
     let scratch = Scratch::new();
     let data = scratch.0.join("data").display().to_string();
     let url = "postgres://nobody:secret@127.0.0.1:1/none";
-    let ran = finish(program(&scratch.0, &["serve", "--data", &data, "--database-url", url]), b"");
+    let told = |arguments: &[&str]| {
+        let mut command = program(&scratch.0, arguments);
+        command.env("ARTIFACT_DATABASE_URL", url);
+        finish(command, b"")
+    };
+    let ran = told(&["serve", "--data", &data]);
     let said = ran.failed(1);
     assert!(!said.contains("secret"), "{said}");
-    let doctor = finish(program(&scratch.0, &["doctor", "--data", &data, "--database-url", url]), b"");
+    let doctor = told(&["doctor", "--data", &data]);
     assert!(doctor.out.contains("FAIL") && doctor.code == 1, "{doctor:?}");
 }

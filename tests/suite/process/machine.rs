@@ -5,8 +5,37 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
-/// Who may do what does not matter here: the files are the test's.
-const SUDO: &str = "#!/bin/sh\nwhile [ \"${1#-}\" != \"$1\" ]; do case $1 in -u) shift 2 ;; *) shift ;; esac; done\nexec \"$@\"\n";
+/// The files are the test's, so nobody becomes another user here; who it would be is kept in `MACHINE_USER`. An editor is the
+/// program `editor` of the tests.
+const SUDO: &str = r#"#!/bin/sh
+export MACHINE_USER=root
+while [ "${1#-}" != "$1" ]; do
+    case $1 in
+    -u) export MACHINE_USER=$2; shift 2 ;;
+    --edit) shift; exec editor "$@" ;;
+    *) shift ;;
+    esac
+done
+exec "$@"
+"#;
+
+/// The program, for those who may. The data directory is `artifact`'s alone (0700): whoever types a command is kept out, and
+/// root would leave files there that the service cannot open.
+const ARTIFACT: &str = r#"#!/bin/sh
+case "$*" in
+*DATA*)
+    if [ "${MACHINE_USER:-somebody}" != artifact ]; then
+        echo "artifact $*: DATA: Permission denied: this is ${MACHINE_USER:-somebody} and not artifact" >&2
+        exit 1
+    fi
+    ;;
+esac
+exec BINARY "$@"
+"#;
+
+/// The journal, for root and its group.
+const JOURNALCTL: &str =
+    "#!/bin/sh\n[ \"${MACHINE_USER:-}\" = root ] || { echo 'No journal files were opened' >&2; exit 1; }\n";
 
 /// `install`, without giving files away.
 const INSTALL: &str = "#!/bin/sh\nset -e\nfor argument do\n  shift\n  case $argument in\n    --owner | --group) skip=1; continue ;;\n  \
@@ -17,6 +46,9 @@ const SYSTEMCTL: &str = r#"#!/bin/sh
 set -e
 verb=$1
 shift
+case $verb in
+start | stop | restart | daemon-reload) [ "${MACHINE_USER:-}" = root ] || { echo "systemctl $verb $*: Access denied" >&2; exit 1; } ;;
+esac
 for unit in "$@"; do
     case "$verb $unit" in
     *' --'*) ;;
@@ -28,17 +60,21 @@ for unit in "$@"; do
         while kill -0 "$pid" 2>/dev/null && ! grep -q '^State:.Z' "/proc/$pid/status"; do sleep 0.05; done
         ;;
     'start artifact.service')
-        TOOLS/serve >TOOLS/out 2>&1 &
+        MACHINE_USER=artifact TOOLS/serve >TOOLS/out 2>&1 &
         echo $! >TOOLS/pid
         while ! grep -q listening TOOLS/out; do
             kill -0 "$(cat TOOLS/pid)"
             sleep 0.05
         done
         ;;
+    'restart artifact')
+        TOOLS/systemctl stop artifact.service
+        TOOLS/systemctl start artifact.service
+        ;;
     'status artifact') kill -0 "$(cat TOOLS/pid)" ;;
     'start artifact-backup.service' | 'start artifact-restore-drill.service')
         line=$(sed -n 's|^ExecStart=/usr/local/bin/||p' "UNITS/$unit" | sed PATHS)
-        eval "$line"
+        (export MACHINE_USER=artifact && eval "$line")
         ;;
     'start artifact-'*.timer | 'list-timers artifact-*') ls UNITS/artifact-*.timer ;;
     'restart prometheus' | 'restart prometheus-alertmanager') "TOOLS/$unit" ;;
@@ -72,7 +108,10 @@ impl Machine {
         machine.tool("install", INSTALL);
         machine.tool("apt-get", "#!/bin/sh\n");
         machine.tool("serve", &format!("#!/bin/sh\nexec {serve}\n"));
-        std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_artifact"), tools.join("artifact")).unwrap();
+        machine.tool("journalctl", JOURNALCTL);
+        let data = machine.script(&["/var/lib/artifact".to_owned()]);
+        let program = ARTIFACT.replace("BINARY", env!("CARGO_BIN_EXE_artifact"));
+        machine.tool("artifact", &program.replace("DATA", &data));
         machine
     }
 

@@ -20,11 +20,11 @@ fn free() -> SocketAddr {
 }
 
 /// A machine on which `install.sh` was run, and the addresses things have on it.
-struct Installed {
-    folder: PathBuf,
-    root: PathBuf,
-    machine: Machine,
-    service: SocketAddr,
+pub(super) struct Installed {
+    pub(super) folder: PathBuf,
+    pub(super) root: PathBuf,
+    pub(super) machine: Machine,
+    pub(super) service: SocketAddr,
     prometheus: SocketAddr,
 }
 
@@ -42,22 +42,50 @@ impl Drop for Installed {
     }
 }
 
+/// What systemd does for a unit before it starts: credentials are lent, and what lies encrypted is plain for it alone.
+const LEND: &str = r#"#!/bin/sh
+set -e
+rm -rf TOOLS/lent
+mkdir -m 0700 TOOLS/lent
+for file in CREDENTIALS/*; do
+    name=$(basename "$file" .encrypted)
+    case $file in
+    *.encrypted) systemd-creds decrypt --name="$name" "$file" "TOOLS/lent/$name" ;;
+    *) cp "$file" "TOOLS/lent/$name" ;;
+    esac
+    chmod 0400 "TOOLS/lent/$name"
+done
+CREDENTIALS_DIRECTORY=TOOLS/lent exec "$@"
+"#;
+
+/// Runs `deploy/install.sh` into a root; what it said.
+#[track_caller]
+pub(super) fn install(root: &Path) -> String {
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/install.sh");
+    let mut install = Command::new("fakeroot");
+    install.args(["--", script, "--root", &root.display().to_string()]);
+    install.args(["--binary", env!("CARGO_BIN_EXE_artifact")]);
+    let output = install.output().expect("`make needs` installs fakeroot");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
 impl Installed {
-    fn on(folder: PathBuf) -> Self {
+    pub(super) fn on(folder: PathBuf) -> Self {
         let root = folder.join("root");
         std::fs::create_dir_all(&root).unwrap();
-        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/install.sh");
-        let mut install = Command::new("fakeroot");
-        install.args(["--", script, "--root", &root.display().to_string()]);
-        install.args(["--binary", env!("CARGO_BIN_EXE_artifact")]);
-        let output = install.output().expect("`make needs` installs fakeroot");
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        install(&root);
         let addresses @ [service, metrics, prometheus, alertmanager] = [free(), free(), free(), free()];
         let at = |path: &str| format!("{}{path}", root.display());
-        let mut paths: Vec<(String, String)> =
-            ["/var/lib/artifact", "/etc/artifact", "/etc/prometheus", "/var/backups/artifact"]
-                .map(|path| (path.to_owned(), at(path)))
-                .into();
+        let mut paths: Vec<(String, String)> = [
+            "/var/lib/artifact",
+            "/etc/artifact",
+            "/etc/prometheus",
+            "/etc/systemd/system",
+            "/var/backups/artifact",
+        ]
+        .map(|path| (path.to_owned(), at(path)))
+        .into();
         paths.push(("--directory / ".to_owned(), format!("--directory {} ", root.display())));
         for (port, here) in ["127.0.0.1:7000", "127.0.0.1:7009", "127.0.0.1:9090"].iter().zip(addresses) {
             paths.push(((*port).to_owned(), here.to_string()));
@@ -68,13 +96,15 @@ impl Installed {
         let text = text.replace("127.0.0.1:7000", &service.to_string());
         std::fs::write(&configuration, text.replace("127.0.0.1:7009", &metrics.to_string())).unwrap();
         // The secret is lent to the service alone.
+        let tools = folder.join("tools");
         let serve = format!(
-            "env CREDENTIALS_DIRECTORY={} artifact serve --config {configuration} --data {}",
-            at("/etc/artifact/credentials"),
+            "{}/lend artifact serve --config {configuration} --data {}",
+            tools.display(),
             at("/var/lib/artifact")
         );
-        let tools = folder.join("tools");
         let machine = Machine::new(&tools, &serve, &root.join("etc/systemd/system"), paths);
+        let lend = LEND.replace("TOOLS", &tools.display().to_string());
+        machine.tool("lend", &lend.replace("CREDENTIALS/", &at("/etc/artifact/credentials/")));
         let (etc, tools) = (at("/etc/prometheus"), tools.display());
         machine.tool(
             "prometheus",
@@ -100,7 +130,7 @@ impl Installed {
 
     /// Follows lines of a document; what they said.
     #[track_caller]
-    fn follow(&self, lines: &[String]) -> String {
+    pub(super) fn follow(&self, lines: &[String]) -> String {
         let script = self.machine.script(lines);
         let output = self.machine.run(&script, &self.folder, &[]);
         let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));

@@ -1,7 +1,9 @@
 //! What watches a service: metrics and health on an address of their own.
 
 use super::busy::Busy;
-use super::{CLOSED, PATIENCE, Place, Service, program};
+use super::{CLOSED, OPEN, PATIENCE, Place, Service, program};
+use crate::on_both;
+use crate::storage::raw::Raw;
 use crate::support::{Backend, request};
 use artifact::clock::Clock;
 use artifact::telemetry::METRICS;
@@ -32,7 +34,7 @@ async fn metrics_have_an_address_of_their_own_where_nothing_else_is() {
         build.contains(concat!("version=\"", env!("CARGO_PKG_VERSION"), "\"")) && build.ends_with(" 1"),
         "{build}"
     );
-    assert!(!build.contains("rustc=\"unknown\""), "{build}");
+    assert!(!build.contains("rustc=\"unknown\"") && build.contains("features=\"none\""), "{build}");
     for name in
         ["sqlite_wal_bytes", "data_disk_free_bytes", "db_size_bytes", "tokio_workers", "process_open_fds"]
     {
@@ -40,7 +42,9 @@ async fn metrics_have_an_address_of_their_own_where_nothing_else_is() {
         assert!(value.parse::<f64>().unwrap() > 0.0, "{name} {value}");
     }
     request(address, "GET", "/health", &[], b"").await.expect(200);
-    request(address, "GET", "/health/live", &[], b"").await.expect(200);
+    for path in ["/health/live", "/health/startup"] {
+        request(address, "GET", path, &[], b"").await.expect(200);
+    }
     for path in ["/markets", "/keys", "/openapi.json", "/docs"] {
         assert_eq!(request(address, "GET", path, &[], b"").await.code(404), "not_found", "{path}");
     }
@@ -61,6 +65,42 @@ async fn metrics_have_an_address_of_their_own_where_nothing_else_is() {
         .run(&["config", "show", "--config", &place.file("odd.toml", "[metrics]\nport = 1\n")])
         .failed(2);
     assert!(said.contains("port"), "{said}");
+}
+
+on_both! {
+    async fn ages_of_what_was_never_done_do_not_begin_anew_with_the_service(backend) {
+        let place = Place::new(backend).await;
+        place.run(&["migrate"]).ok();
+        let mut raw = Raw::open(&place.location).await;
+        raw.run("UPDATE _sqlx_migrations SET installed_on = '2026-01-02 03:04:05+00:00'").await;
+        raw.close().await;
+        // Anchors that can be neither read nor written.
+        std::fs::create_dir(place.data().join("audit.anchors")).unwrap();
+        for _ in 0..2 {
+            let service = place.serve(&OPEN);
+            let text = service.api.get("/metrics").await.text();
+            let of = |name: &str| text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.parse::<f64>().ok());
+            // 2026-01-02T03:04:05Z.
+            assert_eq!(of("data_start_timestamp_seconds"), Some(1_767_323_045.0), "{text}");
+            assert_eq!(of("audit_anchor_last_timestamp_seconds"), Some(1_767_323_045.0), "{text}");
+            assert!(of("service_start_timestamp_seconds").is_some_and(|at| at > 1_767_323_045.0));
+            assert_eq!(of("backup_last_success_timestamp_seconds"), None, "there is no backup");
+            service.stop();
+        }
+        // With anchors, the moment of the last one, until the trail is anchored again.
+        std::fs::remove_dir(place.data().join("audit.anchors")).unwrap();
+        let service = place.serve(&OPEN);
+        let anchored = || async {
+            let text = service.api.get("/metrics").await.text();
+            text.lines().find_map(|line| line.strip_prefix("audit_anchor_last_timestamp_seconds ")?.parse::<f64>().ok())
+        };
+        let began = Instant::now();
+        while anchored().await.is_none_or(|at| at <= 1_767_323_045.0) {
+            assert!(began.elapsed() < PATIENCE);
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        service.stop();
+    }
 }
 
 /// Everything that services tell: of each metric, every value it has.
