@@ -171,8 +171,8 @@ async fn sweep() {
     admin.close().await.unwrap();
 }
 
-/// Follows a block up to the line that serves; `serve` as that line has it, and a command on the same data.
-async fn follow(machine: &Installed, lines: &[String]) -> (Service, Vec<(String, String)>) {
+/// Follows a block up to the line that serves, and serves as that line has it; the variable it sets.
+fn follow(machine: &Installed, lines: &[String]) -> (Service, (String, String)) {
     let (address, told) = server();
     let (serve, before) = lines.split_last().unwrap();
     let told: Vec<(&str, &str)> = told.iter().map(|(name, value)| (*name, value.as_str())).collect();
@@ -187,7 +187,7 @@ async fn follow(machine: &Installed, lines: &[String]) -> (Service, Vec<(String,
     assert_eq!(words[..2], ["artifact", "serve"]);
     let mut command = program(&machine.folder, &[&words[1..], &OPEN].concat());
     command.env(name, url);
-    (Service::start(command), vec![(name.to_owned(), url.to_owned())])
+    (Service::start(command), (name.to_owned(), url.to_owned()))
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -203,7 +203,7 @@ async fn postgresql_is_set_up_by_the_blocks_that_say_so() {
     let [one_role, two_roles, installed] = all.as_slice() else { panic!("{all:?}") };
 
     sweep().await;
-    let (service, told) = follow(&machine, one_role).await;
+    let (service, (name, url)) = follow(&machine, one_role);
     let market = json!({ "code": "M", "name": "M", "market_type": "OTC", "timezone": "UTC" });
     service.api.post("/markets", &market).await.expect(201);
     service.stop();
@@ -214,13 +214,13 @@ async fn postgresql_is_set_up_by_the_blocks_that_say_so() {
         if arguments[1] != "create" {
             command.arg("latest");
         }
-        command.envs(told.iter().cloned());
+        command.env(&name, &url);
         finish(command, b"").ok();
     }
 
     sweep().await;
     std::fs::remove_dir_all(machine.folder.join("artifact-data")).unwrap();
-    let (service, _) = follow(&machine, two_roles).await;
+    let (service, _) = follow(&machine, two_roles);
     service.api.post("/markets", &market).await.expect(201);
     service.stop();
 
