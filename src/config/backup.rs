@@ -96,6 +96,21 @@ pub struct BackupConfig {
     pub s3: S3Config,
 }
 
+/// Whether a backup without a passphrase is refused.
+fn encrypt(
+    env: Environment<'_>,
+    filed: Option<bool>,
+    path: &Path,
+) -> Result<Setting<Option<bool>>, ConfigError> {
+    let var = env("ARTIFACT_BACKUP__ENCRYPT").map(|value| ("ARTIFACT_BACKUP__ENCRYPT", value));
+    let filed = filed.map(|yes| (path, yes.to_string()));
+    let read = |text: &str| {
+        if text == ENCRYPT_AS_BEFORE { Some(None) } else { text.parse().ok().map(Some) }
+    };
+    let asked = choose(None, var, filed, ENCRYPT_AS_BEFORE.to_owned());
+    parsed("backup.encrypt", asked, read, "must be true or false")
+}
+
 /// Puts the section together.
 pub(super) fn load(env: Environment<'_>, file: Section, path: &Path) -> Result<BackupConfig, ConfigError> {
     let var = |name: &'static str| env(name).map(|value| (name, value));
@@ -117,8 +132,6 @@ pub(super) fn load(env: Environment<'_>, file: Section, path: &Path) -> Result<B
     };
     let passphrase_file =
         secret::file(&PASSPHRASE_FILE, file.passphrase_file.map(|value| (path, value)), env)?;
-    let encrypt =
-        text("ARTIFACT_BACKUP__ENCRYPT", file.encrypt.map(|yes| yes.to_string()), ENCRYPT_AS_BEFORE);
     let before =
         text("ARTIFACT_BACKUP__BEFORE_MIGRATION", file.before_migration.map(|yes| yes.to_string()), "true");
     let s3 = S3Config {
@@ -154,12 +167,7 @@ pub(super) fn load(env: Environment<'_>, file: Section, path: &Path) -> Result<B
             None,
             None,
         ),
-        encrypt: parsed(
-            "backup.encrypt",
-            encrypt,
-            |text| if text == ENCRYPT_AS_BEFORE { Some(None) } else { text.parse().ok().map(Some) },
-            "must be true or false",
-        )?,
+        encrypt: encrypt(env, file.encrypt, path)?,
         keep_daily: number("ARTIFACT_BACKUP__KEEP_DAILY", "backup.keep_daily", file.keep_daily, "7")?,
         keep_weekly: number("ARTIFACT_BACKUP__KEEP_WEEKLY", "backup.keep_weekly", file.keep_weekly, "4")?,
         keep_monthly: number(

@@ -77,6 +77,9 @@ async fn backups_go_into_a_bucket_and_come_back_from_it() {
     let found = run(&["backup", "verify", "--json"]).json();
     assert_eq!((&found["sound"], &found["portfolios"]), (&json!(true), &json!(1)));
     service.stop();
+    let listed = run(&["backup", "list"]);
+    assert!(listed.err.contains("warning: notes.json") && !listed.err.contains("x.json"), "{}", listed.err);
+    assert_eq!(listed.ok().lines().count(), 1);
     let names = moto.names().await;
     assert!(names.contains(&format!("<Key>books/a/{}</Key>", made["archive"].as_str().unwrap())), "{names}");
     assert!(!place.data().join("backups").exists(), "nothing is left beside the data");

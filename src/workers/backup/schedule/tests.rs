@@ -99,12 +99,13 @@ fn one_of_a_time_to_come_goes_in_its_turn() {
     let mut all = nightly(3);
     all.push(ahead);
     let later = at("2026-01-04T02:30:00Z");
-    all.extend((0..400_u16).map(|day| {
+    all.extend((0..60_u16).map(|day| {
         kept(1_000 + u128::from(day), later.plus(i64::from(day) * DAY), Reason::Scheduled, Some(true))
     }));
-    let there = left(Keep::default(), all);
-    assert!(there.iter().all(|one| one.manifest.id != Uuid::from_u128(800)), "it is there for ever");
-    assert_eq!(there.last().unwrap().manifest.id, Uuid::from_u128(1_399));
+    let there = left(Keep { monthly: 0, ..Keep::default() }, all);
+    // Four weeks later no place is its own; that it was taken by hand counts for a day.
+    assert!(there.iter().all(|one| one.manifest.id != Uuid::from_u128(800)), "it stays until its time comes");
+    assert_eq!(there.last().unwrap().manifest.id, Uuid::from_u128(1_059));
 }
 
 #[test]
