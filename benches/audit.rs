@@ -69,17 +69,19 @@ fn plain(length: usize) -> Duration {
 /// Measures a verification, the database's part included.
 pub(crate) async fn run() {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("audit-{}", std::process::id()));
-    let db = Database::open(&Location::Directory(folder.clone()), Clock::system()).await.expect("open");
-    filled(&db).await;
+    let clock = Clock::system();
+    let db = Database::open(&Location::Directory(folder.clone()), clock.clone()).await.expect("open");
     let trail = AuditTrail::under(&folder, db.audit_keys().clone(), 0);
-    trail.anchor(&db, Clock::system().now()).await.expect("an anchor");
+    trail.begin(&db, clock.now()).await.expect("a first anchor");
+    filled(&db).await;
+    trail.anchor(&db, clock.now()).await.expect("an anchor");
     let texts = "key:8f14e45fceeakey8f14e45fceea192.0.2.7portfolio.transaction.createportfolio.transaction123456\
                  done0198c1d2-7c7a-7b1e-9a55-3f2b8d0c4e11";
     let length = FRAME + texts.len() + trade(123_456).to_string().len();
     let (mut ours, mut peers) = (Vec::new(), Vec::new());
     for _ in 0..ROUNDS {
         let began = Instant::now();
-        let verdict = trail.verify(&db, Given::default()).await.expect("a verdict");
+        let verdict = trail.verify(&db, Given::default(), &clock).await.expect("a verdict");
         ours.push(began.elapsed());
         assert!(verdict.is_good() && verdict.rows == ROWS, "{verdict:?}");
         peers.push(plain(length - 32));

@@ -219,7 +219,7 @@ pub(super) async fn look_through_meanwhile(directory: PathBuf, halt: Arc<Halt>) 
         Ok(()) => tracing::info!("the database was looked through: it is whole"),
         Err(StorageError::Damaged(what)) => halt.damaged(&what),
         Err(error) => {
-            tracing::error!(%error, "the database could not be looked through; see `artifact doctor`")
+            tracing::error!(%error, "the database could not be looked through; see `artifact doctor`");
         }
     }
 }

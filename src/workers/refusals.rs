@@ -64,10 +64,10 @@ struct Whose {
 
 impl Whose {
     fn of(actor: &Actor) -> Self {
-        match actor.kind {
-            ActorKind::Anonymous => Self { address: actor.address.clone(), known: None },
-            kind => Self { address: None, known: Some((kind, actor.name.to_string())) },
+        if actor.kind == ActorKind::Anonymous {
+            return Self { address: actor.address.clone(), known: None };
         }
+        Self { address: None, known: Some((actor.kind, actor.name.clone())) }
     }
 
     /// The one that a row tells of.
