@@ -176,6 +176,8 @@ codes! {
     PortfolioInUse = "portfolio_in_use", CONFLICT, "Portfolio in use";
     /// The status does not allow that.
     WrongStatus = "wrong_status", CONFLICT, "Not possible in this status";
+    /// It was done under this idempotency key, and its answer held a secret.
+    ShownOnce = "shown_once", CONFLICT, "Made before, and shown once";
     /// A newer price of the asset was posted or waits to be.
     Outdated = "outdated", CONFLICT, "A newer price takes its place";
     /// A dividend is as large as the price it would be taken from.

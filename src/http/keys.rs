@@ -173,9 +173,11 @@ fn once(body: &KeyCreated) -> Response {
 
 /// Make an API key
 ///
-/// An `Idempotency-Key` is not honoured: an answer with a secret is not kept.
+/// An answer with a secret is not kept: repeating an `Idempotency-Key` makes no second key and is answered 409 with the id of
+/// the first.
 #[utoipa::path(post, path = "/keys", operation_id = "create_key", tag = "access", request_body = NewKey,
-    responses((status = 201, description = "Made; the key is shown once", body = KeyCreated)))]
+    responses((status = 201, description = "Made; the key is shown once", body = KeyCreated),
+        (status = 409, description = "Made before under this `Idempotency-Key`", body = Problem, content_type = "application/problem+json")))]
 pub async fn create_key(
     State(app): State<AppState>,
     caller: Caller<Admin>,
@@ -189,11 +191,14 @@ pub async fn create_key(
     fields.finish(Unknown::Refused)?;
     let (key, kept) = new_key(&app.gate.directory, app.random, now, &name, &rights)?;
     let mut kept = ApiKey { expires_at, ..kept };
+    let once_only = posted.shown_once(&caller.actor).await?;
     let made = change(&app, caller.actor, Part::Keys, move |tx| {
         Box::pin(async move {
+            once_only.begin(tx).await?;
             rights.check(tx).await?;
             kept.created_at = access::insert_key(tx, &kept).await?;
             tx.audit(told(&kept));
+            once_only.done(tx, &kept.prefix).await?;
             Ok::<_, ApiError>(kept)
         })
     });
@@ -292,7 +297,7 @@ pub async fn revoke_key(
     params(("key" = String, Path, description = "Id: the part between `art_` and the secret; of the whole key that part counts")),
     request_body = KeyRotation,
     responses((status = 201, description = "Made; the new key is shown once", body = KeyCreated),
-        (status = 409, description = "The key has ended", body = Problem, content_type = "application/problem+json")))]
+        (status = 409, description = "The key has ended, or was rotated before under this `Idempotency-Key`", body = Problem, content_type = "application/problem+json")))]
 pub async fn rotate_key(
     State(app): State<AppState>,
     caller: Caller<Admin>,
@@ -302,8 +307,10 @@ pub async fn rotate_key(
     let overlap = overlap(&posted)?;
     let (now, random) = (app.clock.now(), app.random);
     let directory = std::sync::Arc::clone(&app.gate.directory);
+    let once_only = posted.shown_once(&caller.actor).await?;
     let rotated = change(&app, caller.actor, Part::Keys, move |tx| {
         Box::pin(async move {
+            once_only.begin(tx).await?;
             let old = find(tx, &id).await?;
             if old.revoked_at.is_some() || old.expires_at.is_some_and(|end| end <= now) {
                 return Err(ApiError::new(Code::WrongStatus, "a key that has ended cannot be rotated"));
@@ -326,6 +333,7 @@ pub async fn rotate_key(
             let ending = KeyView::of(&ApiKey { expires_at: Some(end), ..old.clone() }, None, Moment::MIN);
             let before = KeyView::of(&old, None, Moment::MIN);
             tx.audit(Entry::changed("key.rotate", &old.prefix, (&before, &ending)));
+            once_only.done(tx, &kept.prefix).await?;
             Ok((shown, kept, end))
         })
     });

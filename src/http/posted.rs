@@ -8,6 +8,7 @@ use crate::http::error::{ApiError, Code};
 use crate::http::query::Query;
 use crate::http::recheck::Admitted;
 use crate::storage::database::Tx;
+use crate::storage::error::StorageError;
 use crate::storage::idempotency::{self, KeptAnswer, KeyedRequest};
 use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
@@ -264,6 +265,22 @@ where
 }
 
 impl Posted {
+    /// What is asked for under an idempotency key, if there is one.
+    async fn keyed(self, actor: &Actor) -> Result<Option<KeyedRequest>, ApiError> {
+        let Some(key) = self.key else { return Ok(None) };
+        let request_hash = hash_of(self.query, self.bytes).await?;
+        let (actor, key) = (actor.name.clone(), sha256(key.as_bytes()));
+        Ok(Some(KeyedRequest { actor, route: self.route, key, request_hash }))
+    }
+
+    /// The same of a deed whose answer holds a secret.
+    ///
+    /// # Errors
+    /// [`Code::Internal`] when its hash could not be made.
+    pub async fn shown_once(self, actor: &Actor) -> Result<ShownOnce, ApiError> {
+        self.keyed(actor).await.map(ShownOnce)
+    }
+
     /// Does `work` in one commit. With an idempotency key its answer is kept in that commit; a request that repeats
     /// the key gets the kept answer and does nothing. A refusal keeps nothing.
     ///
@@ -298,13 +315,8 @@ impl Posted {
         F: for<'t> FnOnce(&'t mut Tx) -> BoxFuture<'t, Result<Answer, ApiError>> + Send + 'static,
     {
         let actor = actor.into();
-        let Some(key) = self.key else { return app.db.writer().write_at_once(actor, at_once, work).await };
-        let request_hash = hash_of(self.query, self.bytes).await?;
-        let request = KeyedRequest {
-            actor: actor.name.clone(),
-            route: self.route,
-            key: sha256(key.as_bytes()),
-            request_hash,
+        let Some(request) = self.keyed(&actor).await? else {
+            return app.db.writer().write_at_once(actor, at_once, work).await;
         };
         app.db
             .writer()
@@ -325,6 +337,39 @@ impl Posted {
                 })
             })
             .await
+    }
+}
+
+/// What makes a deed whose answer holds a secret happen once: its idempotency key is kept with what was made, and no answer.
+#[derive(Debug)]
+pub struct ShownOnce(Option<KeyedRequest>);
+
+impl ShownOnce {
+    /// To be asked in the commit of the deed, before it.
+    ///
+    /// # Errors
+    /// [`Code::ShownOnce`] when it was done, [`Code::IdempotencyMismatch`] when the key came with another body.
+    pub async fn begin(&self, tx: &mut Tx) -> Result<(), ApiError> {
+        let Some(request) = &self.0 else { return Ok(()) };
+        let Some(kept) = idempotency::find(tx, request).await? else { return Ok(()) };
+        let made = replay(kept, request)?.body;
+        let detail = format!("this Idempotency-Key has made {made}, whose secret was shown once");
+        Err(ApiError::new(Code::ShownOnce, detail))
+    }
+
+    /// Keeps what was made, in the same commit.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn done(self, tx: &mut Tx, made: &str) -> Result<(), StorageError> {
+        let Some(request) = self.0 else { return Ok(()) };
+        let kept = KeptAnswer {
+            request_hash: request.request_hash.clone(),
+            status: i64::from(StatusCode::CREATED.as_u16()),
+            location: None,
+            body: made.to_owned(),
+        };
+        idempotency::keep(tx, &request, &kept).await
     }
 }
 

@@ -91,6 +91,11 @@ impl Guarded {
 /// A password that keeps the rules.
 const PASSWORD: &str = "correct horse battery staple";
 
+/// A field of an answer that is a text.
+fn text<'a>(answer: &'a Value, name: &str) -> &'a str {
+    answer[name].as_str().unwrap()
+}
+
 /// The id of a key: its public part.
 fn id_of(key: &str) -> &str {
     key.split('_').nth(1).unwrap()

@@ -1,6 +1,6 @@
 //! API keys (reliability.md A2): making, listing, rotating, binding and ending them.
 
-use super::{Guarded, id_of};
+use super::{Guarded, id_of, text};
 use crate::on_both;
 use crate::storage::raw::Raw;
 use crate::support::{START, Scratch, TestApp, TestDb, fresh_location};
@@ -42,6 +42,37 @@ on_both! {
         assert_eq!(guarded.by(&key, "GET", "/markets", None).await.code(401), "unauthorized");
         let shown = guarded.by(&guarded.admin, "GET", &format!("/keys/{id}"), None).await.expect(200);
         assert_eq!(shown["status"], "expired");
+        guarded.app.stop().await;
+    }
+
+    async fn a_key_is_made_once_under_an_idempotency_key_and_its_secret_is_not_kept(backend) {
+        let guarded = Guarded::start(backend).await;
+        let body = json!({ "name": "feed", "scopes": ["prices:write"], "owner_id": "alice" });
+        let ask = async |path: &str, body: &Value| {
+            let headers =
+                [("x-api-key", guarded.admin.as_str()), ("content-type", "application/json"), ("idempotency-key", "one")];
+            guarded.app.send("POST", path, &headers, &serde_json::to_vec(body).unwrap()).await
+        };
+        let made = ask("/keys", &body).await.expect(201);
+        let (first, secret) = (text(&made, "id").to_owned(), text(&made, "key").rsplit('_').next().unwrap().to_owned());
+        let again = ask("/keys", &body).await;
+        assert!(again.text().contains(&first) && !again.text().contains(&secret), "{}", again.text());
+        assert_eq!(again.code(409), "shown_once");
+        let other = json!({ "name": "other", "scopes": ["prices:write"], "owner_id": "alice" });
+        assert_eq!(ask("/keys", &other).await.code(422), "idempotency_key_reused");
+        // A path of its own, so a deed of its own.
+        let path = format!("/keys/{first}/rotate");
+        let next = text(&ask(&path, &json!({})).await.expect(201), "id").to_owned();
+        let again = ask(&path, &json!({})).await;
+        assert!(again.text().contains(&next), "{}", again.text());
+        assert_eq!(again.code(409), "shown_once");
+        let keys = guarded.by(&guarded.admin, "GET", "/keys", None).await.expect(200);
+        let ids: Vec<&str> = keys.as_array().unwrap().iter().map(|key| text(key, "id")).collect();
+        assert_eq!(ids[1..], [first.as_str(), next.as_str()], "{keys}");
+        let kept = Raw::open(&guarded.app.location).await.texts("SELECT body FROM idempotency_keys ORDER BY body").await;
+        let mut known = [first, next];
+        known.sort();
+        assert_eq!(kept, known);
         guarded.app.stop().await;
     }
 

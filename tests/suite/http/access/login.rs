@@ -1,15 +1,11 @@
 //! Users: passwords, tokens of our own, refreshing, ending.
 
-use super::{Guarded, PASSWORD};
+use super::{Guarded, PASSWORD, text};
 use crate::on_both;
 use artifact::domain::moment::{HOUR, Moment};
 use artifact::storage::users;
 use artifact::workers::gate::Settings;
 use serde_json::{Value, json};
-
-fn text<'a>(tokens: &'a Value, name: &str) -> &'a str {
-    tokens[name].as_str().unwrap()
-}
 
 async fn refresh(guarded: &Guarded, token: &str) -> crate::support::Reply {
     guarded.by("", "POST", "/auth/refresh", Some(&json!({ "refresh_token": token }))).await
