@@ -162,6 +162,9 @@ impl AuditTrail {
     /// # Errors
     /// The database's, and the file's.
     pub async fn begin(&self, db: &Database, now: Moment) -> Result<bool, StorageError> {
+        if self.must_have_anchors(audit::head(&mut db.read().await?).await?) {
+            return Ok(false);
+        }
         let anchors = self.with_file(AnchorFile::read).await?;
         if anchors.is_some_and(|anchors| anchors.lines() > 0) {
             return Ok(false);

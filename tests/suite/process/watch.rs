@@ -70,12 +70,15 @@ async fn metrics_have_an_address_of_their_own_where_nothing_else_is() {
 on_both! {
     async fn ages_of_what_was_never_done_do_not_begin_anew_with_the_service(backend) {
         let place = Place::new(backend).await;
-        place.run(&["migrate"]).ok();
+        place.run(&["seed", "gold-bitcoin"]).ok();
         let mut raw = Raw::open(&place.location).await;
         raw.run("UPDATE _sqlx_migrations SET installed_on = '2026-01-02 03:04:05+00:00'").await;
         raw.close().await;
         // Anchors that can be neither read nor written.
-        std::fs::create_dir(place.data().join("audit.anchors")).unwrap();
+        let anchors = place.data().join("audit.anchors");
+        let kept = std::fs::read(&anchors).unwrap();
+        std::fs::remove_file(&anchors).unwrap();
+        std::fs::create_dir(&anchors).unwrap();
         for _ in 0..2 {
             let service = place.serve(&OPEN);
             let text = service.api.get("/metrics").await.text();
@@ -88,7 +91,8 @@ on_both! {
             service.stop();
         }
         // With anchors, the moment of the last one, until the trail is anchored again.
-        std::fs::remove_dir(place.data().join("audit.anchors")).unwrap();
+        std::fs::remove_dir(&anchors).unwrap();
+        std::fs::write(&anchors, kept).unwrap();
         let service = place.serve(&OPEN);
         let anchored = || async {
             let text = service.api.get("/metrics").await.text();

@@ -124,7 +124,10 @@ on_both! {
     async fn a_rollback_and_another_key_are_found_and_a_restore_is_answered_for(backend) {
         let mut db = TestDb::open(backend).await;
         let trail = trail_of(&db);
+        assert_eq!(audit_rows::first_at(&mut read(&db).await).await.unwrap(), None);
+        let began = db.clock.now();
         told(&db, &trail, 20).await;
+        assert_eq!(audit_rows::first_at(&mut read(&db).await).await.unwrap(), Some(began));
         assert!(trail.reaches_its_anchor(&db.db).await.unwrap());
         assert!(verdict(&db).await.is_good());
         // An old copy that went on with the right key.

@@ -104,6 +104,9 @@ async fn a_scratch_database_is_made_empty_and_is_gone_afterwards() {
     let url = url(&db);
     let (server, own) = url.rsplit_once('/').unwrap();
     let name = format!("artifact_drill_{own}");
+    assert!(snapshot::may_make_scratch(&url).await.unwrap());
+    // A role of every PostgreSQL that may look, and make nothing.
+    assert!(!snapshot::may_make_scratch(&format!("{url}?options[role]=pg_monitor")).await.unwrap());
     snapshot::make_scratch(&url, &name).await.unwrap();
     // Left by a process that was killed, it is made anew.
     snapshot::make_scratch(&url, &name).await.unwrap();

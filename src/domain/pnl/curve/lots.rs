@@ -64,8 +64,9 @@ impl Walk<'_> {
         }
         let disposals = self.book.trace.as_ref().map_or(0, |trace| trace.disposals.len());
         let fresh = self.book.trace.iter().flat_map(|trace| trace.disposals.iter().skip(self.lots.disposals));
-        // Units that go to another account stay in their lot.
-        for disposal in fresh.filter(|_| t.kind != TransactionType::Transfer) {
+        // Units that go to another account stay in their lot; what is left of them there, or here, may be dust and end.
+        let stays = |kind| t.kind == TransactionType::Transfer && kind != DisposalKind::Dust;
+        for disposal in fresh.filter(|disposal| !stays(disposal.kind)) {
             for closed in &disposal.closed {
                 let Some(lot) = closed.lot else { continue };
                 let basis = paid_for(&closed.entry, &closed.entry_costs, (disposal.short, margined));

@@ -30,10 +30,21 @@ fn trade(at: i64, kind: TransactionType, quantity: &str, price: &str) -> Transac
 fn walked<T>(
     ledger: &[Transaction],
     terms: &TermsHistory,
-    (ends, closes): (&[i64], &[(usize, &str)]),
+    stops: (&[i64], &[(usize, &str)]),
     then: impl FnOnce(&mut Walk<'_>) -> T,
 ) -> T {
     let conventions = Conventions { short: ShortMode::Allowed, ..Conventions::default() };
+    walked_under(&conventions, ledger, terms, stops, then)
+}
+
+/// The same under other conventions.
+fn walked_under<T>(
+    conventions: &Conventions,
+    ledger: &[Transaction],
+    terms: &TermsHistory,
+    (ends, closes): (&[i64], &[(usize, &str)]),
+    then: impl FnOnce(&mut Walk<'_>) -> T,
+) -> T {
     let rates = Rates::default();
     let ends: Vec<Moment> = ends.iter().map(|end| Moment(*end)).collect();
     let closes = closes.iter().map(|(slot, price)| Close {
@@ -47,7 +58,7 @@ fn walked<T>(
     let course = Course {
         ledger,
         tolerated: &BTreeSet::new(),
-        ctx: Context { base: currency("USD"), conventions: &conventions, terms, rates: &rates },
+        ctx: Context { base: currency("USD"), conventions, terms, rates: &rates },
         ends: &ends,
         assets: &assets,
     };
@@ -99,4 +110,27 @@ fn a_lot_that_cost_nothing_is_told_of_at_the_first_stop_too() {
     });
     let worth = |value: &str| Step { value: Some(d(value)), ..Step::NOTHING };
     assert_eq!(told, [(0, worth("50")), (2, worth("70"))]);
+}
+
+/// Two are bought at 5, and a tenth of one goes to another account, where it is no more than dust: what it cost is lost,
+/// and nobody was paid for it. The lot ends worth 1.9 x 5, for which 10 were paid.
+#[test]
+fn what_becomes_dust_on_its_way_to_another_account_is_lost_by_its_lot() {
+    let mut terms = TermsHistory::default();
+    terms.add(ACME, Moment::MIN, plain());
+    let moved = Transaction {
+        asset: Some(ACME),
+        quantity: Some(d("0.1")),
+        to_account: Some("other".to_owned()),
+        ..entry(12, TransactionType::Transfer)
+    };
+    let ledger = [trade(2, Buy, "2", "5"), moved];
+    let dusty = Conventions { dust: d("0.1"), ..Conventions::default() };
+    let told = walked_under(&dusty, &ledger, &terms, (&[10, 20], &[(0, "5")]), |walk| {
+        while walk.advance().unwrap().is_some() {}
+        walk.lots()[&(ACME, ledger[0].id)].clone()
+    });
+    let step =
+        |value: &str, inflow: &str| Step { value: Some(d(value)), inflow: Some(d(inflow)), ..Step::NOTHING };
+    assert_eq!(told, [(0, step("10", "10")), (1, step("9.5", "0"))]);
 }
